@@ -1,0 +1,29 @@
+# Every target does its own set-up, which costs about a second once all is there.
+PYTHON ?= python3
+ARGS ?=
+RUN = "$$($(PYTHON) scripts/setup.py --print python)"
+
+.PHONY: demo test test-all serve setup lint clean
+
+demo: setup
+	@$(RUN) scripts/demo.py
+
+test:
+	@$(PYTHON) scripts/setup.py --browser
+	@$(RUN) -m pytest $(ARGS)
+
+test-all:
+	@$(PYTHON) scripts/setup.py --browser
+	@$(RUN) -m pytest -m "" $(ARGS)
+
+serve: setup
+	@$(RUN) scripts/serve.py
+
+setup:
+	@$(PYTHON) scripts/setup.py
+
+lint: setup
+	@$(RUN) -m ruff check .
+
+clean:
+	rm -rf .venv .comfyui demo .pytest_cache .ruff_cache

@@ -1,0 +1,18 @@
+"""ComfyUI-Persona: what ComfyUI loads. The nodes, the browser's files and the personas folder, nothing else."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .nodes import apply, faces, learn, library, stages
+
+WEB_DIRECTORY = "web"
+
+library.register_folder()
+
+
+class PersonaExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [*learn.NODES, *stages.NODES, *apply.NODES, *library.NODES, *faces.NODES]
+
+
+async def comfy_entrypoint() -> PersonaExtension:
+    return PersonaExtension()

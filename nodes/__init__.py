@@ -1,0 +1,1 @@
+"""ComfyUI's face: each node validates, calls the core and returns."""

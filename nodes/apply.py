@@ -1,0 +1,49 @@
+"""A persona in use: Apply Stage-Regulated Embedding."""
+
+from comfy_api.latest import io
+
+from ..persona_core.host.denoiser import text_width
+from ..persona_core.host.encoding import apply_to_clip
+from ..persona_core.host.sampling import apply_to_model
+from ..persona_core.table import PERSONA, WORD, AppliedPersona
+from . import sockets
+
+
+class ApplyStageRegulatedEmbedding(io.ComfyNode):
+    """MODEL and CLIP in, MODEL and CLIP that know the persona's placeholder out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaApply",
+            display_name="Apply Stage-Regulated Embedding",
+            category=sockets.CATEGORY,
+            description="Put it where a LoRA loader would go. Then write the placeholder, such as <ann>, in any prompt. Chain several for several people.",
+            inputs=[
+                io.Model.Input("model", tooltip="The checkpoint, with or without LoRA."),
+                io.Clip.Input("clip", tooltip="The text encoder. Encode your prompts with what comes out of this node."),
+                sockets.Persona.Input("persona", tooltip="From Learn Persona or Load Persona."),
+                io.String.Input("placeholder", default="<ann>", tooltip="What you write in prompts for this persona, anywhere and as often as you like. Each persona needs its own."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="1 is the persona as it was learned, 0 only its common word, above 1 exaggerates."),
+                io.Combo.Input("early_stage", options=[WORD, PERSONA], default=WORD, tooltip="What guides the first, noisy steps, where the composition forms: the common word (freer composition) or the persona (closer to the photo)."),
+                io.Combo.Input("late_stage", options=[PERSONA, WORD], default=PERSONA, tooltip="What guides the last steps, where details form: the persona (best likeness) or the common word."),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="To the sampler."),
+                io.Clip.Output(display_name="clip", tooltip="To CLIP Text Encode, for positive and negative prompts."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, clip, persona, placeholder, strength, early_stage, late_stage) -> io.NodeOutput:
+        width = len(persona.representation.word)
+        if text_width(model) not in (None, width):
+            raise ValueError(
+                f"The persona '{persona.name}' was learned for {persona.family}, but this MODEL takes text {text_width(model)} wide. "
+                "Use a checkpoint of the persona's family, or learn the persona again with this one."
+            )
+        applied = AppliedPersona(persona, strength, early_stage, late_stage)
+        return io.NodeOutput(apply_to_model(model), apply_to_clip(clip, applied, placeholder))
+
+
+NODES = [ApplyStageRegulatedEmbedding]

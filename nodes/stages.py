@@ -1,0 +1,84 @@
+"""Where along the sampling a persona is dynamic: Stage Partition from Attention, Stages."""
+
+from comfy.utils import ProgressBar
+from comfy_api.latest import io, ui
+
+from ..persona_core.charts import iou_chart, map_grid
+from ..persona_core.host.partition import attention_curve
+from ..persona_core.host.pictures import photos
+from ..persona_core.stages import LAST_TIMESTEP, Stages, partition
+from . import sockets
+from .telling import tell
+
+STAGES_TOOLTIP = "The timesteps during which the persona changes with the noise. To Learn Persona."
+
+
+class StagePartition(io.ComfyNode):
+    """Find the dynamic stage of a photo from cross-attention (PersonaMagic, Figure 2)."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaStagePartition",
+            display_name="Stage Partition from Attention",
+            category=sockets.CATEGORY,
+            description="Watches when the checkpoint's attention covers the face best while it paints, and gives that stretch to Learn Persona.",
+            inputs=[
+                io.Model.Input("model", tooltip="The checkpoint that the persona is learned with."),
+                io.Clip.Input("clip", tooltip="The text encoder of the same checkpoint."),
+                io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
+                io.Image.Input("image", tooltip="The photo. Of several, the first is used."),
+                io.Mask.Input("mask", tooltip="Where the face or subject is, white. Face Mask makes one."),
+                io.String.Input("supercategory", default="face", tooltip="The common word for what is in the photo: face, person, cat, dog. One word."),
+                io.Int.Input("grid_step", default=20, min=5, max=200, tooltip="Look at every so many timesteps. Smaller is finer and slower; 20 looks at 50 of them."),
+                io.Int.Input("noise_draws", default=4, min=1, max=32, tooltip="How many different noises are averaged at each timestep. More is smoother and slower."),
+                io.Int.Input("resolution", default=512, min=64, max=2048, step=64, tooltip="About how many pixels a side the photo is shrunk to. Use what the checkpoint paints best at."),
+                io.Int.Input("draw_seed", default=0, min=0, max=2**32 - 1, control_after_generate=False, tooltip="Another number gives other noise."),
+            ],
+            outputs=[
+                sockets.Stages.Output(display_name="stages", tooltip=STAGES_TOOLTIP),
+                io.Image.Output(display_name="chart", tooltip="How well attention covers the mask at each timestep, the stage shaded."),
+                io.Image.Output(display_name="maps", tooltip="Where the word looks at each timestep; the mask comes first."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, clip, vae, image, mask, supercategory, grid_step, noise_draws, resolution, draw_seed) -> io.NodeOutput:
+        photo = photos(image[:1], mask[:1] if mask.ndim == 3 else mask)[0].resized(resolution)
+        bar = ProgressBar(1)
+
+        def on_step(done: int, total: int) -> None:
+            bar.update_absolute(done, total)
+
+        curve = attention_curve(model, clip, vae, photo, supercategory, grid_step, noise_draws, draw_seed, on_step)
+        found = partition(curve.timesteps, curve.iou)
+        why = "the attention says nothing (flat curve), so the default is kept" if found.flat else "from attention"
+        tell(cls.hidden.unique_id, f"Dynamic stage {found.stages.t_lo} to {found.stages.t_hi}: {why}.")
+        chart = iou_chart(curve.timesteps, curve.iou, found.smoothed, found.stages, found.flat)
+        return io.NodeOutput(found.stages, chart, map_grid(curve.timesteps, curve.maps, curve.mask), ui=ui.PreviewImage(chart, cls=cls))
+
+
+class StagesByHand(io.ComfyNode):
+    """The dynamic stage as two numbers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaStages",
+            display_name="Stages",
+            category=sockets.CATEGORY,
+            description="Sets the dynamic stage by hand. Timesteps run from 999, pure noise, down to 0, the finished picture.",
+            inputs=[
+                io.Int.Input("t_lo", default=400, min=0, max=LAST_TIMESTEP, tooltip="Where the dynamic stage ends, towards the finished picture. Smaller than t_hi."),
+                io.Int.Input("t_hi", default=800, min=0, max=LAST_TIMESTEP, tooltip="Where the dynamic stage begins, towards the noise. Above it the common word stands for the person."),
+            ],
+            outputs=[sockets.Stages.Output(display_name="stages", tooltip=STAGES_TOOLTIP)],
+        )
+
+    @classmethod
+    def execute(cls, t_lo: int, t_hi: int) -> io.NodeOutput:
+        return io.NodeOutput(Stages(t_lo, t_hi))
+
+
+NODES = [StagePartition, StagesByHand]

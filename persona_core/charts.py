@@ -1,0 +1,111 @@
+"""Pictures of what happened: loss curves, the IoU curve with its stage, attention maps. All [1, H, W, 3] in 0..1."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from .stages import Stages
+
+SIZE, MARGIN = (768, 384), (64, 40, 24, 44)  # left, top, right, bottom
+PAPER, INK, GRID, SHADE = (255, 255, 255), (40, 40, 40), (225, 225, 225), (225, 238, 252)
+COLORS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189))
+
+
+class Chart:
+    """Axes with a range, on which curves are drawn."""
+
+    def __init__(self, title: str, x_label: str, x_range: tuple[float, float], y_range: tuple[float, float]):
+        self.image = Image.new("RGB", SIZE, PAPER)
+        self.draw = ImageDraw.Draw(self.image)
+        self.font = ImageFont.load_default(14)
+        self.x_range, self.y_range = x_range, widened(y_range)
+        self.draw.text((MARGIN[0], 12), title, INK, self.font)
+        self.draw.text((SIZE[0] // 2, SIZE[1] - 20), x_label, INK, self.font)
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        left, top, right, bottom = MARGIN
+        (x0, x1), (y0, y1) = self.x_range, self.y_range
+        return (
+            left + (x - x0) / ((x1 - x0) or 1) * (SIZE[0] - left - right),
+            SIZE[1] - bottom - (y - y0) / (y1 - y0) * (SIZE[1] - top - bottom),
+        )
+
+    def shade(self, first: float, last: float) -> None:
+        """Fill the band between two x."""
+        self.draw.rectangle([self.point(first, self.y_range[1]), self.point(last, self.y_range[0])], fill=SHADE)
+
+    def axes(self, ticks: int = 5) -> None:
+        for share in np.linspace(0, 1, ticks):
+            x = self.x_range[0] + share * (self.x_range[1] - self.x_range[0])
+            y = self.y_range[0] + share * (self.y_range[1] - self.y_range[0])
+            self.draw.line([self.point(x, self.y_range[0]), self.point(x, self.y_range[1])], GRID)
+            self.draw.line([self.point(self.x_range[0], y), self.point(self.x_range[1], y)], GRID)
+            self.draw.text(self.point(x, self.y_range[0]), f"{x:.0f}", INK, self.font, anchor="ma")
+            self.draw.text((MARGIN[0] - 6, self.point(0, y)[1]), f"{y:.3g}", INK, self.font, anchor="rm")
+
+    def curve(self, xs: Sequence[float], ys: Sequence[float], color: tuple[int, int, int], width: int = 2) -> None:
+        points = [self.point(x, y) for x, y in zip(xs, ys)]
+        if len(points) == 1:
+            (x, y) = points[0]
+            self.draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=color)
+        else:
+            self.draw.line(points, color, width)
+
+    def tensor(self) -> Tensor:
+        return to_tensor(self.image)
+
+
+def loss_chart(losses: Mapping[str, Sequence[float]], smooth: int = 25) -> Tensor:
+    """One panel a loss term, stacked: [1, H, W, 3]. The thin line is each step, the thick one their moving mean."""
+    panels = []
+    for color, (name, values) in zip(COLORS, losses.items()):
+        steps = range(1, len(values) + 1)
+        means = [float(np.mean(values[max(0, i - smooth + 1) : i + 1])) for i in range(len(values))]
+        chart = Chart(f"{name} loss, last mean {means[-1]:.4g}", "step", (1, max(len(values), 2)), (min(values), max(values)))
+        chart.axes()
+        chart.curve(steps, values, tuple(128 + c // 2 for c in color), 1)
+        chart.curve(steps, means, color, 3)
+        panels.append(chart.tensor())
+    return torch.cat(panels, dim=1) if panels else to_tensor(Image.new("RGB", SIZE, PAPER))
+
+
+def iou_chart(timesteps: Tensor, iou: Tensor, smoothed: Tensor, stages: Stages, flat: bool) -> Tensor:
+    """IoU [T] over timesteps [T], the stage as a band: [1, H, W, 3]."""
+    found = "flat curve, the default stage is kept" if flat else "the dynamic stage is shaded"
+    title = f"attention IoU over t; {found}: {stages.t_lo} to {stages.t_hi}"
+    chart = Chart(title, "timestep t (999 = most noise)", (0, 999), (0, max(float(iou.max()), 0.05)))
+    chart.shade(stages.t_lo, stages.t_hi)
+    chart.axes()
+    chart.curve(timesteps.tolist(), iou.tolist(), (170, 195, 220), 1)
+    chart.curve(timesteps.tolist(), smoothed.tolist(), COLORS[0], 3)
+    return chart.tensor()
+
+
+def map_grid(timesteps: Tensor, maps: Tensor, mask: Tensor, tile: int = 96, columns: int = 10) -> Tensor:
+    """Attention maps [T, h, w], each on its own scale and named by its t, the mask first: [1, H, W, 3]."""
+    tiles = [tile_of(mask, tile, "mask")] + [tile_of(m, tile, f"t {int(t)}") for t, m in zip(timesteps, maps)]
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * tile, rows * tile), PAPER)
+    for index, picture in enumerate(tiles):
+        sheet.paste(picture, (index % columns * tile, index // columns * tile))
+    return to_tensor(sheet)
+
+
+def tile_of(values: Tensor, size: int, label: str) -> Image.Image:
+    low, high = values.min(), values.max()
+    scaled = ((values - low) / (high - low).clamp(min=1e-12) * 255).byte().numpy()
+    picture = Image.fromarray(scaled).resize((size - 2, size - 2), Image.Resampling.NEAREST).convert("RGB")
+    ImageDraw.Draw(picture).text((3, 1), label, (255, 220, 0), ImageFont.load_default(12), stroke_width=1, stroke_fill=(0, 0, 0))
+    return picture
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(image).astype(np.float32) / 255)[None]
+
+
+def widened(span: tuple[float, float]) -> tuple[float, float]:
+    low, high = span
+    return (low, high) if high > low else (low - 0.5, high + 0.5)

@@ -1,0 +1,215 @@
+"""Faces in a picture: where they are, a soft mask over the head, a square crop.
+
+Two detectors give the same kind of answer: InsightFace where its model pack lies on disk, else the
+frontal-face cascade inside scikit-image, which needs no model file. Nothing is ever downloaded.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from .face_cascade import face_squares
+from .face_insightface import analysed_faces, find_insightface_pack, import_face_analysis
+
+log = logging.getLogger("persona")
+
+_WORDS = """
+    face portrait selfie person people human adult man woman male female boy girl child kid baby toddler
+    infant teenager teen lady gentleman guy gal dude mother father mom dad parent grandmother grandfather
+    grandma grandpa son daughter brother sister husband wife uncle aunt friend bride groom actor actress
+    singer celebrity politician king queen prince princess
+"""
+FACE_WORDS = frozenset(_WORDS.split())
+"""Supercategory words that mean somebody with a human face."""
+
+DETECTORS = ("auto", "insightface", "cascade")
+
+# InsightFace's order of its 106 landmarks.
+EYES, MOUTH = np.r_[33:43, 87:97], np.r_[52:72]
+
+
+class NoFaceFound(ValueError):
+    """A picture has no face, or fewer faces than the index asks for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face of a picture, in pixels from the top left corner.
+
+    box: (x0, y0, x1, y1) from the middle of the forehead to the chin; it may reach over the picture's edge.
+    score: how sure the detector is; 0..1 for InsightFace, the number of votes for the cascade.
+    landmarks: InsightFace's 106 points [106, 2] as x, y; None where the detector gives none.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: np.ndarray | None = None
+
+    @property
+    def area(self) -> float:
+        """The box's area in square pixels."""
+        x0, y0, x1, y1 = self.box
+        return max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
+
+
+# ---------------------------------------------------------------- detection
+
+def choose_pack(folders: Sequence[Path], detector: str = "auto") -> Path | None:
+    """The model pack to detect with, or None for the cascade.
+
+    folders: `models/insightface` folders. detector: one of DETECTORS; "auto" takes a pack where one lies and
+    InsightFace can be imported. Raises FileNotFoundError or ImportError, with what to do, where "insightface"
+    cannot be had.
+    """
+    if detector == "cascade":
+        return None
+    pack = find_insightface_pack(folders)
+    if pack is None:
+        if detector == "auto":
+            return None
+        raise FileNotFoundError(
+            f"No InsightFace model pack was found. Searched: {', '.join(map(str, folders))}. "
+            "Unzip a pack, for example buffalo_l, so that its files lie in models/insightface/models/buffalo_l "
+            "(among them det_10g.onnx and 2d106det.onnx), or set detector to cascade."
+        )
+    try:
+        import_face_analysis()
+    except ImportError as error:
+        if detector == "insightface":
+            raise
+        log.warning("The model pack in %s is not used. %s", pack, error)
+        return None
+    return pack
+
+
+def detect_faces(image: Tensor, pack: Path | None = None) -> list[Face]:
+    """All faces of a picture, largest first.
+
+    image: [H, W, 3] in 0..1. pack: a folder chosen by `choose_pack`, or None for the cascade.
+    Raises ImportError where the detector's package is missing, ValueError where the pack cannot be read.
+    """
+    pixels = _bytes(image[..., :3].detach().float().cpu().nan_to_num() * 255)
+    if pack is None:
+        faces = _cascade_faces(pixels)
+    else:
+        faces = [Face(tuple(found["bbox"].tolist()), float(found["det_score"]), found.get("landmark_2d_106"))
+                 for found in analysed_faces(pixels, Path(pack))]
+    return sorted(faces, key=lambda face: face.area, reverse=True)
+
+
+def _cascade_faces(pixels: np.ndarray, longest: int = 512) -> list[Face]:
+    """Faces by the cascade, on a copy reduced to `longest` pixels."""
+    scale = min(1.0, longest / max(pixels.shape[:2]))
+    if scale < 1:
+        height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
+        pixels = _bytes(_resize(torch.from_numpy(pixels).float(), height, width))
+    faces = []
+    for (x0, y0, x1, y1), votes in face_squares(pixels):
+        # The cascade's square is wider than a face and ends at the lower lip.
+        inset, chin = 0.09 * (x1 - x0), 0.1 * (y1 - y0)
+        box = tuple(v / scale for v in (x0 + inset, y0, x1 - inset, y1 + chin))
+        faces.append(Face(box, float(votes)))
+    return faces
+
+
+def pick_face(faces: Sequence[Face], image: Tensor, face_index: int = 0, picture_index: int = 0,
+              pack: Path | None = None) -> Face:
+    """The face_index-th of `faces`, which were found in image [H, W, 3] with `pack`. Raises NoFaceFound."""
+    if 0 <= face_index < len(faces):
+        return faces[face_index]
+    height, width = image.shape[:2]
+    picture = f"picture {picture_index} (counted from 0; {width} x {height} pixels)"
+    if faces:
+        many = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
+        raise NoFaceFound(f"Only {many} found in {picture}, so there is no face {face_index}. "
+                          f"Use a face_index from 0, the largest, to {len(faces) - 1}.")
+    more = " An InsightFace model pack in models/insightface finds more faces than the built-in cascade."
+    raise NoFaceFound(f"No face was found in {picture}. Try a photo in which the face is larger, upright and "
+                      f"looks at the camera, or paint a mask by hand.{more * (pack is None)}")
+
+
+def locate_face(image: Tensor, pack: Path | None = None, face_index: int = 0, picture_index: int = 0) -> Face:
+    """One face of image [H, W, 3] in 0..1; face_index 0 is the largest.
+
+    picture_index: the picture's place in its batch, for the error's sentence.
+    Raises NoFaceFound, and what `detect_faces` raises.
+    """
+    return pick_face(detect_faces(image, pack), image, face_index, picture_index, pack)
+
+
+# ---------------------------------------------------------------- mask and crop
+
+def face_mask(face: Face, height: int, width: int, softness: float = 0.1, grow: float = 1.0) -> Tensor:
+    """A soft mask [H, W] in 0..1 over the whole head, hair and chin included.
+
+    softness: width of the edge as a share of the face's size; 0 for a hard edge.
+    grow: size of the mask, 1 being the head's.
+    """
+    from scipy.ndimage import gaussian_filter
+    from skimage.draw import polygon2mask
+
+    outline = _head_outline(face)
+    centre = (outline.min(0) + outline.max(0)) / 2
+    outline = centre + grow * (outline - centre)
+    # A blurred edge has no detail, so a small mask enlarged is as good and far cheaper to blur.
+    scale = min(1.0, 768 / max(height, width))
+    rows, cols = max(1, round(height * scale)), max(1, round(width * scale))
+    corners = outline[:, ::-1] * (rows / height, cols / width) - 0.5
+    mask = polygon2mask((rows, cols), corners).astype(np.float32)
+    if softness > 0:
+        mask = gaussian_filter(mask, softness * scale * face.area ** 0.5 / 2, mode="nearest")
+    return _resize(torch.from_numpy(mask)[..., None], height, width)[..., 0].clamp(0, 1)
+
+
+def _head_outline(face: Face) -> np.ndarray:
+    """An outline [N, 2] round the head. Eyes lie half-way from chin to crown, so the chin tells the crown."""
+    if face.landmarks is None:
+        x0, y0, x1, y1 = face.box
+        eye_line = y0 + 0.4 * (y1 - y0)
+        half = np.array([0.65 * (x1 - x0), 1.15 * (y1 - eye_line)])
+        turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+        return np.array([(x0 + x1) / 2, eye_line]) + half * np.stack([np.cos(turn), np.sin(turn)], -1)
+    from scipy.spatial import ConvexHull
+
+    eyes, mouth = face.landmarks[EYES].mean(0), face.landmarks[MOUTH].mean(0)
+    down = (mouth - eyes) / np.linalg.norm(mouth - eyes)
+    below_eyes = (face.landmarks - eyes) @ down
+    points = np.concatenate([face.landmarks, face.landmarks - 2 * below_eyes[:, None] * down])
+    return eyes + 1.15 * (points[ConvexHull(points).vertices] - eyes)
+
+
+def square_crop(face: Face, height: int, width: int, margin: float = 0.5) -> tuple[int, int, int, int]:
+    """A square (x0, y0, x1, y1) of whole pixels round the head, inside the picture and never larger than it.
+
+    margin: space on each side, as a share of the face's longer side.
+    """
+    x0, y0, x1, y1 = face.box
+    side = max(1, min(round((1 + 2 * margin) * max(x1 - x0, y1 - y0)), height, width))
+    # Slightly above the middle of the face, for there is more hair above it than neck below.
+    return square_at((x0 + x1) / 2, y0 + 0.45 * (y1 - y0), side, height, width)
+
+
+def square_at(x: float, y: float, side: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """The square (x0, y0, x1, y1) of `side` pixels round x, y, shifted to stay inside the picture."""
+    left = min(max(round(x - side / 2), 0), width - side)
+    top = min(max(round(y - side / 2), 0), height - side)
+    return left, top, left + side, top + side
+
+
+def _bytes(image: Tensor) -> np.ndarray:
+    return image.clamp(0, 255).round().byte().numpy()
+
+
+def _resize(image: Tensor, height: int, width: int) -> Tensor:
+    """image [H, W, C] at another size, without aliasing."""
+    image = rearrange(image, "h w c -> 1 c h w")
+    image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)
+    return rearrange(image, "1 c h w -> h w c")

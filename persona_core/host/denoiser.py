@@ -1,0 +1,154 @@
+"""The host's frozen UNet: its output with gradient to separate contexts for K and V, and its attention.
+
+Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_base import ModelType
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
+from einops import rearrange, reduce
+from torch import Tensor
+
+from .clip import UnsupportedModel
+
+
+@dataclass(frozen=True)
+class Block:
+    """A cross-attention site of the UNet: how the host names it, e.g. ("input", 4, 0)."""
+
+    section: str
+    number: int
+    index: int
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return self.section, self.number, self.index
+
+
+class FrozenDenoiser:
+    """`learning.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such UNet."""
+
+    def __init__(self, patcher: ModelPatcher):
+        model = patcher.model
+        check_supported(model)
+        self.patcher, self.unet = patcher, model.diffusion_model
+        self.velocity = model.model_type == ModelType.V_PREDICTION
+        self.dtype = model.manual_cast_dtype or model.get_dtype()
+        self.sigmas = patcher.get_model_object("model_sampling").sigmas.detach().clone()
+        self.device = patcher.load_device
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        return (1 / (self.sigmas**2 + 1)).to(self.device)
+
+    @property
+    def text_width(self) -> int:
+        """The width of the contexts that this UNet takes."""
+        return text_width(self.patcher)
+
+    def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """See `learning.Denoiser`; computed in the host's precision for this model, returned in fp32."""
+        options = self.options(t)
+        if values is not keys:
+            values = values.to(self.device, self.dtype)
+            options["patches"].setdefault("attn2_patch", []).append(lambda n, k, v, _: (n, k, values))
+        return self.forward(noisy, t, keys, options)
+
+    def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """See `learning.Denoiser`: the noise, or for a v-prediction model sqrt(a) noise - sqrt(1 - a) z."""
+        if not self.velocity:
+            return noise
+        a = self.alphas_cumprod[t][:, None, None, None]
+        return a.sqrt() * noise - (1 - a).sqrt() * latents
+
+    @torch.no_grad()
+    def attention_map(self, noisy: Tensor, t: Tensor, context: Tensor, token: int, sizes: Sequence[int] = (2, 4)) -> Tensor:
+        """Where a token of the prompt looks: cross-attention probabilities [B, h, w] of noisy latents [B, C, h, w].
+
+        Mean over heads and over the layers that work at 1/2 and 1/4 of the latent's size, brought to its size.
+        """
+        height, width = noisy.shape[-2:]
+        wanted = {(-(-height // size), -(-width // size)) for size in sizes}
+        maps = []
+
+        def record(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
+            heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
+            if shape in wanted:
+                maps.append(F.interpolate(token_attention(query, key, heads, token, shape), (height, width), mode="bilinear"))
+            return attention_pytorch(query, key, value, heads)
+
+        options = self.options(t)
+        options["patches_replace"]["attn2"] = {block.key: record for block in cross_attention_blocks(self.unet)}
+        self.forward(noisy, t, context, options)
+        return reduce(torch.stack(maps), "layers b 1 h w -> b h w", "mean")
+
+    def forward(self, noisy: Tensor, t: Tensor, context: Tensor, options: dict) -> Tensor:
+        noisy, context = (tensor.to(self.device, self.dtype) for tensor in (noisy, context))
+        return self.unet(noisy, t.float(), context=context, transformer_options=options).float()
+
+    def options(self, t: Tensor) -> dict:
+        """Transformer options for one pass: the MODEL's own patches, and attention that has a backward."""
+        options = create_model_options_clone(self.patcher.model_options).get("transformer_options", {})
+        patches = {name: list(functions) for name, functions in options.get("patches", {}).items()}
+        replace = {name: dict(functions) for name, functions in options.get("patches_replace", {}).items()}
+        return {
+            **options,
+            "patches": patches,
+            "patches_replace": replace,
+            "cond_or_uncond": [0],
+            "uuids": [None],
+            "sigmas": self.sigmas.to(self.device)[t],
+            "optimized_attention_override": backward_attention,
+        }
+
+
+def backward_attention(original, query, key, value, heads, mask=None, **options):
+    """The host's choice of attention may have no backward (sage, flash) or none under memory pressure."""
+    return attention_pytorch(query, key, value, heads, mask=mask, **options)
+
+
+def check_supported(model) -> None:
+    unet = model.diffusion_model
+    name = type(model.model_config).__name__
+    if not isinstance(unet, UNetModel) or model.model_type not in (ModelType.EPS, ModelType.V_PREDICTION):
+        raise UnsupportedModel(f"Personas work with UNet models of the SD1.5 and SD2 kind; this MODEL is {name}.")
+    if model.adm_channels:
+        raise UnsupportedModel(f"This MODEL is {name}, whose size conditioning is not supported yet. Use an SD1.5 or SD2 checkpoint.")
+    if unet.in_channels != model.latent_format.latent_channels:
+        raise UnsupportedModel(
+            f"This MODEL takes {unet.in_channels} channels: it is an in-painting or editing model, which is not supported yet. "
+            "Learn with the base checkpoint."
+        )
+
+
+def text_width(patcher: ModelPatcher) -> int | None:
+    """The width of the text contexts that a MODEL takes, or None where it has no such setting."""
+    width = patcher.model.model_config.unet_config.get("context_dim")
+    return width[0] if isinstance(width, list) else width
+
+
+def cross_attention_blocks(unet: UNetModel) -> list[Block]:
+    """Every cross-attention of a UNet, in the order in which it runs."""
+    sections = [("input", list(unet.input_blocks)), ("middle", [unet.middle_block]), ("output", list(unet.output_blocks))]
+    return [
+        Block(section, number, index)
+        for section, blocks in sections
+        for number, block in enumerate(blocks)
+        if block is not None
+        for layer in block
+        if isinstance(layer, SpatialTransformer)
+        for index in range(len(layer.transformer_blocks))
+    ]
+
+
+def token_attention(query: Tensor, key: Tensor, heads: int, token: int, shape: tuple[int, int]) -> Tensor:
+    """Cross-attention probabilities of one token, mean over heads: query [B, hw, H d], key [B, L, H d] -> [B, 1, h, w]."""
+    query, key = (rearrange(x.float(), "b n (h d) -> b h n d", h=heads) for x in (query, key))
+    scores = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)[..., token]
+    return rearrange(reduce(scores, "b heads n -> b n", "mean"), "b (h w) -> b 1 h w", h=shape[0])

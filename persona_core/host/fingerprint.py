@@ -1,0 +1,73 @@
+"""A fingerprint of everything that goes into learning, the same across restarts of the server."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+SAMPLES = 64  # values looked at in each weight: enough to tell checkpoints apart, at no cost
+
+
+def fingerprint(*parts: object) -> str:
+    """A hex digest of tensors, numbers, strings, dataclasses, lists, dicts and the host's models."""
+    digest = hashlib.sha256()
+    for part in parts:
+        feed(digest, part)
+    return digest.hexdigest()[:32]
+
+
+def feed(digest, part: object) -> None:
+    if isinstance(part, Tensor):
+        digest.update(f"{tuple(part.shape)}".encode() + part.detach().cpu().float().contiguous().numpy().tobytes())
+    elif isinstance(part, ModelPatcher):
+        feed_model(digest, part)
+    elif isinstance(part, Mapping):
+        for key in sorted(part, key=str):
+            feed(digest, key)
+            feed(digest, part[key])
+    elif isinstance(part, (list, tuple)):
+        digest.update(f"{len(part)}".encode())
+        for item in part:
+            feed(digest, item)
+    elif dataclasses.is_dataclass(part):
+        feed(digest, dataclasses.asdict(part))
+    else:
+        digest.update(repr(part).encode() if isinstance(part, (str, int, float, bool, type(None))) else type(part).__name__.encode())
+
+
+def feed_model(digest, patcher: ModelPatcher) -> None:
+    """The weights as loaded from file, and the patches (LoRA) that this MODEL puts on them."""
+    for name, weight in sorted(patcher.model.state_dict().items()):
+        # Another MODEL's patches may lie on the weights just now; the host keeps the originals.
+        original = patcher.backup[name].weight if name in patcher.backup else weight
+        digest.update(name.encode())
+        feed(digest, sample(original))
+    for name, patches in sorted(patcher.patches.items(), key=lambda item: str(item[0])):
+        digest.update(str(name).encode())
+        for patch in patches:
+            feed_patch(digest, patch)
+    for name in sorted(patcher.object_patches):
+        if name == "model_sampling":
+            sigmas = getattr(patcher.object_patches[name], "sigmas", None)
+            feed(digest, sample(sigmas) if sigmas is not None else name)
+
+
+def feed_patch(digest, patch: object) -> None:
+    if isinstance(patch, Tensor):
+        feed(digest, sample(patch))
+    elif isinstance(patch, (list, tuple)):
+        for item in patch:
+            feed_patch(digest, item)
+    elif hasattr(patch, "weights"):  # the host's weight adapters
+        feed_patch(digest, patch.weights)
+    else:
+        feed(digest, patch)
+
+
+def sample(weight: Tensor) -> Tensor:
+    """Evenly spread values of a weight."""
+    flat = weight.detach().reshape(-1)
+    return flat[torch.linspace(0, max(len(flat) - 1, 0), min(SAMPLES, len(flat))).long().to(flat.device)].float()

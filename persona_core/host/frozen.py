@@ -1,0 +1,64 @@
+"""Lets gradients pass through the host's frozen models, and leaves the models as they were."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+
+
+@contextmanager
+def differentiable(*patchers: ModelPatcher, deterministic: bool = True) -> Iterator[None]:
+    """Load models whole and let autograd run through them, though the host runs nodes in inference mode.
+
+    Inference tensors made outside (latents, conditionings) must be cloned inside to be used with gradients.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+        comfy.model_management.load_models_gpu(list(patchers), memory_required=1e20, force_full_load=True)
+        for patcher in patchers:
+            stack.enter_context(normal_weights(patcher.model))
+        if deterministic:
+            stack.enter_context(deterministic_algorithms())
+        yield
+
+
+@contextmanager
+def normal_weights(module: nn.Module) -> Iterator[None]:
+    """Within, every weight is a normal tensor without gradient on the very storage it had.
+
+    Weights that a loader node made are inference tensors, which autograd refuses, or ask for gradients.
+    """
+    replaced: list[tuple[dict, str, Tensor]] = []
+    try:
+        for owner in module.modules():
+            for name, weight in owner._parameters.items():
+                if weight is not None and (weight.is_inference() or weight.requires_grad):
+                    replaced.append((owner._parameters, name, weight))
+                    owner._parameters[name] = nn.Parameter(alias(weight), requires_grad=False)
+            for name, buffer in owner._buffers.items():
+                if buffer is not None and buffer.is_inference():
+                    replaced.append((owner._buffers, name, buffer))
+                    owner._buffers[name] = alias(buffer)
+        yield
+    finally:
+        for tensors, name, original in replaced:
+            tensors[name] = original
+
+
+def alias(tensor: Tensor) -> Tensor:
+    """A normal tensor on the storage of an inference tensor."""
+    normal = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return normal.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+@contextmanager
+def deterministic_algorithms() -> Iterator[None]:
+    """Same seed, same persona: on a GPU, some backward passes are otherwise summed in any order."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

@@ -1,0 +1,154 @@
+"""Learn a persona with the host's models: from photos to a Persona, interrupted or not."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from safetensors.torch import save
+from torch import Tensor
+
+from ..learning import LearningSettings, LossNotFinite, Progress, References, learn
+from ..losses import TandemEquilibrium, masked_noise_loss
+from ..mapper import StageMapper
+from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
+from ..prompts import PHOTO_PROMPTS, RICH_PROMPTS
+from ..stages import Stages
+from .clip import UnsupportedModel, text_tower
+from .denoiser import FrozenDenoiser
+from .fingerprint import fingerprint
+from .frozen import differentiable
+from .pictures import Photo, encode
+from .text import DifferentiableText
+
+log = logging.getLogger("persona")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the artist chooses, beside the photos. te_weight: lambda_TE. resolution: pixels, a multiple of 64."""
+
+    supercategory: str = "face"
+    tokens: int = 4
+    te_weight: float = 1e-3
+    resolution: int = 512
+    mirror: bool = False
+    stages: Stages = Stages()
+    learning: LearningSettings = LearningSettings()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """All that goes into learning one persona. photos: cropped and sized alike. image_embeddings: [M, E] or None."""
+
+    name: str
+    model: ModelPatcher
+    clip: object
+    vae: object
+    photos: Sequence[Photo]
+    recipe: Recipe
+    image_embeddings: Tensor | None = None
+
+    def fingerprint(self) -> str:
+        """The same for the same photos, settings and weights, whatever the persona is called."""
+        pictures = [(photo.image, photo.mask) for photo in self.photos]
+        clip = (self.clip.patcher, self.clip.layer_idx)
+        return fingerprint("stage mapper 1", pictures, self.recipe, self.image_embeddings, self.model, clip, self.vae.patcher)
+
+    def check(self) -> None:
+        """Raise UnsupportedModel or ValueError, with a sentence, for what cannot be learned."""
+        tower, denoiser = text_tower(self.clip), FrozenDenoiser(self.model)
+        tower.word_id(self.recipe.supercategory)
+        if denoiser.text_width not in (None, tower.width):
+            raise UnsupportedModel(
+                f"The MODEL takes text {denoiser.text_width} wide, but this CLIP is {tower.family}. Take both from one checkpoint."
+            )
+
+
+SAVE_EVERY = 100  # steps, so that a crash costs little
+
+
+def learn_persona(lesson: Lesson, print_of_inputs: str, unfinished: Path, on_step: Callable[[Progress], None]) -> Persona:
+    """Learn (PersonaMagic whole: stages, mapper, bypass, Tandem Equilibrium, masked loss).
+
+    unfinished: the file that holds how far learning is; it is read before and removed by the caller after.
+    It is written every SAVE_EVERY steps and whenever learning stops, for whatever reason.
+    Raises LossNotFinite, and whatever `on_step` raises.
+    """
+    recipe = lesson.recipe
+    latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
+    progress = load_progress(unfinished, print_of_inputs) or Progress()
+    model, clip = lesson.model.clone(), lesson.clip.clone()
+    tower = text_tower(clip)
+    with differentiable(model, clip.patcher):
+        denoiser = FrozenDenoiser(model)
+        device = denoiser.device
+        word = tower.embedding(tower.word_id(recipe.supercategory))
+        images = None if lesson.image_embeddings is None else lesson.image_embeddings.clone()
+        mapper = StageMapper(word, recipe.stages, recipe.tokens, images, recipe.learning.seed).to(device)
+        text = DifferentiableText(clip, recipe.tokens)
+        terms = {"noise": masked_noise_loss}
+        if recipe.te_weight:
+            terms["equilibrium"] = TandemEquilibrium(text, RICH_PROMPTS, recipe.te_weight)
+
+        references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
+        scaler = torch.amp.GradScaler(device.type, enabled=denoiser.dtype == torch.float16)
+        try:
+            while progress.step < recipe.learning.steps:
+                until = min(progress.step + SAVE_EVERY, recipe.learning.steps)
+                settings = replace(recipe.learning, steps=until)
+                learn(mapper, references, text, denoiser, terms, PHOTO_PROMPTS, settings, progress, on_step, scaler)
+                save_progress(unfinished, progress, print_of_inputs)
+        except LossNotFinite as error:
+            raise LossNotFinite(
+                f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in the first "
+                "steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI with --fp32-vae or --force-fp32."
+            ) from error
+        finally:
+            save_progress(unfinished, progress, print_of_inputs)
+    return Persona(
+        name=lesson.name,
+        representation=mapper.cpu().requires_grad_(False),
+        family=tower.family,
+        supercategory=recipe.supercategory,
+        settings=settings_of(recipe),
+        losses=progress.losses,
+        fingerprint=print_of_inputs,
+    )
+
+
+def settings_of(recipe: Recipe) -> dict[str, object]:
+    """What Persona Info shows."""
+    learning = recipe.learning
+    return {
+        "steps": learning.steps,
+        "learning rate": learning.learning_rate,
+        "batch size": learning.batch_size,
+        "TE weight": recipe.te_weight,
+        "resolution": recipe.resolution,
+        "mirror": recipe.mirror,
+        "seed": learning.seed,
+    }
+
+
+def save_progress(path: Path, progress: Progress, print_of_inputs: str) -> None:
+    """Write how far learning is. A disk that is full costs only the chance to go on later, so it stops nothing."""
+    metadata = {"losses": json.dumps(progress.losses), "fingerprint": print_of_inputs}
+    try:
+        write_whole(path, save(progress.tensors, metadata))
+    except OSError as error:
+        log.warning("How far learning is could not be written to %s: %s", path, error)
+
+
+def load_progress(path: Path, print_of_inputs: str) -> Progress | None:
+    """How far a learning run of the same inputs came, or None. An unreadable file counts as none."""
+    try:
+        metadata, tensors = read_safetensors(path)
+    except (FileNotFoundError, PersonaFileError):
+        return None
+    if metadata.get("fingerprint") != print_of_inputs:
+        return None
+    return Progress(json.loads(metadata["losses"]), tensors)

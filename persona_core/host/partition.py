@@ -1,0 +1,54 @@
+"""Stage partition: how well the subject's attention covers its mask, at every timestep (PersonaMagic, Figure 2)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..learning import add_noise
+from ..representation import TokenVectors
+from ..stages import LAST_TIMESTEP, attention_iou
+from .clip import text_tower
+from .denoiser import FrozenDenoiser
+from .frozen import differentiable
+from .pictures import Photo, encode
+from .text import DifferentiableText
+
+
+@dataclass(frozen=True)
+class AttentionCurve:
+    """timesteps: [T] increasing. iou: [T] in 0..1. maps: [T, h, w] attention at the latent's size. mask: [h, w]."""
+
+    timesteps: Tensor
+    iou: Tensor
+    maps: Tensor
+    mask: Tensor
+
+
+def attention_curve(
+    model, clip, vae, photo: Photo, supercategory: str, step: int, draws: int, seed: int, on_step: Callable[[int, int], None]
+) -> AttentionCurve:
+    """Attention of the word in "a photo of a {supercategory}" for one photo, noised to every `step`-th timestep.
+
+    draws: noise draws averaged at each. on_step(done, total) may raise to stop.
+    """
+    latents, masks = encode(model, vae, [photo])
+    model, clip = model.clone(), clip.clone()
+    timesteps = torch.arange(0, LAST_TIMESTEP + 1, step)
+    with differentiable(model, clip.patcher), torch.no_grad():
+        denoiser, tower = FrozenDenoiser(model), text_tower(clip)
+        word = tower.embedding(tower.word_id(supercategory))[None, None]
+        encoding = DifferentiableText(clip, 1).encode(["a photo of a {}"], TokenVectors(word, word))
+        context, token = encoding.keys.expand(draws, -1, -1), int(encoding.persona[0].int().argmax())
+        generator = torch.Generator().manual_seed(seed)
+        clean = latents.clone().to(denoiser.device).float().expand(draws, -1, -1, -1)
+        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        maps = []
+        for done, t in enumerate(timesteps):
+            rows = t.expand(draws).to(denoiser.device)
+            noisy = add_noise(clean, noise, denoiser.alphas_cumprod[rows])
+            maps.append(denoiser.attention_map(noisy, rows, context, token).mean(0).cpu())
+            on_step(done + 1, len(timesteps))
+    maps, mask = torch.stack(maps), masks[0, 0].cpu().clone()
+    return AttentionCurve(timesteps, attention_iou(maps, mask), maps, mask)

@@ -1,0 +1,78 @@
+"""Photos and masks as learning takes them: cropped, sized, in the latent space of the VAE."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+MULTIPLE = 64  # what the UNet's three halvings of an eighth-size latent need
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One reference: image [H, W, 3] in 0..1 and its soft mask [H, W] in 0..1."""
+
+    image: Tensor
+    mask: Tensor
+
+    def crop(self, box: tuple[int, int, int, int]) -> "Photo":
+        """The part x0, y0, x1, y1."""
+        x0, y0, x1, y1 = box
+        return Photo(self.image[y0:y1, x0:x1], self.mask[y0:y1, x0:x1])
+
+    def resized(self, resolution: int) -> "Photo":
+        """About resolution x resolution pixels in the photo's own shape, in multiples of 64."""
+        height, width = fit(*self.image.shape[:2], resolution)
+        image = resize(rearrange(self.image, "h w c -> 1 c h w"), height, width)
+        mask = resize(rearrange(self.mask, "h w -> 1 1 h w"), height, width)
+        return Photo(rearrange(image, "1 c h w -> h w c"), rearrange(mask, "1 1 h w -> h w"))
+
+    def mirrored(self) -> "Photo":
+        return Photo(self.image.flip(1), self.mask.flip(1))
+
+
+def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
+    """Pair pictures [M, H, W, 3] with masks [M, H, W] (one may serve all; None: whole pictures).
+
+    Raises ValueError if sizes do not match or a mask is empty.
+    """
+    if masks is None:
+        masks = torch.ones(images.shape[:3])
+    if masks.ndim == 2:
+        masks = masks[None]
+    if len(masks) not in (1, len(images)):
+        raise ValueError(f"There are {len(images)} pictures but {len(masks)} masks. Give one mask for each picture, or one for all.")
+    if masks.shape[1:] != images.shape[1:3]:
+        (height, width), (rows, columns) = images.shape[1:3], masks.shape[1:]
+        raise ValueError(f"The mask is {columns}x{rows} pixels but the picture is {width}x{height}. Use a mask of the picture's size, for instance from Face Mask.")
+    masks = masks.clamp(0, 1).expand(len(images), -1, -1)
+    for index, mask in enumerate(masks):
+        if mask.max() < 0.05:
+            raise ValueError(f"The mask of picture {index} is all black: nothing of the picture would be learned. Paint the face white.")
+    return [Photo(image[..., :3], mask) for image, mask in zip(images, masks)]
+
+
+def fit(height: int, width: int, resolution: int) -> tuple[int, int]:
+    """A size of the same shape with about resolution^2 pixels, in multiples of 64."""
+    scale = resolution / (height * width) ** 0.5
+    return tuple(max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
+
+
+def resize(pictures: Tensor, height: int, width: int) -> Tensor:
+    """[B, C, H, W] in 0..1 to another size."""
+    return F.interpolate(pictures, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def encode(model, vae, pictures: Sequence[Photo]) -> tuple[Tensor, Tensor]:
+    """Latents [M, C, h, w] as the UNet takes them, and masks [M, 1, h, w] at their size.
+
+    Raises ValueError if the photos, once resized, differ in size.
+    """
+    if getattr(vae, "first_stage_model", None) is None:
+        raise ValueError("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
+    latents = model.model.process_latent_in(vae.encode(torch.stack([photo.image for photo in pictures])))
+    masks = rearrange(torch.stack([photo.mask for photo in pictures]), "m h w -> m 1 h w")
+    return latents.clone(), F.interpolate(masks, latents.shape[-2:], mode="area").to(latents)

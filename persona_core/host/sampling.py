@@ -1,0 +1,111 @@
+"""While sampling: K and V of a persona's rows from the prompt's table, at the t of the step.
+
+The conditioning itself carries the mechanism, as a hook of the host, so a MODEL that was not routed through
+Apply still paints the persona; a MODEL that was, carries it too, for nodes that keep only the context tensor
+of a conditioning. Both together do it once.
+"""
+
+import uuid
+
+import comfy.hooks
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from comfy.utils import repeat_to_batch_size
+from torch import Tensor, cat, equal
+
+from ..table import ContextTable
+
+TABLE = "persona_table"  # in a conditioning's dict, and on its context tensor
+VALUES = "persona_values"  # in the transformer options of one step: {uuid of a conditioning: context of V}
+
+
+def attach(context: Tensor, table: ContextTable) -> dict:
+    """What the dict of a conditioning needs so that its rows follow the table."""
+    setattr(context, TABLE, table)
+    return {TABLE: table, "hooks": GROUP}
+
+
+def apply_to_model(model: ModelPatcher) -> ModelPatcher:
+    """A clone of `model` that follows the tables of conditionings which lost their dict."""
+    patched = model.clone()
+    wrappers = patched.model_options.get("transformer_options", {}).get("wrappers", {})
+    if TABLE not in wrappers.get(WrappersMP.CALC_COND_BATCH, {}):
+        patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, TABLE, follow_tables)
+        patched.set_model_attn2_patch(give_values)
+    return patched
+
+
+def follow_tables(executor, model, conds, x_in, timestep, model_options):
+    """Wrapper of the host's calc_cond_batch: give every conditioning with a table its K context for this t.
+
+    V goes to `give_values` by the conditioning's uuid, because the host knows one context only.
+    """
+    options = model_options.get("transformer_options", {})
+    if VALUES in options:  # the hook and the MODEL both brought us here
+        return executor(model, conds, x_in, timestep, model_options)
+    t = float(model.model_sampling.timestep(timestep[:1]).float())
+    values: dict[uuid.UUID, Tensor] = {}
+    conds = [None if group is None else [at_timestep(cond, t, values) for cond in group] for group in conds]
+    options = {**options, VALUES: values}
+    return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
+
+
+def at_timestep(cond: dict, t: float, values: dict) -> dict:
+    """A conditioning as it is at t; the same dict if it has no table or no longer is what was encoded."""
+    context = cond.get("cross_attn")
+    table: ContextTable | None = cond.get(TABLE, getattr(context, TABLE, None))
+    if table is None:
+        return cond
+    cond = cond.copy()
+    if cond.get("hooks") is not None and all(hook == HOOK for hook in cond["hooks"].hooks):
+        cond["hooks"] = None  # it has done its work: let positive and negative share a batch again
+    model_cond = cond["model_conds"].get("c_crossattn")
+    # An area's conditioning is copied into the opposite list with that list's context: not ours to touch.
+    if model_cond is None or model_cond.cond is not context or not begins_with(context, table.base):
+        return cond
+    keys, value = table.at(t)
+    if keys is table.base:
+        return cond
+    tail = context[:, table.base.shape[1] :].cpu()  # of Conditioning (Concat)
+    cond["uuid"] = uuid.uuid4()
+    cond["model_conds"] = {**cond["model_conds"], "c_crossattn": model_cond._copy_with(with_tail(keys, tail).to(context))}
+    values[cond["uuid"]] = with_tail(value, tail).to(context)
+    return cond
+
+
+def with_tail(context: Tensor, tail: Tensor) -> Tensor:
+    return cat([context, tail.to(context)], 1) if tail.shape[1] else context
+
+
+def begins_with(context: Tensor, base: Tensor) -> bool:
+    """Whether a context is still the encoded prompt: averaged or zeroed ones have no table to follow."""
+    return context.shape[1] >= base.shape[1] and equal(context[:, : base.shape[1]].to(base), base.expand(len(context), -1, -1))
+
+
+def give_values(query, keys, values, extra_options):
+    """Cross-attention patch: write the V context into the rows whose conditioning has one."""
+    contexts = extra_options.get(VALUES)
+    uuids = extra_options.get("uuids") or []
+    if not contexts or not any(row in contexts for row in uuids):
+        return query, keys, values
+    values = values.clone()  # the host hands in one tensor for both
+    rows = len(query) // len(uuids)
+    for index, row in enumerate(uuids):
+        if row in contexts:
+            context = contexts[row].to(values)
+            # The host repeats contexts of different lengths until they fit one batch.
+            context = context.repeat(1, values.shape[1] // context.shape[1], 1)
+            values[index * rows : (index + 1) * rows] = repeat_to_batch_size(context, rows)
+    return query, keys, values
+
+
+HOOK = comfy.hooks.TransformerOptionsHook(
+    {
+        "wrappers": {WrappersMP.CALC_COND_BATCH: {TABLE: [follow_tables]}},
+        "patches": {"attn2_patch": [give_values]},
+    },
+    hook_scope=comfy.hooks.EnumHookScope.AllConditioning,
+)
+# One instance for the process: the host merges equal hooks, so many personas are still one wrapper.
+GROUP = comfy.hooks.HookGroup()
+GROUP.add(HOOK)

@@ -1,0 +1,72 @@
+"""A placeholder in a prompt becomes N persona tokens among the host's (token, weight) pairs."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
+
+
+class PersonaToken(Tensor):
+    """One of the N tokens of a persona. As a tensor [D] it is the supercategory's word, so an encoder that
+    knows nothing of personas still gets something that means a person."""
+
+    subject: object
+    index: int
+
+    @staticmethod
+    def of(word: Tensor, subject: object, index: int) -> "PersonaToken":
+        token = torch.Tensor._make_subclass(PersonaToken, word.detach())
+        token.subject, token.index = subject, index
+        return token
+
+
+class PersonaTokens:
+    """What stands for an embedding file's tensor [N, D] while the host tokenizes."""
+
+    def __init__(self, word: Tensor, subject: object, count: int):
+        self.shape = (count, len(word))
+        self.tokens = [PersonaToken.of(word, subject, index) for index in range(count)]
+
+    def __getitem__(self, index: int) -> PersonaToken:
+        return self.tokens[index]
+
+
+class PlaceholderTokenizer:
+    """Mixed into the class of a host tokenizer's copy: knows placeholders beside words and embedding files."""
+
+    placeholders: Mapping[str, PersonaTokens]
+
+    def tokenize_with_weights(self, text: str, *args, **kwargs):
+        for number, placeholder in enumerate(self.placeholders):
+            text = text.replace(placeholder, f" {MARK}<persona-{number}> ")
+        return super().tokenize_with_weights(text, *args, **kwargs)
+
+    def _try_get_embedding(self, embedding_name: str):
+        name, _, leftover = embedding_name.partition(" ")
+        for number, tokens in enumerate(self.placeholders.values()):
+            if name == f"<persona-{number}>":
+                return tokens, leftover.strip()
+        return super()._try_get_embedding(embedding_name)
+
+
+def with_placeholders(tokenizer, encoder: str, placeholders: Mapping[str, PersonaTokens]):
+    """A copy of the host's tokenizer in which `encoder`'s own ("clip_l") knows these placeholders too."""
+    inner = copy.copy(getattr(tokenizer, encoder))
+    if isinstance(inner, PlaceholderTokenizer):
+        placeholders = {**inner.placeholders, **placeholders}
+    else:
+        inner.__class__ = type("PersonaTokenizer", (PlaceholderTokenizer, type(inner)), {})
+        # Without a folder for embedding files the host would not look for embeddings at all.
+        inner.embedding_directory = inner.embedding_directory or []
+    inner.placeholders = placeholders
+    outer = copy.copy(tokenizer)
+    setattr(outer, encoder, inner)
+    return outer
+
+
+def known_placeholders(tokenizer, encoder: str) -> Mapping[str, PersonaTokens]:
+    """The placeholders that earlier `with_placeholders` taught this tokenizer."""
+    return getattr(getattr(tokenizer, encoder), "placeholders", {})

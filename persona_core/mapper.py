@@ -1,0 +1,104 @@
+"""PersonaMagic's stage mapper and NeTI's textual bypass (arXiv 2412.15674 section 3.3; arXiv 2305.15391).
+
+Shapes: B rows, N persona tokens, D width of the text encoder, M reference pictures, E image embedding.
+"""
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .representation import TokenVectors, on_sphere
+from .stages import Stages
+
+TIME_WIDTH = 2048
+ANCHORS = 200
+HIDDEN = 128
+
+
+class StageMapper(nn.Module):
+    """t -> N vectors on the sphere of the supercategory's word, and N bypass vectors for V.
+
+    word: [D], the input embedding of the supercategory. stages: the dynamic stage; t outside it is clamped.
+    image_embeddings: [M, E] of a CLIP vision model, one a reference picture, or None: then the bypass sees
+    the time feature alone. seed: of the initial weights; the global random state is left as it was.
+
+    At the start every token vector is the word itself and the bypass is zero.
+    """
+
+    def __init__(self, word: Tensor, stages: Stages, tokens: int = 4, image_embeddings: Tensor | None = None, seed: int = 0):
+        super().__init__()
+        self.tokens, self.stages = tokens, stages
+        self.register_buffer("word", word.detach().clone().float())
+        images = None if image_embeddings is None else image_embeddings.detach().clone().float()
+        self.register_buffer("image_embeddings", images)
+        image_width = 0 if images is None else images.shape[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.anchors = anchored_linear(stages)
+            self.time = nn.Sequential(*hidden_layer(ANCHORS), *hidden_layer(HIDDEN))
+            self.head = zero_linear(HIDDEN, tokens * len(word))
+            self.bypass = nn.Sequential(*hidden_layer(HIDDEN + image_width), *hidden_layer(HIDDEN))
+            self.bypass_head = zero_linear(HIDDEN, tokens * len(word))
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        """The vectors for timesteps t [B]; `picture` [B] indexes the references (None: their mean)."""
+        t = t.to(self.word).clamp(self.stages.t_lo, self.stages.t_hi)
+        time = self.time(self.anchors(sinusoid(t)))  # [B, HIDDEN]
+        offsets = rearrange(self.head(time), "b (n d) -> b n d", n=self.tokens)
+        vectors = on_sphere(offsets + self.word, self.word)
+        bypass = self.bypass_head(self.bypass(torch.cat([time, *self.image_feature(len(t), picture)], dim=1)))
+        return TokenVectors(vectors, vectors, rearrange(bypass, "b (n d) -> b n d", n=self.tokens))
+
+    def image_feature(self, rows: int, picture: Tensor | None) -> list[Tensor]:
+        """The image embedding of each row [B, E] as a list of one, or of none without image embeddings."""
+        if self.image_embeddings is None:
+            return []
+        if picture is None:
+            return [self.image_embeddings.mean(0).expand(rows, -1)]
+        return [self.image_embeddings[picture.to(self.image_embeddings.device)]]
+
+    @torch.no_grad()
+    def folded(self) -> "StageMapper":
+        """The same function without the image embeddings: being constant, they are a bias of the bypass.
+
+        What is kept of a person is then no embedding of the photo, and generating needs no photo.
+        """
+        mapper = StageMapper(self.word, self.stages, self.tokens).to(self.word.device)
+        state = {name: value for name, value in self.state_dict().items() if name != "image_embeddings"}
+        if self.image_embeddings is not None:
+            first = self.bypass[0]
+            state["bypass.0.bias"] = first.bias + first.weight[:, HIDDEN:] @ self.image_embeddings.mean(0)
+            state["bypass.0.weight"] = first.weight[:, :HIDDEN]
+        mapper.load_state_dict(state)
+        return mapper
+
+
+def sinusoid(t: Tensor) -> Tensor:
+    """Sinusoidal embedding of timesteps t [B] -> [B, TIME_WIDTH], of norm 1."""
+    half = TIME_WIDTH // 2
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device, dtype=t.dtype) / half)
+    angles = t[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1) / math.sqrt(half)
+
+
+def anchored_linear(stages: Stages) -> nn.Linear:
+    """TIME_WIDTH -> ANCHORS; each output starts as the cosine of t's embedding and an anchor timestep's."""
+    layer = nn.Linear(TIME_WIDTH, ANCHORS)
+    with torch.no_grad():
+        layer.weight.copy_(sinusoid(torch.linspace(stages.t_lo, stages.t_hi, ANCHORS)))
+        layer.bias.zero_()
+    return layer
+
+
+def hidden_layer(width: int) -> list[nn.Module]:
+    return [nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.LeakyReLU()]
+
+
+def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    # Token embeddings are some 0.02 an element: a usual start would throw every vector far from its word.
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,119 @@
+"""A persona: what was learned of one person, pet or character, and its file.
+
+The file is one .safetensors: the tensors that generating needs in fp16, and strings of metadata. It holds no
+picture, and no embedding of one.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import save
+from torch import Tensor
+
+from .mapper import StageMapper
+from .stages import Stages
+
+FORMAT = "persona/1"
+STAGE_MAPPER = "stage_mapper"
+
+
+class PersonaFileError(ValueError):
+    """A file that is no persona, or is damaged, or comes from a later version."""
+
+
+@dataclass(frozen=True)
+class Persona:
+    """What was learned.
+
+    family: the text encoder it was learned for, as "SD1.x (clip_l, 768 wide)". supercategory: the common word
+    for its kind. settings, losses: how it was learned and one list of values a loss term. fingerprint: of all
+    that went into learning; the same inputs have the same one.
+    """
+
+    name: str
+    representation: StageMapper
+    family: str
+    supercategory: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    losses: Mapping[str, list[float]] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        mapper = self.representation.folded()
+        tensors = {name: value.detach().cpu().half().contiguous() for name, value in mapper.state_dict().items()}
+        metadata = {
+            "format": FORMAT,
+            "kind": STAGE_MAPPER,
+            "name": self.name,
+            "family": self.family,
+            "supercategory": self.supercategory,
+            "tokens": str(mapper.tokens),
+            "stages": json.dumps([mapper.stages.t_lo, mapper.stages.t_hi]),
+            "settings": json.dumps(dict(self.settings)),
+            "losses": json.dumps({name: [float(f"{v:.4g}") for v in values] for name, values in self.losses.items()}),
+            "fingerprint": self.fingerprint,
+        }
+        return save(tensors, metadata)
+
+    def save(self, path: Path) -> Path:
+        """Write the file, all of it or nothing; missing folders are made. Raises OSError."""
+        return write_whole(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path: Path) -> "Persona":
+        """Read a persona's file. Raises PersonaFileError with the reason, FileNotFoundError."""
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT or metadata.get("kind") != STAGE_MAPPER:
+            known = metadata.get("format", "")
+            why = f"it says '{known}', kind '{metadata.get('kind')}'" if known.startswith("persona/") else "it is no persona"
+            raise PersonaFileError(f"'{path.name}' cannot be used as a persona: {why}; this version reads {FORMAT}, kind '{STAGE_MAPPER}'.")
+        try:
+            mapper = StageMapper(tensors["word"], Stages(*json.loads(metadata["stages"])), int(metadata["tokens"]))
+            mapper.load_state_dict({name: value.float() for name, value in tensors.items()})
+            return cls(
+                name=metadata["name"],
+                representation=mapper.requires_grad_(False),
+                family=metadata["family"],
+                supercategory=metadata["supercategory"],
+                settings=json.loads(metadata["settings"]),
+                losses=json.loads(metadata["losses"]),
+                fingerprint=metadata["fingerprint"],
+            )
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise PersonaFileError(f"'{path.name}' is a damaged persona: {error}") from error
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a .safetensors file. Raises PersonaFileError, FileNotFoundError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file '{path}'.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise PersonaFileError(f"'{path.name}' is no readable .safetensors file ({error}).") from error
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file beside its place and rename it there, so that what was at `path` is never half replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+

@@ -1,0 +1,65 @@
+"""What both papers share: at timestep t, these vectors stand at the placeholder, for K and for V.
+
+Shapes: B rows, N persona tokens, D width of the text encoder.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .stages import Stages
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """The vectors that stand at the placeholder.
+
+    keys, values: [B, N, D] input embeddings for the context of K and of V. They are the same object where a
+    method does not tell them apart, so that one pass of the text encoder serves both.
+    bypass: [B, N, D], added to the text encoder's last hidden state for V only, or None.
+    """
+
+    keys: Tensor
+    values: Tensor
+    bypass: Tensor | None = None
+
+    def drop_bypass(self, probability: float, generator: torch.Generator) -> "TokenVectors":
+        """Zero the bypass of each row with the given probability (PersonaMagic, as NeTI, learns with 0.5)."""
+        if self.bypass is None:
+            return self
+        kept = torch.rand(self.bypass.shape[0], 1, 1, generator=generator) >= probability
+        return replace(self, bypass=self.bypass * kept.to(self.bypass))
+
+    def blend(self, word: Tensor, strength: float) -> "TokenVectors":
+        """Move from `word` [D] (strength 0) to these vectors (1) and past them (2), on the word's sphere."""
+        if strength == 1:
+            return self
+
+        def moved(vectors: Tensor) -> Tensor:
+            return on_sphere(torch.lerp(word.expand_as(vectors), vectors, strength), word)
+
+        keys = moved(self.keys)
+        values = keys if self.values is self.keys else moved(self.values)
+        return TokenVectors(keys, values, None if self.bypass is None else self.bypass * strength)
+
+
+class Representation(Protocol):
+    """A persona as it is learned and used: a function of the timestep. Implementations are `nn.Module`s.
+
+    tokens: N. stages: where it is dynamic. word: [D], the input embedding of the supercategory.
+    """
+
+    tokens: int
+    stages: Stages
+    word: Tensor
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        """The vectors for timesteps t [B] in 0..999; `picture` [B] tells which reference a row shows."""
+        ...
+
+
+def on_sphere(vectors: Tensor, reference: Tensor) -> Tensor:
+    """Give `vectors` [..., D] the norm of `reference` [..., D]: the constraint of PersonaMagic's mapper."""
+    return torch.nn.functional.normalize(vectors, dim=-1) * reference.norm(dim=-1, keepdim=True)

@@ -1,0 +1,118 @@
+"""A prompt with personas as a table over the timesteps: which context makes K and which makes V, at every t.
+
+Shapes: G grid points, L tokens of the context, D its width.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .persona import Persona
+from .representation import TokenVectors
+from .stages import LAST_TIMESTEP
+
+GRID = 20  # timesteps between two grid points of a dynamic stage
+
+WORD, PERSONA = "supercategory", "persona"
+
+
+@dataclass(frozen=True)
+class AppliedPersona:
+    """A persona as one prompt uses it.
+
+    strength: 0 = the supercategory's word, 1 = as learned, up to 2. early, late: what stands at the
+    placeholder above and below the dynamic stage: the word, or the persona's vectors at its nearer end.
+    """
+
+    persona: Persona
+    strength: float = 1.0
+    early: str = WORD
+    late: str = PERSONA
+
+    def clamped(self, t: float) -> float | None:
+        """The timestep whose vectors stand at the placeholder at t, or None for the word."""
+        stages = self.persona.representation.stages
+        if self.strength == 0 or (t > stages.t_hi and self.early == WORD) or (t < stages.t_lo and self.late == WORD):
+            return None
+        return min(max(t, stages.t_lo), stages.t_hi)
+
+    @torch.no_grad()
+    def vectors(self, t: float) -> TokenVectors | None:
+        """What stands at the placeholder at t: vectors [1, N, D], or None for the supercategory's word."""
+        at = self.clamped(t)
+        if at is None:
+            return None
+        representation = self.persona.representation
+        return representation.at(torch.tensor([at])).blend(representation.word, self.strength)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Timesteps after which the same kind of thing stands at every placeholder: above `after`, up to `until`.
+
+    grid: increasing timesteps [G] at which contexts are made; between them they are interpolated.
+    """
+
+    after: float
+    until: float
+    grid: tuple[int, ...]
+
+
+def plan(applied: Sequence[AppliedPersona]) -> list[Segment]:
+    """Cut the timesteps where a persona's stage begins or ends; leave out where every persona is its word."""
+    cuts = {-0.5, LAST_TIMESTEP + 0.5}
+    for use in applied:
+        # Timesteps are whole numbers, so a cut between two of them leaves no question of whose end it is.
+        stages = use.persona.representation.stages
+        cuts |= {stages.t_lo - 0.5, stages.t_hi + 0.5}
+    ends = sorted(cuts)
+    segments = []
+    for after, until in zip(ends, ends[1:]):
+        first, last = math.ceil(after), math.floor(until)
+        now, then = ([use.clamped(t) for use in applied] for t in (first, last))
+        if any(t is not None for t in now):
+            grid = (first,) if now == then else (*range(first, last, GRID), last)
+            segments.append(Segment(after, until, grid))
+    return segments
+
+
+@dataclass(frozen=True)
+class ContextTable:
+    """The contexts of one encoded prompt.
+
+    base: [1, L, D], the prompt with each supercategory's word; it also holds wherever no segment does.
+    segments, keys, values: one entry a segment, contexts [G, L, D] on its grid.
+    """
+
+    base: Tensor
+    segments: tuple[Segment, ...]
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+    def at(self, t: float) -> tuple[Tensor, Tensor]:
+        """The contexts of K and of V at timestep t in 0..999, [1, L, D] each."""
+        for segment, keys, values in zip(self.segments, self.keys, self.values):
+            if segment.after < t <= segment.until:
+                lower, share = locate(segment.grid, t)
+                return interpolate(keys, lower, share), interpolate(values, lower, share)
+        return self.base, self.base
+
+
+def locate(grid: Sequence[int], t: float) -> tuple[int, float]:
+    """The grid point at or below t, and how far (0..1) t is towards the next one; beyond the ends, the end."""
+    if len(grid) == 1 or t <= grid[0]:
+        return 0, 0.0
+    if t >= grid[-1]:
+        return len(grid) - 1, 0.0
+    lower = max(i for i, point in enumerate(grid) if point <= t)
+    return lower, (t - grid[lower]) / (grid[lower + 1] - grid[lower])
+
+
+def interpolate(contexts: Tensor, lower: int, share: float) -> Tensor:
+    """contexts [G, L, D] -> [1, L, D]."""
+    if share == 0:
+        return contexts[lower : lower + 1]
+    return torch.lerp(contexts[lower : lower + 1], contexts[lower + 1 : lower + 2], share)

@@ -1,0 +1,90 @@
+"""Loss terms against plain loops."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from persona_core.losses import TandemEquilibrium, masked_noise_loss, persona_share
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_masked_noise_loss_against_a_loop():
+    step = SimpleNamespace(prediction=random(2, 3, 4, 5), target=random(2, 3, 4, 5, seed=1), mask=random(2, 1, 4, 5, seed=2).sigmoid())
+    rows = []
+    for b in range(2):
+        error = weight = 0.0
+        for c in range(3):
+            for y in range(4):
+                for x in range(5):
+                    m = float(step.mask[b, 0, y, x])
+                    error += m * float(step.target[b, c, y, x] - step.prediction[b, c, y, x]) ** 2
+                    weight += m
+        rows.append(error / weight)
+    assert float(masked_noise_loss(step)) == pytest.approx(sum(rows) / 2, rel=1e-5)
+
+
+def test_what_lies_outside_the_mask_does_not_count():
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    prediction = random(1, 2, 4, 4).requires_grad_()
+    masked_noise_loss(SimpleNamespace(prediction=prediction, target=torch.zeros(1, 2, 4, 4), mask=mask)).backward()
+    assert prediction.grad[..., :2].all() and not prediction.grad[..., 2:].any()
+
+
+def loop_share(attention, persona, words):
+    """Method section 1.4, word by word, for one row."""
+    heads, length, _ = attention.shape
+    total = [sum(float(attention[h, q, k]) for h in range(heads) for q in range(length)) for k in range(length)]
+    s = max((k for k in range(length) if persona[k]), key=lambda k: total[k])
+    r = max((k for k in range(length) if words[k]), key=lambda k: total[k])
+    shares = []
+    for h in range(heads):
+        for q in range(length):
+            a, b = math.exp(100 * float(attention[h, q, s])), math.exp(100 * float(attention[h, q, r]))
+            shares.append(a / (a + b))
+    return sum(shares) / len(shares)
+
+
+@pytest.fixture
+def attention():
+    causal = torch.full((9, 9), -torch.inf).triu(1)
+    return (2 * random(3, 2, 9, 9) + causal).softmax(-1)
+
+
+@pytest.fixture
+def where():
+    persona, words = torch.zeros(3, 9, dtype=torch.bool), torch.zeros(3, 9, dtype=torch.bool)
+    persona[:, 3:5] = True
+    words[:, 1:3] = words[:, 5:7] = True
+    return persona, words
+
+
+def test_persona_share_against_a_loop(attention, where):
+    expected = [loop_share(a, p, w) for a, p, w in zip(attention, *where, strict=True)]
+    torch.testing.assert_close(persona_share(attention, *where), torch.tensor(expected))
+
+
+def test_tandem_equilibrium_is_minus_weight_times_the_product(attention, where):
+    encoding = SimpleNamespace(attention=attention, persona=where[0], words=where[1])
+    text = SimpleNamespace(encode=lambda prompts, vectors, attention: encoding)
+    step = SimpleNamespace(vectors=None, draw=lambda prompts: list(prompts))
+    products = [-0.001 * s * (1 - s) for s in (loop_share(a, p, w) for a, p, w in zip(attention, *where, strict=True))]
+    assert float(TandemEquilibrium(text, ["{} reads"], 0.001)(step)) == pytest.approx(sum(products) / 3, rel=1e-5)
+
+
+def test_equilibrium_is_least_when_persona_and_words_are_level(where):
+    level = torch.full((3, 2, 9, 9), 1 / 9)
+    tilted = level.clone()
+    tilted[..., 3] += 0.1
+    assert (persona_share(level, *where) == 0.5).all()
+    share = persona_share(tilted, *where)
+    assert (share > 0.9).all() and (share * (1 - share) < 0.25).all()
+
+
+def test_a_prompt_of_nothing_but_the_persona_is_level(attention, where):
+    assert (persona_share(attention, where[0], torch.zeros_like(where[1])) == 0.5).all()

@@ -1,0 +1,105 @@
+"""The stage mapper against the paper's sentences."""
+
+import torch
+
+from persona_core.mapper import ANCHORS, HIDDEN, StageMapper, sinusoid
+from persona_core.representation import TokenVectors
+from persona_core.stages import Stages
+
+WORD = torch.randn(48, generator=torch.Generator().manual_seed(3)) * 0.02
+T = torch.tensor([400.0, 533.0, 800.0])
+
+
+def scrambled(**kwargs) -> StageMapper:
+    """A mapper that has left its start."""
+    mapper = StageMapper(WORD, Stages(), **kwargs)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in mapper.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return mapper
+
+
+def test_it_starts_at_the_supercategory_word_with_no_bypass():
+    vectors = StageMapper(WORD, Stages()).at(T)
+    assert vectors.keys.shape == (3, 4, 48) and vectors.values is vectors.keys
+    torch.testing.assert_close(vectors.keys, WORD.expand(3, 4, 48))
+    assert not vectors.bypass.any()
+
+
+def test_it_never_leaves_the_sphere_of_the_word_and_depends_on_t():
+    vectors = scrambled().at(T).keys
+    torch.testing.assert_close(vectors.norm(dim=-1), WORD.norm().expand(3, 4))
+    assert (vectors[0] - vectors[1]).norm() > 0.01 * WORD.norm()
+
+
+def test_each_first_output_starts_as_the_similarity_to_an_anchor_timestep():
+    mapper = StageMapper(WORD, Stages(200, 600))
+    anchors = torch.linspace(200, 600, ANCHORS)
+    similarity = mapper.anchors(sinusoid(anchors))
+    torch.testing.assert_close(similarity.diagonal(), torch.ones(ANCHORS))
+    expected = torch.nn.functional.cosine_similarity(sinusoid(anchors[:1]), sinusoid(anchors))
+    torch.testing.assert_close(similarity[0], expected)
+
+
+def test_rows_of_a_batch_do_not_mix():
+    mapper = scrambled()
+    batch = mapper.at(T)
+    for row, t in enumerate(T):
+        torch.testing.assert_close(batch.keys[row], mapper.at(t[None]).keys[0])
+        torch.testing.assert_close(batch.bypass[row], mapper.at(t[None]).bypass[0])
+
+
+def test_outside_its_stage_it_stands_still():
+    mapper = scrambled()
+    inside, outside = mapper.at(torch.tensor([400.0, 800.0])), mapper.at(torch.tensor([12.0, 999.0]))
+    assert torch.equal(inside.keys, outside.keys)
+
+
+def test_the_size_is_the_published_one():
+    mapper = StageMapper(torch.ones(768), Stages(), 4, torch.rand(1, 512))
+    outputs = 4 * 768 * (HIDDEN + 1)
+    first = 2048 * 200 + 200 + 200 * HIDDEN + HIDDEN + HIDDEN * HIDDEN + HIDDEN
+    bypass = (HIDDEN + 512) * HIDDEN + HIDDEN + HIDDEN * HIDDEN + HIDDEN
+    norms = 4 * 2 * HIDDEN
+    assert sum(p.numel() for p in mapper.parameters()) == first + bypass + norms + 2 * outputs
+
+
+def test_folding_the_image_embeddings_changes_nothing_but_what_is_kept():
+    images = torch.randn(3, 24, generator=torch.Generator().manual_seed(5))
+    mapper = scrambled(image_embeddings=images)
+    folded = mapper.folded()
+    torch.testing.assert_close(folded.at(T).bypass, mapper.at(T).bypass)
+    assert torch.equal(folded.at(T).keys, mapper.at(T).keys)
+    assert folded.image_embeddings is None and folded.bypass[0].weight.shape == (HIDDEN, HIDDEN)
+
+
+def test_each_row_sees_its_own_picture():
+    images = torch.randn(3, 24, generator=torch.Generator().manual_seed(5))
+    mapper = scrambled(image_embeddings=images)
+    picked = mapper.at(T[:2], torch.tensor([2, 0])).bypass
+    alone = scrambled(image_embeddings=images[2:3]).at(T[:1]).bypass
+    torch.testing.assert_close(picked[:1], alone)
+
+
+def test_the_same_seed_is_the_same_mapper_and_the_global_random_state_is_untouched():
+    before = torch.random.get_rng_state()
+    one, two, other = (StageMapper(WORD, Stages(), seed=seed).time[0].weight for seed in (7, 7, 8))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_bypass_is_dropped_a_row_at_a_time():
+    vectors = TokenVectors(torch.ones(400, 2, 3), torch.ones(400, 2, 3), torch.ones(400, 2, 3))
+    kept = vectors.drop_bypass(0.5, torch.Generator().manual_seed(0)).bypass
+    assert set(kept.sum((1, 2)).tolist()) == {0.0, 6.0}
+    assert 150 < kept.any(-1).any(-1).sum() < 250
+
+
+def test_strength_moves_on_the_sphere_from_the_word_to_the_persona():
+    vectors = scrambled().at(T)
+    assert vectors.blend(WORD, 1.0) is vectors
+    torch.testing.assert_close(vectors.blend(WORD, 0.0).keys, WORD.expand(3, 4, 48))
+    half = vectors.blend(WORD, 0.5)
+    torch.testing.assert_close(half.keys.norm(dim=-1), WORD.norm().expand(3, 4))
+    torch.testing.assert_close(half.bypass, 0.5 * vectors.bypass)
