@@ -10,10 +10,11 @@ import torch
 from comfy_api.latest import io
 from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
-from server import PromptServer
 from torch import Tensor
 
 from ..persona_core import faces
+from . import sockets
+from .telling import tell
 
 NO_FACE = ["error", "whole picture", "skip picture"]
 CHOSEN, OTHER = (64, 220, 96), (255, 160, 32)
@@ -42,15 +43,8 @@ def draw_boxes(image: Tensor, found: list[faces.Face], chosen: faces.Face | None
         color = CHOSEN if face is chosen else OTHER
         corner = max(face.box[0], 0) + 2 * line, max(face.box[1], 0) + line
         draw.rectangle(face.box, outline=color, width=line)
-        draw.text(corner, str(index), fill=color, font=font, stroke_width=max(1, line // 2), stroke_fill=(0, 0, 0))
+        draw.text(corner, str(index), fill=color, font=font, stroke_width=line // 2, stroke_fill=(0, 0, 0))
     return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)
-
-
-def tell(node_id: str | None, text: str) -> None:
-    """Show text on the node in the browser. Without a running server nobody is there to read it."""
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
 
 
 def report(hits: int, pictures: int, pack: Path | None, unusable: bool) -> str:
@@ -72,7 +66,7 @@ class FaceMask(io.ComfyNode):
         return io.Schema(
             node_id="PersonaFaceMask",
             display_name="Face Mask",
-            category="persona",
+            category=sockets.CATEGORY,
             description="Finds a face in each picture: a soft mask over the head, a square crop, boxes.",
             inputs=[
                 io.Image.Input("image", tooltip="The photo, or several photos as one batch."),

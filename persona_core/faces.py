@@ -77,8 +77,8 @@ def choose_pack(folders: Sequence[Path], detector: str = "auto") -> Path | None:
             return None
         raise FileNotFoundError(
             f"No InsightFace model pack was found. Searched: {', '.join(map(str, folders))}. "
-            "Unzip a pack, for example buffalo_l, so that its files lie in models/insightface/models/buffalo_l "
-            "(among them det_10g.onnx and 2d106det.onnx), or set detector to cascade."
+            "Unzip a pack, for example buffalo_l, so that its files lie in models/insightface/models/"
+            "buffalo_l (among them det_10g.onnx and 2d106det.onnx), or set detector to cascade."
         )
     try:
         import_face_analysis()

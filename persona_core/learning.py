@@ -192,7 +192,7 @@ def add_noise(latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
 def check_finite(losses: Mapping[str, Tensor], index: int) -> None:
     for name, loss in losses.items():
         if not torch.isfinite(loss):
-            raise LossNotFinite(f"the {name} loss became {float(loss)} at step {index + 1}")
+            raise LossNotFinite(f"the {name} loss became {loss.item()} at step {index + 1}")
 
 
 def snapshot(representation: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:

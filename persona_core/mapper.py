@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .representation import TokenVectors, on_sphere
-from .stages import Stages
+from .stages import GRID, Stages
 
 TIME_WIDTH = 2048
 ANCHORS = 200
@@ -76,10 +76,14 @@ class StageMapper(nn.Module):
 
 
 def sinusoid(t: Tensor) -> Tensor:
-    """Sinusoidal embedding of timesteps t [B] -> [B, TIME_WIDTH], of norm 1."""
+    """Sinusoidal embedding of timesteps t [B] -> [B, TIME_WIDTH], of norm 1.
+
+    The published one counts single timesteps, so that what is learned for t says little of t + 10. Ours counts
+    in GRID timesteps: prompts are encoded on that grid, and between its points the mapper must be smooth.
+    """
     half = TIME_WIDTH // 2
     frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device, dtype=t.dtype) / half)
-    angles = t[:, None] * frequencies
+    angles = t[:, None] / GRID * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1) / math.sqrt(half)
 
 

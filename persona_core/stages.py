@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 LAST_TIMESTEP = 999
+GRID = 20  # timesteps between two points at which a dynamic stage is looked at or tabulated
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from .persona import Persona
 from .representation import TokenVectors
-from .stages import LAST_TIMESTEP
-
-GRID = 20  # timesteps between two grid points of a dynamic stage
+from .stages import GRID, LAST_TIMESTEP
 
 WORD, PERSONA = "supercategory", "persona"
 

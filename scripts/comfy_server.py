@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import websocket
-from setup import PACK, installed
+from setup import PACK, installed, link_pack
 
 START_TIMEOUT = 180
 PROGRESS_TEXT = 3  # the kind of binary message that carries a node's status text
@@ -188,9 +188,7 @@ class ComfyServer:
         settings = self.base / "user/default/comfy.settings.json"
         if not settings.exists():  # or the frontend opens its tutorial over the canvas
             settings.write_text(json.dumps({"Comfy.TutorialCompleted": True}))
-        link = self.base / "custom_nodes/ComfyUI-Persona"
-        if not link.exists():
-            link.symlink_to(PACK, target_is_directory=True)
+        link_pack(self.base / "custom_nodes")
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT

@@ -17,7 +17,7 @@ BASE = PACK / ".comfyui/base"
 RESULTS = PACK / "demo"
 WORKFLOW = PACK / "workflows/api/learn_and_generate.json"
 # A random checkpoint has nothing to teach: few steps on a small picture show every part at work.
-QUICK = {"steps": 8, "resolution": 128, "width": 128, "height": 128}
+QUICK = {"steps": 40, "resolution": 128, "width": 128, "height": 128}
 
 
 def place_checkpoint() -> tuple[str, bool]:

@@ -120,7 +120,7 @@ def check(python: Path, host: Path) -> None:
     """Stop with a sentence if an interpreter that is used as it is lacks a package."""
     text = (PACK / "requirements.txt").read_text() + (PACK / "requirements-dev.txt").read_text()
     wanted = ["torch", "torchvision", *host_requirements(host), *re.sub("#.*", "", text).split()]
-    names = [re.match(r"[\w.-]+", line)[0] for line in wanted]
+    names = dict.fromkeys(re.match(r"[\w.-]+", line)[0] for line in wanted)
     code = ("import sys\nfrom importlib.metadata import PackageNotFoundError, version\n"
             "for name in sys.argv[1:]:\n try: version(name)\n except PackageNotFoundError: print(name)")
     probe = subprocess.run([python, "-c", code, *names], capture_output=True, text=True)
@@ -177,8 +177,11 @@ def setup(browser: bool) -> None:
     """Bring everything to where demo, tests and server can run."""
     before = json.loads(STATE.read_text()) if STATE.is_file() else {}
     named = os.environ.get("COMFYUI_PYTHON")
-    python = Path(named).expanduser().absolute() if named else make_venv()
-    host = find_host() or unpack_host(python)
+    if named and not shutil.which(named):
+        sys.exit(f"[setup] COMFYUI_PYTHON is {named}, but that is no program.")
+    host = find_host()
+    python = Path(shutil.which(named)).absolute() if named else make_venv()
+    host = host or unpack_host(python)
     state = {"host": str(host), "python": str(python), "asked": fingerprint(host)}
     if any(before.get(key) != value for key, value in state.items()):
         check(python, host) if named else install(python, host)

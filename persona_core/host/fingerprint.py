@@ -70,4 +70,6 @@ def feed_patch(digest, patch: object) -> None:
 def sample(weight: Tensor) -> Tensor:
     """Evenly spread values of a weight."""
     flat = weight.detach().reshape(-1)
-    return flat[torch.linspace(0, max(len(flat) - 1, 0), min(SAMPLES, len(flat))).long().to(flat.device)].float()
+    # In float64: float32 cannot count the values of a large weight.
+    places = torch.linspace(0, max(len(flat) - 1, 0), min(SAMPLES, len(flat)), dtype=torch.float64)
+    return flat[places.long().to(flat.device)].float()

@@ -80,10 +80,10 @@ def learn_persona(lesson: Lesson, print_of_inputs: str, unfinished: Path, on_ste
     """
     recipe = lesson.recipe
     latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
-    progress = load_progress(unfinished, print_of_inputs) or Progress()
     model, clip = lesson.model.clone(), lesson.clip.clone()
     tower = text_tower(clip)
     with differentiable(model, clip.patcher):
+        progress = load_progress(unfinished, print_of_inputs) or Progress()
         denoiser = FrozenDenoiser(model)
         device = denoiser.device
         word = tower.embedding(tower.word_id(recipe.supercategory))

@@ -1,0 +1,62 @@
+"""Tiny models of the host, made in inference mode as its loader nodes make theirs."""
+
+import pytest
+import tiny_models
+import torch
+
+from persona_core.host.learner import Lesson, Recipe
+from persona_core.host.pictures import Photo
+from persona_core.learning import LearningSettings
+from persona_core.mapper import StageMapper
+from persona_core.persona import Persona
+from persona_core.stages import Stages
+
+
+@pytest.fixture(autouse=True)
+def inference_mode():
+    """The host runs every node so."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def model():
+    return tiny_models.model()
+
+
+@pytest.fixture
+def clip():
+    return tiny_models.clip()
+
+
+@pytest.fixture
+def vae():
+    return tiny_models.vae()
+
+
+@pytest.fixture
+def make_persona(clip):
+    """Personas that have left their start, with a strong bypass, as learned ones have."""
+    from persona_core.host.clip import text_tower
+
+    def make(name="ann", t_lo=400, t_hi=800, tokens=4, supercategory="face", seed=0) -> Persona:
+        tower = text_tower(clip)
+        with torch.inference_mode(False):
+            word = tower.embedding(tower.word_id(supercategory))
+            mapper = StageMapper(word, Stages(t_lo, t_hi), tokens, seed=seed).requires_grad_(False)
+            generator = torch.Generator().manual_seed(seed)
+            mapper.head.weight.copy_(0.02 * torch.randn(mapper.head.weight.shape, generator=generator))
+            mapper.bypass_head.weight.copy_(0.5 * torch.randn(mapper.bypass_head.weight.shape, generator=generator))
+        return Persona(name, mapper, tower.family, supercategory)
+
+    return make
+
+
+@pytest.fixture
+def lesson(model, clip, vae):
+    """A lesson on one noise picture with a round mask."""
+    generator = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    photo = Photo(torch.rand(64, 64, 3, generator=generator), (x**2 + y**2 < 0.5).float())
+    learning = LearningSettings(steps=6, learning_rate=1e-3, batch_size=2, seed=5)
+    return Lesson("ann", model, clip, vae, [photo], Recipe(resolution=64, learning=learning))

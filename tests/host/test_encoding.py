@@ -1,0 +1,190 @@
+"""A placeholder in a prompt, encoded by the host's own paths."""
+
+import pytest
+import tiny_models
+import torch
+from safetensors.torch import save_file
+
+from persona_core.host.clip import text_tower
+from persona_core.host.encoding import apply_to_clip
+from persona_core.host.sampling import TABLE
+from persona_core.table import AppliedPersona
+
+LONG = ", ".join(f"a tree number {n}" for n in range(30))
+
+
+def encode(clip, text):
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))[0]
+
+
+def direct(clip, persona, t, prompt, weight=1.0):
+    """Contexts of K and V computed from the mapper without the pack's host code: pairs, the host's encoder, formula.
+
+    prompt: "before {} after". For one section.
+    """
+    tower, model = text_tower(clip), clip.cond_stage_model.clip_l
+    vectors = persona.representation.at(torch.tensor([float(t)]))
+    before, after = prompt.split("{}")
+    ids = tower.tokenizer.tokenizer
+    start = 1 + len(ids(before)["input_ids"][1:-1])
+    pairs = [(49406, 1.0), *((i, 1.0) for i in ids(before)["input_ids"][1:-1])]
+    pairs += [(v, weight) for v in vectors.keys[0]] + [(i, 1.0) for i in ids(after)["input_ids"][1:-1]] + [(49407, 1.0)]
+    pairs += [(49407, 1.0)] * (77 - len(pairs))
+    hidden = {}
+    norm = tower.transformer.final_layer_norm
+    handle = norm.register_forward_hook(lambda module, inputs, output: hidden.update(x=inputs[0].clone()))
+    keys = model.encode_token_weights([pairs])[0]
+    handle.remove()
+    x = hidden["x"][:1]
+    empty = norm(hidden["x"][-1:])[0]
+    for n, bypass in enumerate(vectors.bypass[0]):
+        h = x[0, start + n].clone()
+        x[0, start + n] = (h + bypass) / (h + bypass).norm() * h.norm()
+    values = norm(x)
+    if weight != 1.0:
+        for n in range(len(vectors.bypass[0])):
+            at = start + n
+            values[0, at] = (values[0, at] - empty[at]) * weight + empty[at]
+    return keys, values
+
+
+def close(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=3e-5, rtol=1e-4)
+
+
+@pytest.fixture
+def ann(make_persona):
+    return make_persona()
+
+
+@pytest.fixture
+def applied(clip, ann):
+    return apply_to_clip(clip, AppliedPersona(ann), "<ann>")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("a photo of <ann>", "a photo of face"),
+        ("<ann> and <ann>, <ann>'s hat", "face and face, face's hat"),
+        ("a (photo of <ann>:1.3) on (grass:0.7)", "a (photo of face:1.3) on (grass:0.7)"),
+        ("a photo of(<ann>)in snow", "a photo of(face)in snow"),
+    ],
+)
+def test_the_context_itself_is_the_supercategorys_prompt(clip, applied, text, plain):
+    context, extra = encode(applied, text)
+    expected, _ = encode(clip, plain)
+    assert torch.equal(context, expected) and TABLE in extra
+    assert torch.equal(extra["pooled_output"], encode(clip, plain)[1]["pooled_output"])
+
+
+@pytest.mark.parametrize("text", ["", "a photo of a dog", "an (oil:1.2) painting, " + LONG, "ann < ann >"])
+def test_text_without_the_placeholder_is_untouched(clip, applied, text):
+    (ours, extra), (theirs, plain) = encode(applied, text), encode(clip, text)
+    assert torch.equal(ours, theirs) and extra.keys() == plain.keys()
+
+
+def test_the_plain_clip_is_untouched_by_its_patched_clone(clip, applied):
+    before = encode(clip, "a photo of a face")[0]
+    assert TABLE in encode(applied, "a photo of <ann>")[1]
+    assert torch.equal(encode(clip, "a photo of a face")[0], before)
+    assert TABLE not in encode(clip, "a photo of <ann>")[1]
+    assert type(clip.cond_stage_model.encode_token_weights).__name__ == "method"
+
+
+@pytest.mark.parametrize("t", [400, 480, 640, 800])
+def test_the_table_equals_the_mapper_at_its_grid(clip, applied, ann, t):
+    table = encode(applied, "a photo of <ann> in snow")[1][TABLE]
+    close(table.at(t), direct(clip, ann, t, "a photo of {} in snow"))
+
+
+def test_below_the_stage_stands_its_lowest_timestep_and_above_it_the_word(clip, applied, ann):
+    table = encode(applied, "a photo of <ann> in snow")[1][TABLE]
+    for t in (0, 200, 399):
+        close(table.at(t), direct(clip, ann, 400, "a photo of {} in snow"))
+    for t in (801, 999):
+        assert table.at(t)[0] is table.base
+
+
+def test_between_grid_points_the_error_is_small(clip, applied, ann):
+    """The mapper is smooth in t: linear interpolation over 20 timesteps errs by less than 1 % of the persona's effect."""
+    table = encode(applied, "a photo of <ann> in snow")[1][TABLE]
+    for t in (410, 550, 707):
+        for got, exact in zip(table.at(t), direct(clip, ann, t, "a photo of {} in snow"), strict=True):
+            assert (got - exact).norm() < 0.01 * (exact - table.base).norm()
+
+
+def test_prompt_weights_reach_the_personas_tokens(clip, applied, ann):
+    table = encode(applied, "a photo of (<ann>:1.4) in snow")[1][TABLE]
+    close(table.at(600), direct(clip, ann, 600, "a photo of {} in snow", weight=1.4))
+
+
+def test_long_prompts_keep_every_section(clip, applied):
+    for text in (f"<ann>, {LONG}", f"{LONG}, <ann>", f"<ann>, {LONG}, <ann>"):
+        context, extra = encode(applied, text)
+        keys, values = extra[TABLE].at(600)
+        assert context.shape == keys.shape == values.shape and context.shape[1] >= 154
+        changed = (keys != context).any(-1)[0].view(-1, 77).any(1)
+        sections = applied.tokenize(text)["l"]
+        here = [any(not isinstance(token, int) for token, _ in section) for section in sections]
+        assert changed.tolist() == here
+
+
+def test_beside_an_embedding_file(tmp_path, make_persona):
+    save_file({"clip_l": 0.02 * torch.randn(2, 64).clone()}, tmp_path / "style.safetensors")
+    clip = tiny_models.clip(embeddings=str(tmp_path))
+    applied = apply_to_clip(clip, AppliedPersona(make_persona()), "<ann>")
+    for text in ("<ann>, embedding:style", "embedding:style <ann> in snow", "(embedding:style:1.2) of (<ann>:0.9)"):
+        context, extra = encode(applied, text)
+        plain, _ = encode(clip, text.replace("<ann>", "face"))
+        assert torch.equal(context, plain) and extra[TABLE].segments
+
+
+def test_two_personas_each_keep_their_own_vectors(clip, make_persona):
+    ann, bob = make_persona("ann"), make_persona("bob", seed=9, supercategory="person")
+    both = apply_to_clip(apply_to_clip(clip, AppliedPersona(ann), "<ann>"), AppliedPersona(bob), "<bob>")
+    context, extra = encode(both, "<ann> and <bob>")
+    assert torch.equal(context, encode(clip, "face and person")[0])
+    tokens = text_tower(clip).tokenizer.tokenizer("and")["input_ids"][1:-1]
+    vectors = [p.representation.at(torch.tensor([600.0])).keys[0] for p in (ann, bob)]
+    pairs = [49406, *vectors[0], *tokens, *vectors[1], 49407]
+    keys = clip.cond_stage_model.clip_l.encode([pairs + [49407] * (77 - len(pairs))])[0]
+    torch.testing.assert_close(extra[TABLE].at(600)[0], keys, atol=3e-5, rtol=1e-4)
+
+
+def test_strength_zero_and_late_supercategory(clip, ann):
+    off = apply_to_clip(clip, AppliedPersona(ann, strength=0.0), "<ann>")
+    context, extra = encode(off, "a photo of <ann>")
+    assert torch.equal(context, encode(clip, "a photo of face")[0])
+    assert all(extra[TABLE].at(t)[0] is extra[TABLE].base for t in (0, 600, 999))
+    late = encode(apply_to_clip(clip, AppliedPersona(ann, late="supercategory"), "<ann>"), "a photo of <ann>")[1][TABLE]
+    assert late.at(399)[0] is late.base and late.at(400)[0] is not late.base
+
+
+def test_what_survives_cloning_and_skipping_layers(clip, applied):
+    clone = applied.clone()
+    assert TABLE in encode(clone, "a photo of <ann>")[1]
+    clone.clip_layer(-2)
+    skipped = clip.clone()
+    skipped.clip_layer(-2)
+    context, extra = encode(clone, "a photo of <ann>")
+    assert torch.equal(context, encode(skipped, "a photo of face")[0])
+    assert not torch.equal(extra[TABLE].at(600)[0], encode(applied, "a photo of <ann>")[1][TABLE].at(600)[0])
+
+
+@pytest.mark.parametrize(
+    ("placeholder", "says"),
+    [("", "must not be empty"), (" <ann>", "begin or end"), ("a:b", "colons"), ("(ann)", "brackets"), ("<ann>s", "cannot be told from")],
+)
+def test_placeholders_that_cannot_work(applied, ann, placeholder, says):
+    with pytest.raises(ValueError, match=says):
+        apply_to_clip(applied, AppliedPersona(ann), placeholder)
+
+
+def test_a_persona_of_another_family_names_both(clip, ann):
+    import dataclasses
+
+    other = dataclasses.replace(ann, family="SD2.x (clip_h, 1024 wide)")
+    with pytest.raises(ValueError, match=r"SD2\.x.*this CLIP is custom \(clip_l, 64 wide\)"):
+        apply_to_clip(clip, AppliedPersona(other), "<ann>")

@@ -1,0 +1,183 @@
+"""K and V in the host's own sampler: the persona's rows and no others."""
+
+import comfy.sample
+import comfy.samplers
+import pytest
+import torch
+
+from persona_core.host.encoding import apply_to_clip
+from persona_core.host.sampling import TABLE, VALUES, apply_to_model
+from persona_core.table import AppliedPersona
+
+
+def encode(clip, text):
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def sample(model, positive, negative, *, sampler="euler", scheduler="normal", steps=5, cfg=5.0, batch=1, size=8, denoise=1.0, **more):
+    noise = torch.randn(batch, 4, size, size, generator=torch.Generator().manual_seed(0))
+    return comfy.sample.sample(
+        model, noise, steps, cfg, sampler, scheduler, positive, negative, torch.zeros_like(noise), denoise=denoise, seed=0, **more
+    )
+
+
+class Recorder:
+    """What the UNet's cross-attentions were really given, pass by pass: {"t", "rows" of cond_or_uncond, "k", "v"}."""
+
+    def __init__(self, model):
+        unet, self.passes = model.model.diffusion_model, []
+        unet.register_forward_pre_hook(self.begin, with_kwargs=True)
+        for name, module in unet.named_modules():
+            if name.endswith(("attn2.to_k", "attn2.to_v")):
+                module.register_forward_hook(lambda m, inputs, output, side=name[-1]: self.passes[-1][side].append(inputs[0].clone()))
+
+    def begin(self, module, args, kwargs):
+        options = kwargs["transformer_options"]
+        self.passes.append({"t": float(args[1][0]), "rows": options["cond_or_uncond"], "k": [], "v": []})
+
+
+@pytest.fixture
+def ann(make_persona):
+    return make_persona()
+
+
+@pytest.fixture
+def applied(clip, ann):
+    return apply_to_clip(clip, AppliedPersona(ann), "<ann>")
+
+
+@pytest.fixture
+def prompts(clip, applied):
+    """With the persona, as plain supercategory, and a negative one."""
+    return encode(applied, "a photo of <ann> in snow"), encode(clip, "a photo of face in snow"), encode(clip, "lowres")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_personas_rows_get_the_tables_k_and_v_and_no_others(model, prompts, batch):
+    persona, plain, negative = prompts
+    recorder = Recorder(model)
+    sample(model, persona, negative, batch=batch, steps=12)
+    table = persona[0][1][TABLE]
+    seen = set()
+    for one in recorder.passes:
+        keys, values = table.at(one["t"])
+        stage = "early" if one["t"] > 800.5 else "late" if one["t"] < 399.5 else "dynamic"
+        seen.add(stage)
+        for side, expected in (("k", keys), ("v", values)):
+            assert len(one[side]) == len(one["k"]) > 8
+            for context in one[side]:
+                for index, cond in enumerate(one["rows"]):
+                    rows = context[index * batch : (index + 1) * batch]
+                    assert torch.equal(rows, (negative[0][0] if cond == 1 else expected).expand(batch, -1, -1))
+        assert torch.equal(keys, plain[0][0]) == (stage == "early")
+        assert torch.equal(keys, values) == (stage == "early")
+    assert seen == {"early", "dynamic", "late"}
+
+
+def test_positive_and_negative_share_one_pass_as_without_the_pack(model, prompts):
+    recorder = Recorder(model)
+    sample(model, prompts[0], prompts[2])
+    with_persona = [one["rows"] for one in recorder.passes]
+    recorder.passes.clear()
+    sample(model, prompts[1], prompts[2])
+    assert with_persona == [one["rows"] for one in recorder.passes] == [[1, 0]] * 5
+
+
+def test_model_and_conditioning_carry_the_same_thing_once(model, prompts):
+    persona, plain, negative = prompts
+    through_model = sample(apply_to_model(apply_to_model(model)), persona, negative)
+    assert torch.equal(through_model, sample(model, persona, negative))
+    stripped = [[context, {"pooled_output": extra["pooled_output"]}] for context, extra in persona]
+    assert torch.equal(through_model, sample(apply_to_model(model), stripped, negative))
+    assert not torch.equal(through_model, sample(model, plain, negative))
+
+
+def test_a_plain_run_is_bit_identical_before_and_after_and_through_apply(model, prompts):
+    persona, plain, negative = prompts
+    before = sample(model, plain, negative)
+    sample(model, persona, negative)
+    assert torch.equal(before, sample(model, plain, negative))
+    assert torch.equal(before, sample(apply_to_model(model), plain, negative))
+    assert VALUES not in model.model_options.get("transformer_options", {})
+
+
+def test_a_second_plain_prompt_in_the_same_picture_keeps_its_rows(model, clip, prompts):
+    persona, _, negative = prompts
+    left, right = torch.zeros(2, 64, 64)
+    left[:, :32] = right[:, 32:] = 1
+    masked = [
+        *([c, {**d, "mask": left[None], "mask_strength": 1.0}] for c, d in persona),
+        *([c, {**d, "mask": right[None], "mask_strength": 1.0}] for c, d in encode(clip, "a green bicycle")),
+    ]
+    recorder = Recorder(model)
+    sample(model, masked, negative)
+    bicycle = encode(clip, "a green bicycle")[0][0]
+    for one in recorder.passes:
+        expected = [negative[0][0], bicycle, persona[0][1][TABLE].at(one["t"])[0]]
+        for row in one["k"][0]:
+            assert any(torch.equal(row, candidate[0]) for candidate in expected)
+        assert sum(torch.equal(row, bicycle[0]) for row in one["k"][0]) == 1
+        assert torch.equal(one["v"][0][one["rows"].index(1)], negative[0][0][0])
+
+
+@pytest.mark.parametrize("sampler", comfy.samplers.KSampler.SAMPLERS)
+def test_every_sampler(model, prompts, sampler):
+    persona, plain, negative = prompts
+    painted = sample(model, persona, negative, sampler=sampler, steps=3)
+    assert torch.isfinite(painted).all() and not torch.equal(painted, sample(model, plain, negative, sampler=sampler, steps=3))
+
+
+@pytest.mark.parametrize("scheduler", comfy.samplers.KSampler.SCHEDULERS)
+def test_every_scheduler(model, prompts, scheduler):
+    persona, plain, negative = prompts
+    assert not torch.equal(*(sample(model, p, negative, scheduler=scheduler, steps=20) for p in (persona, plain)))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"cfg": 1.0},
+        {"cfg": 30.0},
+        {"steps": 2, "denoise": 0.6},
+        {"denoise": 0.3},
+        {"batch": 4},
+        {"size": 16},
+        {"steps": 20, "start_step": 15, "last_step": 20},
+        {"steps": 10, "start_step": 4, "last_step": 7, "force_full_denoise": True},
+    ],
+    ids=str,
+)
+def test_every_way_to_sample(model, prompts, run):
+    persona, plain, negative = prompts
+    recorder = Recorder(model)
+    painted, without = sample(model, persona, negative, **run), sample(model, plain, negative, **run)
+    assert torch.isfinite(painted).all() and not torch.equal(painted, without)
+    if run == {"denoise": 0.3}:
+        assert all(one["t"] < 400 for one in recorder.passes)  # begins below the dynamic stage
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 8), (24, 24)])
+def test_every_resolution(model, prompts, size):
+    noise = torch.randn(1, 4, *size, generator=torch.Generator().manual_seed(0))
+    results = [
+        comfy.sample.sample(model, noise, 2, 4.0, "euler", "normal", p, prompts[2], torch.zeros_like(noise), seed=0) for p in prompts[:2]
+    ]
+    assert results[0].shape == noise.shape and not torch.equal(*results)
+
+
+def test_prompts_of_different_lengths_in_one_batch(model, applied, clip):
+    long = encode(applied, "<ann>, " + ", ".join(f"a tree number {n}" for n in range(30)))
+    recorder = Recorder(model)
+    assert torch.isfinite(sample(model, long, encode(clip, "lowres"))).all()
+    for one in recorder.passes:
+        keys, values = long[0][1][TABLE].at(one["t"])
+        row = one["rows"].index(0)
+        assert torch.equal(one["k"][0][row], keys[0]) and torch.equal(one["v"][0][row], values[0])
+
+
+def test_averaged_and_zeroed_conditionings_stay_static(model, prompts):
+    persona, plain, negative = prompts
+    zeroed = [[torch.zeros_like(persona[0][0]), persona[0][1]]]
+    recorder = Recorder(model)
+    sample(model, zeroed, negative)
+    assert all(not one["k"][0][one["rows"].index(0)].any() for one in recorder.passes)

@@ -1,0 +1,65 @@
+"""Tiny MODEL, CLIP and VAE of the host's own classes with seeded random weights: a test run takes a moment."""
+
+import math
+
+import comfy.model_management
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models
+import comfy.supported_models_base
+import torch
+from comfy.ldm.models.autoencoder import AutoencoderKL
+from comfy.model_patcher import ModelPatcher
+
+TEXT = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128, projection_dim=64)
+VAE = dict(
+    double_z=True, z_channels=4, resolution=64, in_channels=3, out_ch=3, ch=32, ch_mult=[1, 1, 1, 1], num_res_blocks=1,
+    attn_resolutions=[], dropout=0.0,
+)  # fmt: skip
+
+
+def fill(module: torch.nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.ndim >= 2:
+                scale = 0.02 if "token_embedding" in name else 1 / math.sqrt(parameter[0].numel())
+                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+            else:
+                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+
+
+def model(velocity: bool = False, dtype=torch.float32, cast=None, in_channels: int = 4, adm: int | None = None) -> ModelPatcher:
+    """A UNet of the SD1.5 kind: 32 channels, two levels, text 64 wide; 17 KB of latents a second on anything."""
+    unet = dict(
+        image_size=32, in_channels=in_channels, out_channels=4, model_channels=32, num_res_blocks=[1, 1, 1], channel_mult=[1, 1, 2],
+        transformer_depth=[1, 1, 1], transformer_depth_output=[1] * 6, transformer_depth_middle=1, context_dim=64,
+        use_spatial_transformer=True, use_checkpoint=False, legacy=False, use_linear_in_transformer=False,
+        adm_in_channels=adm, use_temporal_attention=False, use_temporal_resblock=False,
+    )  # fmt: skip
+    if adm:
+        unet["num_classes"] = "sequential"
+    config = comfy.supported_models.SD15(unet)
+    config.unet_config["num_heads"], config.unet_config["num_head_channels"] = 4, -1  # the constructor forces 8 heads
+    config.set_inference_dtype(dtype, cast)
+    state = {}
+    if velocity:
+        config.model_type = lambda *_: comfy.supported_models.model_base.ModelType.V_PREDICTION
+    base = config.get_model(state, "", device=torch.device("cpu"))
+    fill(base.diffusion_model, 0)
+    return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
+
+
+def clip(dtype=torch.float32, embeddings: str | None = None) -> comfy.sd.CLIP:
+    """A CLIP-L of 3 layers, 64 wide, with the real tokenizer."""
+    target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
+    made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options={"dtype": dtype, "clip_l_model_config": dict(TEXT)})
+    fill(made.cond_stage_model, 1)
+    return made
+
+
+def vae() -> comfy.sd.VAE:
+    """A KL VAE of the real layout, small."""
+    network = AutoencoderKL(ddconfig=VAE, embed_dim=4)
+    fill(network, 2)
+    return comfy.sd.VAE(sd=network.state_dict(), config={"params": {"ddconfig": VAE, "embed_dim": 4}})
