@@ -21,12 +21,35 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
             description="Put it where a LoRA loader would go. Then write the placeholder, such as <ann>, in any prompt. Chain several for several people.",
             inputs=[
                 io.Model.Input("model", tooltip="The checkpoint, with or without LoRA."),
-                io.Clip.Input("clip", tooltip="The text encoder. Encode your prompts with what comes out of this node."),
+                io.Clip.Input(
+                    "clip", tooltip="The text encoder. Encode your prompts with what comes out of this node."
+                ),
                 sockets.Persona.Input("persona", tooltip="From Learn Persona or Load Persona."),
-                io.String.Input("placeholder", default="<ann>", tooltip="What you write in prompts for this persona, anywhere and as often as you like. Each persona needs its own."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="1 is the persona as it was learned, 0 only its common word, above 1 exaggerates."),
-                io.Combo.Input("early_stage", options=[WORD, PERSONA], default=WORD, tooltip="What guides the first, noisy steps, where the composition forms: the common word (freer composition) or the persona (closer to the photo)."),
-                io.Combo.Input("late_stage", options=[PERSONA, WORD], default=PERSONA, tooltip="What guides the last steps, where details form: the persona (best likeness) or the common word."),
+                io.String.Input(
+                    "placeholder",
+                    default="<ann>",
+                    tooltip="What you write in prompts for this persona, anywhere and as often as you like. Each persona needs its own.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="1 is the persona as it was learned, 0 only its common word, above 1 exaggerates.",
+                ),
+                io.Combo.Input(
+                    "early_stage",
+                    options=[WORD, PERSONA],
+                    default=WORD,
+                    tooltip="What guides the first, noisy steps, where the composition forms: the common word (freer composition) or the persona (closer to the photo).",
+                ),
+                io.Combo.Input(
+                    "late_stage",
+                    options=[PERSONA, WORD],
+                    default=PERSONA,
+                    tooltip="What guides the last steps, where details form: the persona (best likeness) or the common word.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="To the sampler."),

@@ -1,4 +1,5 @@
 """Face Mask: where the face is, as a soft mask, a square crop and a picture with boxes."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -13,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..persona_core import faces
+from ..persona_core.host.telling import tell
 from . import sockets
-from .telling import tell
 
 NO_FACE = ["error", "whole picture", "skip picture"]
 CHOSEN, OTHER = (64, 220, 96), (255, 160, 32)
@@ -48,14 +49,13 @@ def draw_boxes(image: Tensor, found: list[faces.Face], chosen: faces.Face | None
 
 
 def report(hits: int, pictures: int, pack: Path | None, unusable: bool) -> str:
-    """What was found, and with which detector. unusable: a pack lies there that InsightFace cannot load."""
-    count = f"Face found in {hits} of {pictures} picture{'s' * (pictures != 1)}"
+    """What was found, and with which detector, short enough to be read on the node. unusable: a pack lies there that InsightFace cannot load."""
+    count = f"Face in {hits} of {pictures} picture{'s' * (pictures != 1)}"
     if pack is not None:
-        return f"{count}, with InsightFace ({pack.name})."
+        return f"{count}, by InsightFace ({pack.name})."
     if unusable:
-        return (f"{count}, with the built-in cascade. The model pack in models/insightface is not used, "
-                "because InsightFace cannot be imported. The log says what to do.")
-    return f"{count}, with the built-in cascade. A model pack in models/insightface would find more faces."
+        return f"{count}, by the built-in cascade: InsightFace cannot be imported, see the log."
+    return f"{count}, by the built-in cascade. An InsightFace pack finds more."
 
 
 class FaceMask(io.ComfyNode):
@@ -70,35 +70,70 @@ class FaceMask(io.ComfyNode):
             description="Finds a face in each picture: a soft mask over the head, a square crop, boxes.",
             inputs=[
                 io.Image.Input("image", tooltip="The photo, or several photos as one batch."),
-                io.Int.Input("face_index", default=0, min=0, max=63, tooltip=(
-                    "Which face, where there are several: 0 is the largest, 1 the next. "
-                    "The boxes picture shows the numbers.")),
-                io.Combo.Input("detector", options=list(faces.DETECTORS), default="auto", tooltip=(
-                    "auto: InsightFace where its model pack lies in models/insightface, else the cascade. "
-                    "insightface: finds turned and small faces too, and the mask follows the face. "
-                    "cascade: needs no files; finds upright faces that look at the camera.")),
-                io.Float.Input("grow", default=1.0, min=0.5, max=2.0, step=0.05, tooltip=(
-                    "How far the mask grows beyond the face. 1 takes in hair and chin, lower keeps to the "
-                    "face, higher takes in long hair and neck.")),
-                io.Int.Input("crop_size", default=512, min=64, max=2048, step=8, tooltip=(
-                    "Width and height of the cropped face in pixels.")),
-                io.Combo.Input("no_face", options=NO_FACE, default="error", tooltip=(
-                    "What to do with a picture that has no such face. error: stop and say which picture. "
-                    "whole picture: a white mask and the middle of the picture. "
-                    "skip picture: leave it out of all outputs.")),
+                io.Int.Input(
+                    "face_index",
+                    default=0,
+                    min=0,
+                    max=63,
+                    tooltip=(
+                        "Which face, where there are several: 0 is the largest, 1 the next. "
+                        "The boxes picture shows the numbers."
+                    ),
+                ),
+                io.Combo.Input(
+                    "detector",
+                    options=list(faces.DETECTORS),
+                    default="auto",
+                    tooltip=(
+                        "auto: InsightFace where its model pack lies in models/insightface, else the cascade. "
+                        "insightface: finds turned and small faces too, and the mask follows the face. "
+                        "cascade: needs no files; finds upright faces that look at the camera."
+                    ),
+                ),
+                io.Float.Input(
+                    "grow",
+                    default=1.0,
+                    min=0.5,
+                    max=2.0,
+                    step=0.05,
+                    tooltip=(
+                        "How far the mask grows beyond the face. 1 takes in hair and chin, lower keeps to the "
+                        "face, higher takes in long hair and neck."
+                    ),
+                ),
+                io.Int.Input(
+                    "crop_size",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=8,
+                    tooltip=("Width and height of the cropped face in pixels."),
+                ),
+                io.Combo.Input(
+                    "no_face",
+                    options=NO_FACE,
+                    default="error",
+                    tooltip=(
+                        "What to do with a picture that has no such face. error: stop and say which picture. "
+                        "whole picture: a white mask and the middle of the picture. "
+                        "skip picture: leave it out of all outputs."
+                    ),
+                ),
             ],
             outputs=[
                 io.Mask.Output(display_name="mask", tooltip="White over the head, fading softly to black."),
                 io.Image.Output(display_name="face", tooltip="The face and some space, as a square."),
-                io.Image.Output(display_name="boxes", tooltip=(
-                    "The pictures with a box and a number at each face. The chosen face is green.")),
+                io.Image.Output(
+                    display_name="boxes",
+                    tooltip=("The pictures with a box and a number at each face. The chosen face is green."),
+                ),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, image: Tensor, face_index: int, detector: str, grow: float, crop_size: int,
-                no_face: str) -> io.NodeOutput:
+    def execute(
+        cls, image: Tensor, face_index: int, detector: str, grow: float, crop_size: int, no_face: str
+    ) -> io.NodeOutput:
         folders = insightface_folders()
         pack = faces.choose_pack(folders, detector)
         height, width = image.shape[1:3]
@@ -113,8 +148,9 @@ class FaceMask(io.ComfyNode):
                 if no_face == "skip picture":
                     continue
                 if no_face == "error":
-                    raise faces.NoFaceFound(f"{error} To go on without it, set no_face to whole picture or "
-                                            "skip picture.") from None
+                    raise faces.NoFaceFound(
+                        f"{error} To go on without it, set no_face to whole picture or skip picture."
+                    ) from None
                 face = None
                 masks.append(torch.ones(height, width))
                 square = faces.square_at(width / 2, height / 2, min(height, width), height, width)
@@ -125,10 +161,12 @@ class FaceMask(io.ComfyNode):
             crops.append(crop_square(picture, square, crop_size))
             boxes.append(draw_boxes(picture, found, face))
         unusable = pack is None and detector == "auto" and faces.find_insightface_pack(folders) is not None
-        tell(cls.hidden.unique_id, report(hits, len(image), pack, unusable))
+        tell(report(hits, len(image), pack, unusable))
         if not masks:
-            raise faces.NoFaceFound(f"No picture of the {len(image)} has a face number {face_index}, so "
-                                    "nothing is left. Use other photos, or set no_face to whole picture.")
+            raise faces.NoFaceFound(
+                f"No picture of the {len(image)} has a face number {face_index}, so "
+                "nothing is left. Use other photos, or set no_face to whole picture."
+            )
         return io.NodeOutput(torch.stack(masks), torch.stack(crops), torch.stack(boxes))
 
 

@@ -14,12 +14,12 @@ from ..persona_core import faces
 from ..persona_core.charts import loss_chart
 from ..persona_core.host.learner import Lesson, Recipe, learn_persona
 from ..persona_core.host.pictures import Photo, photos
+from ..persona_core.host.telling import Clock, log, tell
 from ..persona_core.learning import LearningSettings, Progress
 from ..persona_core.persona import Persona, PersonaFileError
 from ..persona_core.stages import Stages
 from . import library, sockets
 from .faces import insightface_folders
-from .telling import Clock, log, tell
 
 # Learned, but the disk would not take it: kept until the node runs again.
 unsaved: dict[str, Persona] = {}
@@ -37,32 +37,117 @@ class LearnPersona(io.ComfyNode):
             description="Learns a person, pet or character from one photo and saves it in models/personas. The checkpoint is not changed.",
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="The checkpoint to learn with. A persona works best with the checkpoint it was learned with, and with its relatives."),
+                io.Model.Input(
+                    "model",
+                    tooltip="The checkpoint to learn with. A persona works best with the checkpoint it was learned with, and with its relatives.",
+                ),
                 io.Clip.Input("clip", tooltip="The text encoder of the same checkpoint."),
                 io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
-                io.Image.Input("image", tooltip="One clear photo. Several photos of the same person as one batch are used by turns."),
-                io.String.Input("name", default="my_persona", tooltip="The persona's name. The file is saved as models/personas/NAME.safetensors."),
-                io.String.Input("supercategory", default="face", tooltip="The common word for what is learned: face, person, man, woman, cat, dog, toy. One word. It stands for the persona while the composition forms."),
-                io.Int.Input("tokens", default=4, min=1, max=4, tooltip="How many words' worth of description is learned. 4 is best for faces; fewer leave more room for long prompts."),
-                io.Int.Input("steps", default=1000, min=1, max=20000, tooltip="How long to learn. 1000 is the published recipe; a few hundred give a first look."),
-                io.Float.Input("learning_rate", default=1e-4, min=1e-6, max=0.1, step=1e-6, round=False, tooltip="How big each step of learning is. Double it if you double the batch size. Too high: the loss jumps or stops being a number."),
-                io.Int.Input("batch_size", default=2, min=1, max=32, tooltip="How many noised copies of the photo are looked at in each step. More is steadier and needs more memory."),
-                io.Float.Input("te_weight", default=0.001, min=0.0, max=1.0, step=0.0001, round=False, tooltip="Tandem Equilibrium: keeps the persona from drowning the other words of a prompt, and from being drowned. 0 turns it off."),
-                io.Int.Input("resolution", default=512, min=64, max=2048, step=64, tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5."),
-                io.Boolean.Input("crop_to_face", default=True, tooltip="Cut a square around the face, or around the mask if there is one, so that most of the picture is the person."),
-                io.Boolean.Input("mirror", default=False, tooltip="Also learn from the mirrored photo. Leave off for faces, which are not symmetric; useful for objects."),
-                io.Int.Input("train_seed", default=0, min=0, max=2**32 - 1, control_after_generate=False, tooltip="The same seed and inputs give the same persona. Try another if the likeness is poor."),
-                io.Boolean.Input("reuse", default=True, tooltip="If this persona was already learned from exactly these inputs, load it instead of learning again. Keep on when you queue many prompts."),
-                io.Mask.Input("mask", optional=True, tooltip="White where the person is. Without it, Face Mask's detection is used for faces, and the whole picture for anything else."),
-                sockets.Stages.Input("stages", optional=True, tooltip="From Stage Partition from Attention or Stages. Without it, 400 to 800."),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="An image encoder that also looks at the photo while learning. Optional; the photo is not stored."),
+                io.Image.Input(
+                    "image",
+                    tooltip="One clear photo. Several photos of the same person as one batch are used by turns.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="my_persona",
+                    tooltip="The persona's name. The file is saved as models/personas/NAME.safetensors.",
+                ),
+                io.String.Input(
+                    "supercategory",
+                    default="face",
+                    tooltip="The common word for what is learned: face, person, man, woman, cat, dog, toy. One word. It stands for the persona while the composition forms.",
+                ),
+                io.Int.Input(
+                    "tokens",
+                    default=4,
+                    min=1,
+                    max=4,
+                    tooltip="How many words' worth of description is learned. 4 is best for faces; fewer leave more room for long prompts.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=1000,
+                    min=1,
+                    max=20000,
+                    tooltip="How long to learn. 1000 is the published recipe; a few hundred give a first look.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=1e-4,
+                    min=1e-6,
+                    max=0.1,
+                    step=1e-6,
+                    round=False,
+                    tooltip="How big each step of learning is. Double it if you double the batch size. Too high: the loss jumps or stops being a number.",
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=2,
+                    min=1,
+                    max=32,
+                    tooltip="How many noised copies of the photo are looked at in each step. More is steadier and needs more memory.",
+                ),
+                io.Float.Input(
+                    "te_weight",
+                    default=0.001,
+                    min=0.0,
+                    max=1.0,
+                    step=0.0001,
+                    round=False,
+                    tooltip="Tandem Equilibrium: keeps the persona from drowning the other words of a prompt, and from being drowned. 0 turns it off.",
+                ),
+                io.Int.Input(
+                    "resolution",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=64,
+                    tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5.",
+                ),
+                io.Boolean.Input(
+                    "crop_to_face",
+                    default=True,
+                    tooltip="Cut a square around the face, or around the mask if there is one, so that most of the picture is the person.",
+                ),
+                io.Boolean.Input(
+                    "mirror",
+                    default=False,
+                    tooltip="Also learn from the mirrored photo. Leave off for faces, which are not symmetric; useful for objects.",
+                ),
+                io.Int.Input(
+                    "train_seed",
+                    default=0,
+                    min=0,
+                    max=2**32 - 1,
+                    control_after_generate=False,
+                    tooltip="The same seed and inputs give the same persona. Try another if the likeness is poor.",
+                ),
+                io.Boolean.Input(
+                    "reuse",
+                    default=True,
+                    tooltip="If this persona was already learned from exactly these inputs, load it instead of learning again. Keep on when you queue many prompts.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White where the person is. Without it, Face Mask's detection is used for faces, and the whole picture for anything else.",
+                ),
+                sockets.Stages.Input(
+                    "stages",
+                    optional=True,
+                    tooltip="From Stage Partition from Attention or Stages. Without it, 400 to 800.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="An image encoder that also looks at the photo while learning. Optional; the photo is not stored.",
+                ),
             ],
             outputs=[
                 sockets.Persona.Output(display_name="persona", tooltip="To Apply Stage-Regulated Embedding."),
                 io.Image.Output(display_name="loss", tooltip="The loss over the steps: noisy, but it should fall."),
                 io.String.Output(display_name="path", tooltip="Where the persona's file lies."),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -81,12 +166,14 @@ class LearnPersona(io.ComfyNode):
         persona, path = known(name, fingerprint) if reuse else (None, None)
         if persona is None:
             path = library.path_for(name)
-            persona = learn_and_save(lesson, fingerprint, path, cls.hidden.unique_id)
-            tell(cls.hidden.unique_id, f"Learned '{name}' and saved it to {path}")
+            persona = learn_and_save(lesson, fingerprint, path)
+            tell(f"Learned '{name}'; saved as {path.name}")
         else:
-            tell(cls.hidden.unique_id, f"Loaded '{name}', which was learned from these inputs before, from {path}")
+            tell(f"Loaded '{name}': it was learned from these inputs before.")
         chart = loss_chart(persona.losses)
-        return io.NodeOutput(persona, chart, str(path), ui={**ui.PreviewImage(chart, cls=cls).as_dict(), "text": (str(path),)})
+        return io.NodeOutput(
+            persona, chart, str(path), ui={**ui.PreviewImage(chart, cls=cls).as_dict(), "text": (str(path),)}
+        )
 
 
 def prepare(image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool) -> list[Photo]:
@@ -117,7 +204,9 @@ def mask_square(photo: Photo, margin: float = 0.25) -> tuple[int, int, int, int]
 
 def embed(clip_vision, references: list[Photo]) -> Tensor:
     """Image embeddings [M, E] of the photos."""
-    return torch.cat([clip_vision.encode_image(photo.image[None])["image_embeds"].float().cpu() for photo in references])
+    return torch.cat(
+        [clip_vision.encode_image(photo.image[None])["image_embeds"].float().cpu() for photo in references]
+    )
 
 
 def known(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
@@ -133,10 +222,10 @@ def known(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
     return (persona, Path(found)) if persona.fingerprint == fingerprint else (None, None)
 
 
-def learn_and_save(lesson: Lesson, fingerprint: str, path: Path, node_id: str | None) -> Persona:
+def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> Persona:
     """Learn, or take what an earlier run learned but could not save, and save it."""
     unfinished = path.with_name(f".{lesson.name}-{fingerprint[:12]}.partial")
-    persona = unsaved.pop(fingerprint, None) or learn_persona(lesson, fingerprint, unfinished, Reporter(lesson, node_id))
+    persona = unsaved.pop(fingerprint, None) or learn_persona(lesson, fingerprint, unfinished, Reporter(lesson))
     try:
         persona = library.save(persona, path)
     except OSError:
@@ -149,17 +238,17 @@ def learn_and_save(lesson: Lesson, fingerprint: str, path: Path, node_id: str | 
 class Reporter:
     """Tells the artist what is about to happen, then how far it is, and lets Interrupt stop between steps."""
 
-    def __init__(self, lesson: Lesson, node_id: str | None):
-        self.node_id, self.total = node_id, lesson.recipe.learning.steps
-        self.bar, self.clock, self.spoken = ProgressBar(self.total, node_id), None, 0.0
+    def __init__(self, lesson: Lesson):
+        self.total = lesson.recipe.learning.steps
+        self.bar, self.clock, self.spoken = ProgressBar(self.total), None, 0.0
         height, width = lesson.photos[0].image.shape[:2]
         count, batch = len(lesson.photos), lesson.recipe.learning.batch_size
+        pictures = f"{count} picture{'s' * (count != 1)}"
         line = (
-            f"Learning '{lesson.name}': {self.total} steps of {batch} at {width}x{height} pixels from {count} "
-            f"picture{'s' * (count != 1)}; the time left shows after the first steps."
+            f"Learning '{lesson.name}': {self.total} steps of {batch}, {width}x{height}, {pictures}; time left follows"
         )
         log.info(line)
-        tell(node_id, line)
+        tell(line)
 
     def __call__(self, progress: Progress) -> None:
         done, now = progress.step, time.monotonic()
@@ -168,7 +257,7 @@ class Reporter:
         if now - self.spoken > 0.5 or done == self.total:
             self.spoken = now
             losses = ", ".join(f"{name} {values[-1]:.4f}" for name, values in progress.losses.items())
-            tell(self.node_id, f"step {done}/{self.total}, loss {losses}, {self.clock.left(done) or 'measuring'}")
+            tell(f"step {done}/{self.total}, loss {losses}, {self.clock.left(done) or 'measuring'}")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
 

@@ -27,10 +27,19 @@ def check_name(name: str, folders: bool) -> str:
     if not parts:
         raise ValueError("The persona's name is empty. Give it one, such as 'ann': the file will be ann.safetensors.")
     if len(parts) > 1 and not folders:
-        raise ValueError(f"The name '{name}' must be a plain name without folders, such as '{parts[-1]}'. Save Persona can put it into a sub-folder.")
+        raise ValueError(
+            f"The name '{name}' must be a plain name without folders, such as '{parts[-1]}'. Save Persona can put it into a sub-folder."
+        )
     for part in parts:
-        if part in (".", "..", "/") or not re.fullmatch(r"[^<>:\"/\\|?*\x00-\x1f]{1,120}", part) or part[0] in " ." or part[-1] in " .":
-            raise ValueError(f"'{part}' in the name '{name}' cannot be a file's name. Use letters, digits, spaces, '-' and '_'.")
+        if (
+            part in (".", "..", "/")
+            or not re.fullmatch(r"[^<>:\"/\\|?*\x00-\x1f]{1,120}", part)
+            or part[0] in " ."
+            or part[-1] in " ."
+        ):
+            raise ValueError(
+                f"'{part}' in the name '{name}' cannot be a file's name. Use letters, digits, spaces, '-' and '_'."
+            )
     return "/".join(parts)
 
 
@@ -50,7 +59,9 @@ def save(persona: Persona, path: Path) -> Persona:
         persona.save(path)
         return Persona.load(path)
     except OSError as error:
-        raise OSError(f"The persona '{persona.name}' could not be saved to {path} ({error.strerror or error}). Free some space or choose another name, then run again.") from error
+        raise OSError(
+            f"The persona '{persona.name}' could not be saved to {path} ({error.strerror or error}). Free some space or choose another name, then run again."
+        ) from error
 
 
 def keep_other(path: Path, fingerprint: str) -> None:
@@ -59,7 +70,7 @@ def keep_other(path: Path, fingerprint: str) -> None:
     try:
         other = Persona.load(path).fingerprint
     except PersonaFileError:
-        other = "unreadable"
+        other = "damaged"
     if other != fingerprint:
         path.rename(path.with_name(f"{path.stem}.{other[:8]}{EXTENSION}"))
 
@@ -81,7 +92,11 @@ class LoadPersona(io.ComfyNode):
                     tooltip="A file in models/personas or one of its sub-folders.",
                 )
             ],
-            outputs=[sockets.Persona.Output(display_name="persona", tooltip="To Apply Stage-Regulated Embedding or Persona Info.")],
+            outputs=[
+                sockets.Persona.Output(
+                    display_name="persona", tooltip="To Apply Stage-Regulated Embedding or Persona Info."
+                )
+            ],
         )
 
     @classmethod
@@ -115,7 +130,11 @@ class SavePersona(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 sockets.Persona.Input("persona", tooltip="The persona to save."),
-                io.String.Input("name", default="my_persona", tooltip="The file's name in models/personas; friends/ann puts it into the sub-folder friends."),
+                io.String.Input(
+                    "name",
+                    default="my_persona",
+                    tooltip="The file's name in models/personas; friends/ann puts it into the sub-folder friends.",
+                ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="Where the file lies.")],
         )
@@ -142,9 +161,10 @@ class PersonaInfo(io.ComfyNode):
             inputs=[sockets.Persona.Input("persona", tooltip="Any persona.")],
             outputs=[
                 io.String.Output(display_name="text", tooltip="Its settings, one a line."),
-                io.Image.Output(display_name="loss", tooltip="The loss over the steps: it should fall, then level off."),
+                io.Image.Output(
+                    display_name="loss", tooltip="The loss over the steps: it should fall, then level off."
+                ),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod

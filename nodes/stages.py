@@ -6,9 +6,9 @@ from comfy_api.latest import io, ui
 from ..persona_core.charts import iou_chart, map_grid
 from ..persona_core.host.partition import attention_curve
 from ..persona_core.host.pictures import photos
+from ..persona_core.host.telling import tell
 from ..persona_core.stages import LAST_TIMESTEP, Stages, partition
 from . import sockets
-from .telling import tell
 
 STAGES_TOOLTIP = "The timesteps during which the persona changes with the noise. To Learn Persona."
 
@@ -29,22 +29,58 @@ class StagePartition(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
                 io.Image.Input("image", tooltip="The photo. Of several, the first is used."),
                 io.Mask.Input("mask", tooltip="Where the face or subject is, white. Face Mask makes one."),
-                io.String.Input("supercategory", default="face", tooltip="The common word for what is in the photo: face, person, cat, dog. One word."),
-                io.Int.Input("grid_step", default=20, min=5, max=200, tooltip="Look at every so many timesteps. Smaller is finer and slower; 20 looks at 50 of them."),
-                io.Int.Input("noise_draws", default=4, min=1, max=32, tooltip="How many different noises are averaged at each timestep. More is smoother and slower."),
-                io.Int.Input("resolution", default=512, min=64, max=2048, step=64, tooltip="About how many pixels a side the photo is shrunk to. Use what the checkpoint paints best at."),
-                io.Int.Input("draw_seed", default=0, min=0, max=2**32 - 1, control_after_generate=False, tooltip="Another number gives other noise."),
+                io.String.Input(
+                    "supercategory",
+                    default="face",
+                    tooltip="The common word for what is in the photo: face, person, cat, dog. One word.",
+                ),
+                io.Int.Input(
+                    "grid_step",
+                    default=20,
+                    min=5,
+                    max=200,
+                    tooltip="Look at every so many timesteps. Smaller is finer and slower; 20 looks at 50 of them.",
+                ),
+                io.Int.Input(
+                    "noise_draws",
+                    default=4,
+                    min=1,
+                    max=32,
+                    tooltip="How many different noises are averaged at each timestep. More is smoother and slower.",
+                ),
+                io.Int.Input(
+                    "resolution",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=64,
+                    tooltip="About how many pixels a side the photo is shrunk to. Use what the checkpoint paints best at.",
+                ),
+                io.Int.Input(
+                    "draw_seed",
+                    default=0,
+                    min=0,
+                    max=2**32 - 1,
+                    control_after_generate=False,
+                    tooltip="Another number gives other noise.",
+                ),
             ],
             outputs=[
                 sockets.Stages.Output(display_name="stages", tooltip=STAGES_TOOLTIP),
-                io.Image.Output(display_name="chart", tooltip="How well attention covers the mask at each timestep, the stage shaded."),
-                io.Image.Output(display_name="maps", tooltip="Where the word looks at each timestep; the mask comes first."),
+                io.Image.Output(
+                    display_name="chart",
+                    tooltip="How well attention covers the mask at each timestep, the stage shaded.",
+                ),
+                io.Image.Output(
+                    display_name="maps", tooltip="Where the word looks at each timestep; the mask comes first."
+                ),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, clip, vae, image, mask, supercategory, grid_step, noise_draws, resolution, draw_seed) -> io.NodeOutput:
+    def execute(
+        cls, model, clip, vae, image, mask, supercategory, grid_step, noise_draws, resolution, draw_seed
+    ) -> io.NodeOutput:
         photo = photos(image[:1], mask[:1] if mask.ndim == 3 else mask)[0].resized(resolution)
         bar = ProgressBar(1)
 
@@ -54,9 +90,11 @@ class StagePartition(io.ComfyNode):
         curve = attention_curve(model, clip, vae, photo, supercategory, grid_step, noise_draws, draw_seed, on_step)
         found = partition(curve.timesteps, curve.iou)
         why = "the attention says nothing (flat curve), so the default is kept" if found.flat else "from attention"
-        tell(cls.hidden.unique_id, f"Dynamic stage {found.stages.t_lo} to {found.stages.t_hi}: {why}.")
+        tell(f"Dynamic stage {found.stages.t_lo} to {found.stages.t_hi}: {why}.")
         chart = iou_chart(curve.timesteps, curve.iou, found.smoothed, found.stages, found.flat)
-        return io.NodeOutput(found.stages, chart, map_grid(curve.timesteps, curve.maps, curve.mask), ui=ui.PreviewImage(chart, cls=cls))
+        return io.NodeOutput(
+            found.stages, chart, map_grid(curve.timesteps, curve.maps, curve.mask), ui=ui.PreviewImage(chart, cls=cls)
+        )
 
 
 class StagesByHand(io.ComfyNode):
@@ -70,8 +108,20 @@ class StagesByHand(io.ComfyNode):
             category=sockets.CATEGORY,
             description="Sets the dynamic stage by hand. Timesteps run from 999, pure noise, down to 0, the finished picture.",
             inputs=[
-                io.Int.Input("t_lo", default=400, min=0, max=LAST_TIMESTEP, tooltip="Where the dynamic stage ends, towards the finished picture. Smaller than t_hi."),
-                io.Int.Input("t_hi", default=800, min=0, max=LAST_TIMESTEP, tooltip="Where the dynamic stage begins, towards the noise. Above it the common word stands for the person."),
+                io.Int.Input(
+                    "t_lo",
+                    default=400,
+                    min=0,
+                    max=LAST_TIMESTEP,
+                    tooltip="Where the dynamic stage ends, towards the finished picture. Smaller than t_hi.",
+                ),
+                io.Int.Input(
+                    "t_hi",
+                    default=800,
+                    min=0,
+                    max=LAST_TIMESTEP,
+                    tooltip="Where the dynamic stage begins, towards the noise. Above it the common word stands for the person.",
+                ),
             ],
             outputs=[sockets.Stages.Output(display_name="stages", tooltip=STAGES_TOOLTIP)],
         )

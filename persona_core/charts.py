@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .stages import Stages
 
-SIZE, MARGIN = (768, 384), (64, 40, 24, 44)  # left, top, right, bottom
+SIZE, MARGIN = (768, 384), (118, 48, 28, 60)  # left, top, right, bottom
 PAPER, INK, GRID, SHADE = (255, 255, 255), (40, 40, 40), (225, 225, 225), (225, 238, 252)
 COLORS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189))
 
@@ -20,10 +20,10 @@ class Chart:
     def __init__(self, title: str, x_label: str, x_range: tuple[float, float], y_range: tuple[float, float]):
         self.image = Image.new("RGB", SIZE, PAPER)
         self.draw = ImageDraw.Draw(self.image)
-        self.font = ImageFont.load_default(14)
+        self.font = ImageFont.load_default(20)
         self.x_range, self.y_range = x_range, widened(y_range)
-        self.draw.text((MARGIN[0], 12), title, INK, self.font)
-        self.draw.text((SIZE[0] // 2, SIZE[1] - 20), x_label, INK, self.font)
+        self.draw.text((12, 10), title, INK, self.font)
+        self.draw.text((SIZE[0] // 2, SIZE[1] - 6), x_label, INK, self.font, anchor="ms")
 
     def point(self, x: float, y: float) -> tuple[float, float]:
         left, top, right, bottom = MARGIN
@@ -64,7 +64,9 @@ def loss_chart(losses: Mapping[str, Sequence[float]], smooth: int = 25) -> Tenso
     for color, (name, values) in zip(COLORS, losses.items()):
         steps = range(1, len(values) + 1)
         means = [float(np.mean(values[max(0, i - smooth + 1) : i + 1])) for i in range(len(values))]
-        chart = Chart(f"{name} loss, last mean {means[-1]:.4g}", "step", (1, max(len(values), 2)), (min(values), max(values)))
+        chart = Chart(
+            f"{name} loss, last mean {means[-1]:.4g}", "step", (1, max(len(values), 2)), (min(values), max(values))
+        )
         chart.axes()
         chart.curve(steps, values, tuple(128 + c // 2 for c in color), 1)
         chart.curve(steps, means, color, 3)
@@ -74,8 +76,8 @@ def loss_chart(losses: Mapping[str, Sequence[float]], smooth: int = 25) -> Tenso
 
 def iou_chart(timesteps: Tensor, iou: Tensor, smoothed: Tensor, stages: Stages, flat: bool) -> Tensor:
     """IoU [T] over timesteps [T], the stage as a band: [1, H, W, 3]."""
-    found = "flat curve, the default stage is kept" if flat else "the dynamic stage is shaded"
-    title = f"attention IoU over t; {found}: {stages.t_lo} to {stages.t_hi}"
+    found = "flat, so the default" if flat else "dynamic stage"
+    title = f"IoU of attention; {found}: {stages.t_lo} to {stages.t_hi}"
     chart = Chart(title, "timestep t (999 = most noise)", (0, 999), (0, max(float(iou.max()), 0.05)))
     chart.shade(stages.t_lo, stages.t_hi)
     chart.axes()
@@ -98,7 +100,9 @@ def tile_of(values: Tensor, size: int, label: str) -> Image.Image:
     low, high = values.min(), values.max()
     scaled = ((values - low) / (high - low).clamp(min=1e-12) * 255).byte().numpy()
     picture = Image.fromarray(scaled).resize((size - 2, size - 2), Image.Resampling.NEAREST).convert("RGB")
-    ImageDraw.Draw(picture).text((3, 1), label, (255, 220, 0), ImageFont.load_default(12), stroke_width=1, stroke_fill=(0, 0, 0))
+    ImageDraw.Draw(picture).text(
+        (3, 1), label, (255, 220, 0), ImageFont.load_default(12), stroke_width=1, stroke_fill=(0, 0, 0)
+    )
     return picture
 
 

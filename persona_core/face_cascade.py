@@ -3,6 +3,7 @@
 The cascade alone takes many a shadow for a face. A real face is hit by dozens of neighbouring windows, in the
 picture and in its mirror image alike, so windows vote and only what both sides agree on counts.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -45,8 +46,10 @@ def _cascade():
         from skimage.data import lbp_frontal_face_cascade_filename
         from skimage.feature import Cascade
     except ImportError as error:
-        raise ImportError(f"The face cascade needs scikit-image ({error}). Install it into the Python that "
-                          "runs ComfyUI: pip install scikit-image.") from error
+        raise ImportError(
+            f"The face cascade needs scikit-image ({error}). Install it into the Python that "
+            "runs ComfyUI: pip install scikit-image."
+        ) from error
     return Cascade(lbp_frontal_face_cascade_filename())
 
 
@@ -58,8 +61,14 @@ def _window_hits(pixels: np.ndarray) -> np.ndarray:
         return np.empty((0, 4))
     # Windows merge when they share more than the threshold; above 1 none do.
     found = _cascade().detect_multi_scale(
-        pixels, scale_factor=1.05, step_ratio=1, min_size=(smallest, smallest), max_size=(shortest, shortest),
-        min_neighbor_number=1, intersection_score_threshold=2)
+        pixels,
+        scale_factor=1.05,
+        step_ratio=1,
+        min_size=(smallest, smallest),
+        max_size=(shortest, shortest),
+        min_neighbor_number=1,
+        intersection_score_threshold=2,
+    )
     corners = [(w["c"], w["r"], w["c"] + w["width"], w["r"] + w["height"]) for w in found]
     return np.array(corners, dtype=float).reshape(-1, 4)
 
@@ -75,7 +84,9 @@ def _overlap(boxes: np.ndarray) -> np.ndarray:
 
 def _one_holds_other(a: Square, b: Square) -> bool:
     """Whether the centre of one square lies in the other."""
+
     def holds(outer: Square, inner: Square) -> bool:
         x, y = (inner[0] + inner[2]) / 2, (inner[1] + inner[3]) / 2
         return outer[0] < x < outer[2] and outer[1] < y < outer[3]
+
     return holds(a, b) or holds(b, a)

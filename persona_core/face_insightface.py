@@ -1,4 +1,5 @@
 """Faces with InsightFace, from a model pack that already lies on disk. Nothing is ever downloaded."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -23,12 +24,18 @@ def find_insightface_pack(folders: Sequence[Path]) -> Path | None:
     The pack may lie at models/<name>, one level deeper as the antelopev2 zip unpacks, or at <name>.
     The order is buffalo_l, antelopev2, then any other; among equals the earlier folder wins, then the name.
     """
+
     def rank(pack: Path) -> int:
         names = (pack.name, pack.parent.name)
         return next((i for i, name in enumerate(PREFERENCE) if name in names), len(PREFERENCE))
 
-    packs = [pack for folder in map(Path, folders) for place in ("models/*", "models/*/*", "*")
-             for pack in sorted(folder.glob(place)) if _has_detector(pack)]
+    packs = [
+        pack
+        for folder in map(Path, folders)
+        for place in ("models/*", "models/*/*", "*")
+        for pack in sorted(folder.glob(place))
+        if _has_detector(pack)
+    ]
     return min(packs, key=rank, default=None)
 
 

@@ -3,6 +3,7 @@
 Two detectors give the same kind of answer: InsightFace where its model pack lies on disk, else the
 frontal-face cascade inside scikit-image, which needs no model file. Nothing is ever downloaded.
 """
+
 from __future__ import annotations
 
 import logging
@@ -62,6 +63,7 @@ class Face:
 
 # ---------------------------------------------------------------- detection
 
+
 def choose_pack(folders: Sequence[Path], detector: str = "auto") -> Path | None:
     """The model pack to detect with, or None for the cascade.
 
@@ -100,8 +102,10 @@ def detect_faces(image: Tensor, pack: Path | None = None) -> list[Face]:
     if pack is None:
         faces = _cascade_faces(pixels)
     else:
-        faces = [Face(tuple(found["bbox"].tolist()), float(found["det_score"]), found.get("landmark_2d_106"))
-                 for found in analysed_faces(pixels, Path(pack))]
+        faces = [
+            Face(tuple(found["bbox"].tolist()), float(found["det_score"]), found.get("landmark_2d_106"))
+            for found in analysed_faces(pixels, Path(pack))
+        ]
     return sorted(faces, key=lambda face: face.area, reverse=True)
 
 
@@ -120,8 +124,9 @@ def _cascade_faces(pixels: np.ndarray, longest: int = 512) -> list[Face]:
     return faces
 
 
-def pick_face(faces: Sequence[Face], image: Tensor, face_index: int = 0, picture_index: int = 0,
-              pack: Path | None = None) -> Face:
+def pick_face(
+    faces: Sequence[Face], image: Tensor, face_index: int = 0, picture_index: int = 0, pack: Path | None = None
+) -> Face:
     """The face_index-th of `faces`, which were found in image [H, W, 3] with `pack`. Raises NoFaceFound."""
     if 0 <= face_index < len(faces):
         return faces[face_index]
@@ -129,11 +134,15 @@ def pick_face(faces: Sequence[Face], image: Tensor, face_index: int = 0, picture
     picture = f"picture {picture_index} (counted from 0; {width} x {height} pixels)"
     if faces:
         many = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
-        raise NoFaceFound(f"Only {many} found in {picture}, so there is no face {face_index}. "
-                          f"Use a face_index from 0, the largest, to {len(faces) - 1}.")
+        raise NoFaceFound(
+            f"Only {many} found in {picture}, so there is no face {face_index}. "
+            f"Use a face_index from 0, the largest, to {len(faces) - 1}."
+        )
     more = " An InsightFace model pack in models/insightface finds more faces than the built-in cascade."
-    raise NoFaceFound(f"No face was found in {picture}. Try a photo in which the face is larger, upright and "
-                      f"looks at the camera, or paint a mask by hand.{more * (pack is None)}")
+    raise NoFaceFound(
+        f"No face was found in {picture}. Try a photo in which the face is larger, upright and "
+        f"looks at the camera, or paint a mask by hand.{more * (pack is None)}"
+    )
 
 
 def locate_face(image: Tensor, pack: Path | None = None, face_index: int = 0, picture_index: int = 0) -> Face:
@@ -146,6 +155,7 @@ def locate_face(image: Tensor, pack: Path | None = None, face_index: int = 0, pi
 
 
 # ---------------------------------------------------------------- mask and crop
+
 
 def face_mask(face: Face, height: int, width: int, softness: float = 0.1, grow: float = 1.0) -> Tensor:
     """A soft mask [H, W] in 0..1 over the whole head, hair and chin included.
@@ -165,7 +175,7 @@ def face_mask(face: Face, height: int, width: int, softness: float = 0.1, grow: 
     corners = outline[:, ::-1] * (rows / height, cols / width) - 0.5
     mask = polygon2mask((rows, cols), corners).astype(np.float32)
     if softness > 0:
-        mask = gaussian_filter(mask, softness * scale * face.area ** 0.5 / 2, mode="nearest")
+        mask = gaussian_filter(mask, softness * scale * face.area**0.5 / 2, mode="nearest")
     return _resize(torch.from_numpy(mask)[..., None], height, width)[..., 0].clamp(0, 1)
 
 

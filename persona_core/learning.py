@@ -195,7 +195,9 @@ def check_finite(losses: Mapping[str, Tensor], index: int) -> None:
             raise LossNotFinite(f"the {name} loss became {loss.item()} at step {index + 1}")
 
 
-def snapshot(representation: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
+def snapshot(
+    representation: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> dict[str, Tensor]:
     """Parameters, optimizer and loss scale as one flat dict of CPU tensors."""
     tensors = {f"parameter.{name}": value for name, value in representation.named_parameters()}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -205,7 +207,10 @@ def snapshot(representation: nn.Module, optimizer: torch.optim.Optimizer, scaler
 
 
 def restore(
-    representation: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, tensors: Mapping[str, Tensor]
+    representation: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    tensors: Mapping[str, Tensor],
 ) -> None:
     """Undo `snapshot`; nothing happens without tensors."""
     if not tensors:

@@ -27,7 +27,9 @@ class StageMapper(nn.Module):
     At the start every token vector is the word itself and the bypass is zero.
     """
 
-    def __init__(self, word: Tensor, stages: Stages, tokens: int = 4, image_embeddings: Tensor | None = None, seed: int = 0):
+    def __init__(
+        self, word: Tensor, stages: Stages, tokens: int = 4, image_embeddings: Tensor | None = None, seed: int = 0
+    ):
         super().__init__()
         self.tokens, self.stages = tokens, stages
         self.register_buffer("word", word.detach().clone().float())

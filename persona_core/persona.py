@@ -71,8 +71,14 @@ class Persona:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT or metadata.get("kind") != STAGE_MAPPER:
             known = metadata.get("format", "")
-            why = f"it says '{known}', kind '{metadata.get('kind')}'" if known.startswith("persona/") else "it is no persona"
-            raise PersonaFileError(f"'{path.name}' cannot be used as a persona: {why}; this version reads {FORMAT}, kind '{STAGE_MAPPER}'.")
+            why = (
+                f"it says '{known}', kind '{metadata.get('kind')}'"
+                if known.startswith("persona/")
+                else "it is no persona"
+            )
+            raise PersonaFileError(
+                f"'{path.name}' cannot be used as a persona: {why}; this version reads {FORMAT}, kind '{STAGE_MAPPER}'."
+            )
         try:
             mapper = StageMapper(tensors["word"], Stages(*json.loads(metadata["stages"])), int(metadata["tokens"]))
             mapper.load_state_dict({name: value.float() for name, value in tensors.items()})
@@ -115,5 +121,3 @@ def write_whole(path: Path, content: bytes) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
-
-

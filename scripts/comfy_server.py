@@ -21,8 +21,7 @@ from setup import PACK, installed, link_pack
 
 START_TIMEOUT = 180
 PROGRESS_TEXT = 3  # the kind of binary message that carries a node's status text
-END_STATUS = {"execution_success": "success", "execution_error": "error",
-              "execution_interrupted": "interrupted"}
+END_STATUS = {"execution_success": "success", "execution_error": "error", "execution_interrupted": "interrupted"}
 
 
 class ServerDied(RuntimeError):
@@ -34,8 +33,11 @@ class PromptRefused(ValueError):
 
     def __init__(self, answer: dict):
         self.error, self.node_errors = answer.get("error"), answer.get("node_errors") or {}
-        details = [f"{node['class_type']}: {error['message']} ({error['details']})"
-                   for node in self.node_errors.values() for error in node["errors"]]
+        details = [
+            f"{node['class_type']}: {error['message']} ({error['details']})"
+            for node in self.node_errors.values()
+            for error in node["errors"]
+        ]
         message = self.error["message"] if isinstance(self.error, dict) else str(self.error)
         super().__init__("; ".join([message, *details]))
 
@@ -43,6 +45,7 @@ class PromptRefused(ValueError):
 @dataclass
 class Run:
     """How one prompt went."""
+
     prompt_id: str
     status: str = "success"  # or "error", "interrupted"
     error: str = ""  # the exception's text
@@ -61,8 +64,16 @@ class ComfyServer:
     cpu: None asks torch. port: None takes a free one.
     """
 
-    def __init__(self, base: Path, *, extra_args=(), env: dict | None = None, log: Path | None = None,
-                 cpu: bool | None = None, port: int | None = None):
+    def __init__(
+        self,
+        base: Path,
+        *,
+        extra_args=(),
+        env: dict | None = None,
+        log: Path | None = None,
+        cpu: bool | None = None,
+        port: int | None = None,
+    ):
         self.base, self.extra_args, self.cpu, self.port = Path(base).resolve(), extra_args, cpu, port
         self.log = Path(log) if log else self.base / "server.log"
         # Spinning threads make a machine crawl on which anything else runs.
@@ -75,15 +86,31 @@ class ComfyServer:
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
         cpu = not has_accelerator() if self.cpu is None else self.cpu
-        command = [sys.executable, PACK / "scripts/launch_comfyui.py",
-                   Path(installed()["host"]) / "main.py", *(["--cpu"] if cpu else []),
-                   "--base-directory", self.base, "--listen", "127.0.0.1", "--port", self.port,
-                   "--disable-api-nodes", "--disable-auto-launch",
-                   "--database-url", f"sqlite:///{(self.base / 'user/comfyui.db').as_posix()}",
-                   *self.extra_args]
+        command = [
+            sys.executable,
+            PACK / "scripts/launch_comfyui.py",
+            Path(installed()["host"]) / "main.py",
+            *(["--cpu"] if cpu else []),
+            "--base-directory",
+            self.base,
+            "--listen",
+            "127.0.0.1",
+            "--port",
+            self.port,
+            "--disable-api-nodes",
+            "--disable-auto-launch",
+            "--database-url",
+            f"sqlite:///{(self.base / 'user/comfyui.db').as_posix()}",
+            *self.extra_args,
+        ]
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([str(part) for part in command], env=self.env, stdout=log,
-                                            stderr=subprocess.STDOUT, start_new_session=True)
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
             self._wait_until_ready()
         except BaseException:
@@ -125,9 +152,15 @@ class ComfyServer:
         """Put a picture (a path, or a file's bytes) into the input folder; returns LoadImage's name."""
         data = image if isinstance(image, bytes) else Path(image).read_bytes()
         boundary = uuid.uuid4().hex
-        body = (f'--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n'
+        body = (
+            (
+                f'--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n'
                 f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
-                f"Content-Type: image/png\r\n\r\n").encode() + data + f"\r\n--{boundary}--\r\n".encode()
+                f"Content-Type: image/png\r\n\r\n"
+            ).encode()
+            + data
+            + f"\r\n--{boundary}--\r\n".encode()
+        )
         answer = json.loads(self._request("/upload/image", body, f"multipart/form-data; boundary={boundary}"))
         return "/".join(filter(None, (answer["subfolder"], answer["name"])))
 
@@ -147,8 +180,13 @@ class ComfyServer:
         """Stop this prompt if it is running."""
         self._request("/interrupt", json.dumps({"prompt_id": prompt_id}).encode())
 
-    def run(self, api_prompt: dict, on_event: Callable[[str, dict], None] | None = None,
-            timeout: float = 600, extra_data: dict | None = None) -> Run:
+    def run(
+        self,
+        api_prompt: dict,
+        on_event: Callable[[str, dict], None] | None = None,
+        timeout: float = 600,
+        extra_data: dict | None = None,
+    ) -> Run:
         """Queue a prompt and follow it to its end.
 
         on_event(type, data) sees every event of the server and ("text", {"node", "text"}) for a
@@ -161,7 +199,7 @@ class ComfyServer:
             while True:
                 ws.settimeout(max(0.1, deadline - time.monotonic()))
                 kind, data = decode(ws.recv())
-                if kind and on_event:
+                if kind and on_event is not None:
                     on_event(kind, data)
                 if data.get("prompt_id") != run.prompt_id:
                     continue

@@ -46,8 +46,9 @@ def fill_in(prompt: dict, checkpoint: str, photo: str, quick: bool) -> dict:
             inputs["image"] = photo
         elif quick:
             # A list is a link to another node, which has the number.
-            inputs.update({key: min(value, inputs[key]) for key, value in QUICK.items()
-                           if isinstance(inputs.get(key), int)})
+            inputs.update(
+                {key: min(value, inputs[key]) for key, value in QUICK.items() if isinstance(inputs.get(key), int)}
+            )
     return prompt
 
 
@@ -103,7 +104,7 @@ def collect(server: ComfyServer, run: Run, prompt: dict) -> list[Path]:
 def main() -> None:
     checkpoint, is_random = place_checkpoint()
     prompt = json.loads(WORKFLOW.read_text())
-    photo = BASE / "input/astronaut.png"
+    photo = BASE / "input/example.png"  # the name that the workflows have
     photo.parent.mkdir(parents=True, exist_ok=True)
     io.imsave(photo, data.astronaut(), check_contrast=False)  # Eileen Collins; a portrait by NASA
     print(f"Starting ComfyUI (a few seconds); its log is {BASE / 'server.log'}")
@@ -118,11 +119,12 @@ def main() -> None:
     print("\nDone. The photo was " + str(photo.relative_to(PACK)) + "; the results:")
     print("\n".join(f"  {file.relative_to(PACK)}" for file in files))
     if is_random:
-        print("The checkpoint was a random one, so these pictures are noise: they show that every part works."
-              "\n\nNext, with a real Stable Diffusion 1.5 checkpoint:"
-              "\n  CHECKPOINT=/path/to/model.safetensors make demo")
-    print("\nIn the browser:\n  make serve\nthen open the address it prints, and there "
-          "Templates > ComfyUI-Persona.")
+        print(
+            "The checkpoint was a random one, so these pictures are noise: they show that every part works."
+            "\n\nNext, with a real Stable Diffusion 1.5 checkpoint:"
+            "\n  CHECKPOINT=/path/to/model.safetensors make demo"
+        )
+    print("\nIn the browser:\n  make serve\nthen open the address it prints, and there Templates > ComfyUI-Persona.")
 
 
 if __name__ == "__main__":

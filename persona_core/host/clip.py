@@ -60,7 +60,9 @@ class TextTower:
 def text_tower(clip: comfy.sd.CLIP) -> TextTower:
     """The text encoder of a CLIP with a single one. Raises UnsupportedModel otherwise."""
     if clip is None:
-        raise UnsupportedModel("The CLIP is empty: this checkpoint carries no text encoder. Load one with a CLIP loader.")
+        raise UnsupportedModel(
+            "The CLIP is empty: this checkpoint carries no text encoder. Load one with a CLIP loader."
+        )
     stage_model = clip.cond_stage_model
     name = getattr(stage_model, "clip", "")
     if name not in ("clip_l", "clip_h") or not hasattr(stage_model, name):

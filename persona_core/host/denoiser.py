@@ -47,11 +47,6 @@ class FrozenDenoiser:
     def alphas_cumprod(self) -> Tensor:
         return (1 / (self.sigmas**2 + 1)).to(self.device)
 
-    @property
-    def text_width(self) -> int:
-        """The width of the contexts that this UNet takes."""
-        return text_width(self.patcher)
-
     def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """See `learning.Denoiser`; computed in the host's precision for this model, returned in fp32."""
         options = self.options(t)
@@ -68,7 +63,9 @@ class FrozenDenoiser:
         return a.sqrt() * noise - (1 - a).sqrt() * latents
 
     @torch.no_grad()
-    def attention_map(self, noisy: Tensor, t: Tensor, context: Tensor, token: int, sizes: Sequence[int] = (2, 4)) -> Tensor:
+    def attention_map(
+        self, noisy: Tensor, t: Tensor, context: Tensor, token: int, sizes: Sequence[int] = (2, 4)
+    ) -> Tensor:
         """Where a token of the prompt looks: cross-attention probabilities [B, h, w] of noisy latents [B, C, h, w].
 
         Mean over heads and over the layers that work at 1/2 and 1/4 of the latent's size, brought to its size.
@@ -80,7 +77,9 @@ class FrozenDenoiser:
         def record(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
             heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
             if shape in wanted:
-                maps.append(F.interpolate(token_attention(query, key, heads, token, shape), (height, width), mode="bilinear"))
+                maps.append(
+                    F.interpolate(token_attention(query, key, heads, token, shape), (height, width), mode="bilinear")
+                )
             return attention_pytorch(query, key, value, heads)
 
         options = self.options(t)
@@ -119,11 +118,13 @@ def check_supported(model) -> None:
     if not isinstance(unet, UNetModel) or model.model_type not in (ModelType.EPS, ModelType.V_PREDICTION):
         raise UnsupportedModel(f"Personas work with UNet models of the SD1.5 and SD2 kind; this MODEL is {name}.")
     if model.adm_channels:
-        raise UnsupportedModel(f"This MODEL is {name}, whose size conditioning is not supported yet. Use an SD1.5 or SD2 checkpoint.")
+        raise UnsupportedModel(
+            f"This MODEL is {name}, whose size conditioning is not supported yet. Use an SD1.5 or SD2 checkpoint."
+        )
     if unet.in_channels != model.latent_format.latent_channels:
         raise UnsupportedModel(
-            f"This MODEL takes {unet.in_channels} channels: it is an in-painting or editing model, which is not supported yet. "
-            "Learn with the base checkpoint."
+            f"This MODEL takes {unet.in_channels} channels: it is an in-painting or editing model, which is not "
+            "supported yet. Learn with the base checkpoint."
         )
 
 
@@ -135,7 +136,11 @@ def text_width(patcher: ModelPatcher) -> int | None:
 
 def cross_attention_blocks(unet: UNetModel) -> list[Block]:
     """Every cross-attention of a UNet, in the order in which it runs."""
-    sections = [("input", list(unet.input_blocks)), ("middle", [unet.middle_block]), ("output", list(unet.output_blocks))]
+    sections = [
+        ("input", list(unet.input_blocks)),
+        ("middle", [unet.middle_block]),
+        ("output", list(unet.output_blocks)),
+    ]
     return [
         Block(section, number, index)
         for section, blocks in sections
@@ -148,7 +153,10 @@ def cross_attention_blocks(unet: UNetModel) -> list[Block]:
 
 
 def token_attention(query: Tensor, key: Tensor, heads: int, token: int, shape: tuple[int, int]) -> Tensor:
-    """Cross-attention probabilities of one token, mean over heads: query [B, hw, H d], key [B, L, H d] -> [B, 1, h, w]."""
+    """Cross-attention probabilities of one token, mean over H heads.
+
+    query: [B, h w, H d]. key: [B, L, H d]. Returns [B, 1, h, w].
+    """
     query, key = (rearrange(x.float(), "b n (h d) -> b h n d", h=heads) for x in (query, key))
     scores = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)[..., token]
     return rearrange(reduce(scores, "b heads n -> b n", "mean"), "b (h w) -> b 1 h w", h=shape[0])

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import comfy.sd
-import torch
 from torch import Tensor, nn
 
 from ..representation import TokenVectors, on_sphere
@@ -41,12 +40,20 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
 
 def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
     if not placeholder.strip() or placeholder != placeholder.strip():
-        raise ValueError(f"The placeholder '{placeholder}' must not be empty or begin or end with a space. Use a word such as <ann>.")
+        raise ValueError(
+            f"The placeholder '{placeholder}' must not be empty or begin or end with a space. Use a word such as <ann>."
+        )
     if any(character in placeholder for character in "():\\\n"):
-        raise ValueError(f"The placeholder '{placeholder}' must not hold brackets, colons or backslashes: prompts use them for weights. Use a word such as <ann>.")
+        raise ValueError(
+            f"The placeholder '{placeholder}' must not hold brackets, colons or backslashes: prompts use them for "
+            "weights. Use a word such as <ann>."
+        )
     for other in taken:
         if placeholder in other or other in placeholder:
-            raise ValueError(f"The placeholder '{placeholder}' cannot be told from '{other}', which an earlier Apply uses. Give each persona its own, such as <ann> and <bob>.")
+            raise ValueError(
+                f"The placeholder '{placeholder}' cannot be told from '{other}', which an earlier Apply uses. Give "
+                "each persona its own, such as <ann> and <bob>."
+            )
 
 
 @dataclass(frozen=True)
@@ -98,15 +105,23 @@ class PersonaEncode:
             return self.original(pairs)
         words = [filled(section, {})[0] for section in sections]
         context, pooled, *extra = self.original({**pairs, self.tower.key: words})
-        return context, pooled, {**(extra[0] if extra else {}), **attach(context, self.table(context, sections, subjects))}
+        return (
+            context,
+            pooled,
+            {**(extra[0] if extra else {}), **attach(context, self.table(context, sections, subjects))},
+        )
 
     def table(self, base: Tensor, sections: Sequence[Section], subjects: Sequence[Subject]) -> ContextTable:
         """All contexts of a prompt in one batched pass of the text encoder: for K, then for V."""
         segments = plan([subject.applied for subject in subjects])
-        grid = [{subject: subject.applied.vectors(t) for subject in subjects} for segment in segments for t in segment.grid]
+        grid = [
+            {subject: subject.applied.vectors(t) for subject in subjects} for segment in segments for t in segment.grid
+        ]
         if not grid:
             return ContextTable(base, (), (), ())
-        rows = [filled(section, standing, values) for values in (False, True) for standing in grid for section in sections]
+        rows = [
+            filled(section, standing, values) for values in (False, True) for standing in grid for section in sections
+        ]
         with self.bypass.during(dict(enumerate(bypass for _, bypass in rows))):
             context = self.original({self.tower.key: [section for section, _ in rows]})[0]
         keys, values = context.reshape(2, len(grid), -1, context.shape[-1])

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -11,8 +12,20 @@ from torch import Tensor
 SAMPLES = 64  # values looked at in each weight: enough to tell checkpoints apart, at no cost
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a MODEL, or of the part of it whose names begin with `prefix`.
+
+    The host leaves weights that a checkpoint lacks as uninitialised memory (the text projection of SD1.5, which
+    nothing uses): a prefix keeps them out.
+    """
+
+    patcher: ModelPatcher
+    prefix: str = ""
+
+
 def fingerprint(*parts: object) -> str:
-    """A hex digest of tensors, numbers, strings, dataclasses, lists, dicts and the host's models."""
+    """A hex digest of tensors, numbers, strings, dataclasses, lists, dicts and `Weights`."""
     digest = hashlib.sha256()
     for part in parts:
         feed(digest, part)
@@ -22,8 +35,8 @@ def fingerprint(*parts: object) -> str:
 def feed(digest, part: object) -> None:
     if isinstance(part, Tensor):
         digest.update(f"{tuple(part.shape)}".encode() + part.detach().cpu().float().contiguous().numpy().tobytes())
-    elif isinstance(part, ModelPatcher):
-        feed_model(digest, part)
+    elif isinstance(part, Weights):
+        feed_weights(digest, part.patcher, part.prefix)
     elif isinstance(part, Mapping):
         for key in sorted(part, key=str):
             feed(digest, key)
@@ -35,24 +48,27 @@ def feed(digest, part: object) -> None:
     elif dataclasses.is_dataclass(part):
         feed(digest, dataclasses.asdict(part))
     else:
-        digest.update(repr(part).encode() if isinstance(part, (str, int, float, bool, type(None))) else type(part).__name__.encode())
+        digest.update(
+            repr(part).encode()
+            if isinstance(part, (str, int, float, bool, type(None)))
+            else type(part).__name__.encode()
+        )
 
 
-def feed_model(digest, patcher: ModelPatcher) -> None:
-    """The weights as loaded from file, and the patches (LoRA) that this MODEL puts on them."""
+def feed_weights(digest, patcher: ModelPatcher, prefix: str) -> None:
+    """The weights as loaded from file, the patches (LoRA) that this MODEL puts on them, and its noise schedule."""
     for name, weight in sorted(patcher.model.state_dict().items()):
-        # Another MODEL's patches may lie on the weights just now; the host keeps the originals.
-        original = patcher.backup[name].weight if name in patcher.backup else weight
-        digest.update(name.encode())
-        feed(digest, sample(original))
+        if name.startswith(prefix):
+            # Another MODEL's patches may lie on the weights just now; the host keeps the originals.
+            original = patcher.backup[name].weight if name in patcher.backup else weight
+            feed(digest, (name, sample(original)))
     for name, patches in sorted(patcher.patches.items(), key=lambda item: str(item[0])):
-        digest.update(str(name).encode())
+        feed(digest, str(name))
         for patch in patches:
             feed_patch(digest, patch)
-    for name in sorted(patcher.object_patches):
-        if name == "model_sampling":
-            sigmas = getattr(patcher.object_patches[name], "sigmas", None)
-            feed(digest, sample(sigmas) if sigmas is not None else name)
+    sigmas = getattr(patcher.object_patches.get("model_sampling"), "sigmas", None)
+    if sigmas is not None:
+        feed(digest, sample(sigmas))
 
 
 def feed_patch(digest, patch: object) -> None:

@@ -1,7 +1,6 @@
 """Learn a persona with the host's models: from photos to a Persona, interrupted or not."""
 
 import json
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +16,14 @@ from ..mapper import StageMapper
 from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
 from ..prompts import PHOTO_PROMPTS, RICH_PROMPTS
 from ..stages import Stages
-from .clip import UnsupportedModel, text_tower
+from .checks import check_models
+from .clip import text_tower
 from .denoiser import FrozenDenoiser
-from .fingerprint import fingerprint
+from .fingerprint import Weights, fingerprint
 from .frozen import differentiable
 from .pictures import Photo, encode
+from .telling import log
 from .text import DifferentiableText
-
-log = logging.getLogger("persona")
 
 
 @dataclass(frozen=True)
@@ -55,23 +54,21 @@ class Lesson:
     def fingerprint(self) -> str:
         """The same for the same photos, settings and weights, whatever the persona is called."""
         pictures = [(photo.image, photo.mask) for photo in self.photos]
-        clip = (self.clip.patcher, self.clip.layer_idx)
-        return fingerprint("stage mapper 1", pictures, self.recipe, self.image_embeddings, self.model, clip, self.vae.patcher)
+        text = f"{text_tower(self.clip).name}.transformer.text_model."
+        weights = Weights(self.model), Weights(self.clip.patcher, text), Weights(self.vae.patcher)
+        return fingerprint(pictures, self.recipe, self.image_embeddings, self.clip.layer_idx, weights)
 
     def check(self) -> None:
         """Raise UnsupportedModel or ValueError, with a sentence, for what cannot be learned."""
-        tower, denoiser = text_tower(self.clip), FrozenDenoiser(self.model)
-        tower.word_id(self.recipe.supercategory)
-        if denoiser.text_width not in (None, tower.width):
-            raise UnsupportedModel(
-                f"The MODEL takes text {denoiser.text_width} wide, but this CLIP is {tower.family}. Take both from one checkpoint."
-            )
+        check_models(self.model, self.clip, self.vae, self.recipe.supercategory)
 
 
 SAVE_EVERY = 100  # steps, so that a crash costs little
 
 
-def learn_persona(lesson: Lesson, print_of_inputs: str, unfinished: Path, on_step: Callable[[Progress], None]) -> Persona:
+def learn_persona(
+    lesson: Lesson, print_of_inputs: str, unfinished: Path, on_step: Callable[[Progress], None]
+) -> Persona:
     """Learn (PersonaMagic whole: stages, mapper, bypass, Tandem Equilibrium, masked loss).
 
     unfinished: the file that holds how far learning is; it is read before and removed by the caller after.
@@ -104,8 +101,9 @@ def learn_persona(lesson: Lesson, print_of_inputs: str, unfinished: Path, on_ste
                 save_progress(unfinished, progress, print_of_inputs)
         except LossNotFinite as error:
             raise LossNotFinite(
-                f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in the first "
-                "steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI with --fp32-vae or --force-fp32."
+                f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in the "
+                "first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI with "
+                "--fp32-vae or --force-fp32."
             ) from error
         finally:
             save_progress(unfinished, progress, print_of_inputs)

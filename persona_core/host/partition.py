@@ -9,6 +9,7 @@ from torch import Tensor
 from ..learning import add_noise
 from ..representation import TokenVectors
 from ..stages import LAST_TIMESTEP, attention_iou
+from .checks import check_models
 from .clip import text_tower
 from .denoiser import FrozenDenoiser
 from .frozen import differentiable
@@ -27,12 +28,21 @@ class AttentionCurve:
 
 
 def attention_curve(
-    model, clip, vae, photo: Photo, supercategory: str, step: int, draws: int, seed: int, on_step: Callable[[int, int], None]
+    model,
+    clip,
+    vae,
+    photo: Photo,
+    supercategory: str,
+    step: int,
+    draws: int,
+    seed: int,
+    on_step: Callable[[int, int], None],
 ) -> AttentionCurve:
     """Attention of the word in "a photo of a {supercategory}" for one photo, noised to every `step`-th timestep.
 
-    draws: noise draws averaged at each. on_step(done, total) may raise to stop.
+    draws: noise draws averaged at each. on_step(done, total) may raise to stop. Raises what `check_models` does.
     """
+    check_models(model, clip, vae, supercategory)
     latents, masks = encode(model, vae, [photo])
     model, clip = model.clone(), clip.clone()
     timesteps = torch.arange(0, LAST_TIMESTEP + 1, step)

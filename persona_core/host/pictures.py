@@ -44,14 +44,22 @@ def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
     if masks.ndim == 2:
         masks = masks[None]
     if len(masks) not in (1, len(images)):
-        raise ValueError(f"There are {len(images)} pictures but {len(masks)} masks. Give one mask for each picture, or one for all.")
+        raise ValueError(
+            f"There are {len(images)} pictures but {len(masks)} masks. Give one mask for each picture, or one for all."
+        )
     if masks.shape[1:] != images.shape[1:3]:
         (height, width), (rows, columns) = images.shape[1:3], masks.shape[1:]
-        raise ValueError(f"The mask is {columns}x{rows} pixels but the picture is {width}x{height}. Use a mask of the picture's size, for instance from Face Mask.")
+        raise ValueError(
+            f"The mask is {columns}x{rows} pixels but the picture is {width}x{height}. Use a mask of the picture's "
+            "size, for instance from Face Mask."
+        )
     masks = masks.clamp(0, 1).expand(len(images), -1, -1)
     for index, mask in enumerate(masks):
         if mask.max() < 0.05:
-            raise ValueError(f"The mask of picture {index} is all black: nothing of the picture would be learned. Paint the face white.")
+            raise ValueError(
+                f"The mask of picture {index} is all black: nothing of the picture would be learned. "
+                "Paint the face white."
+            )
     return [Photo(image[..., :3], mask) for image, mask in zip(images, masks)]
 
 
@@ -67,12 +75,7 @@ def resize(pictures: Tensor, height: int, width: int) -> Tensor:
 
 
 def encode(model, vae, pictures: Sequence[Photo]) -> tuple[Tensor, Tensor]:
-    """Latents [M, C, h, w] as the UNet takes them, and masks [M, 1, h, w] at their size.
-
-    Raises ValueError if the photos, once resized, differ in size.
-    """
-    if getattr(vae, "first_stage_model", None) is None:
-        raise ValueError("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
+    """Latents [M, C, h, w] as the UNet takes them, and masks [M, 1, h, w] at their size."""
     latents = model.model.process_latent_in(vae.encode(torch.stack([photo.image for photo in pictures])))
     masks = rearrange(torch.stack([photo.mask for photo in pictures]), "m h w -> m 1 h w")
     return latents.clone(), F.interpolate(masks, latents.shape[-2:], mode="area").to(latents)

@@ -14,6 +14,7 @@ from comfy.utils import repeat_to_batch_size
 from torch import Tensor, cat, equal
 
 from ..table import ContextTable
+from .telling import warn
 
 TABLE = "persona_table"  # in a conditioning's dict, and on its context tensor
 VALUES = "persona_values"  # in the transformer options of one step: {uuid of a conditioning: context of V}
@@ -31,8 +32,20 @@ def apply_to_model(model: ModelPatcher) -> ModelPatcher:
     wrappers = patched.model_options.get("transformer_options", {}).get("wrappers", {})
     if TABLE not in wrappers.get(WrappersMP.CALC_COND_BATCH, {}):
         patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, TABLE, follow_tables)
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, TABLE, warn_without_table)
         patched.set_model_attn2_patch(give_values)
     return patched
+
+
+def warn_without_table(executor, *args, **kwargs):
+    """Wrapper of a whole sampling run: a forgotten or misspelt placeholder must not go unnoticed."""
+    conds = [cond for group in executor.class_obj.conds.values() for cond in group or []]
+    if not any(table_of(cond) for cond in conds):
+        warn(
+            "A persona is applied to this MODEL, but no prompt of this picture holds its placeholder: "
+            "the persona is not in it."
+        )
+    return executor(*args, **kwargs)
 
 
 def follow_tables(executor, model, conds, x_in, timestep, model_options):
@@ -50,10 +63,13 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
 
 
+def table_of(cond: dict) -> ContextTable | None:
+    return cond.get(TABLE, getattr(cond.get("cross_attn"), TABLE, None))
+
+
 def at_timestep(cond: dict, t: float, values: dict) -> dict:
     """A conditioning as it is at t; the same dict if it has no table or no longer is what was encoded."""
-    context = cond.get("cross_attn")
-    table: ContextTable | None = cond.get(TABLE, getattr(context, TABLE, None))
+    context, table = cond.get("cross_attn"), table_of(cond)
     if table is None:
         return cond
     cond = cond.copy()
@@ -68,7 +84,10 @@ def at_timestep(cond: dict, t: float, values: dict) -> dict:
         return cond
     tail = context[:, table.base.shape[1] :].cpu()  # of Conditioning (Concat)
     cond["uuid"] = uuid.uuid4()
-    cond["model_conds"] = {**cond["model_conds"], "c_crossattn": model_cond._copy_with(with_tail(keys, tail).to(context))}
+    cond["model_conds"] = {
+        **cond["model_conds"],
+        "c_crossattn": model_cond._copy_with(with_tail(keys, tail).to(context)),
+    }
     values[cond["uuid"]] = with_tail(value, tail).to(context)
     return cond
 
@@ -79,7 +98,9 @@ def with_tail(context: Tensor, tail: Tensor) -> Tensor:
 
 def begins_with(context: Tensor, base: Tensor) -> bool:
     """Whether a context is still the encoded prompt: averaged or zeroed ones have no table to follow."""
-    return context.shape[1] >= base.shape[1] and equal(context[:, : base.shape[1]].to(base), base.expand(len(context), -1, -1))
+    return context.shape[1] >= base.shape[1] and equal(
+        context[:, : base.shape[1]].to(base), base.expand(len(context), -1, -1)
+    )
 
 
 def give_values(query, keys, values, extra_options):

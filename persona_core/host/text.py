@@ -89,7 +89,10 @@ def depth(clip, model: nn.Module) -> int | None:
 
 def attention_probabilities(attention: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
     """Self-attention probabilities [B, heads, L, L] of a layer of the text encoder for its input [B, L, D]."""
-    query, key = (rearrange(project(x), "b l (h d) -> b h l d", h=attention.heads) for project in (attention.q_proj, attention.k_proj))
+    query, key = (
+        rearrange(project(x), "b l (h d) -> b h l d", h=attention.heads)
+        for project in (attention.q_proj, attention.k_proj)
+    )
     return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + mask).softmax(-1)
 
 

@@ -1,6 +1,7 @@
 """A placeholder in a prompt becomes N persona tokens among the host's (token, weight) pairs."""
 
 import copy
+import re
 from collections.abc import Mapping
 
 import torch
@@ -41,7 +42,7 @@ class PlaceholderTokenizer:
 
     def tokenize_with_weights(self, text: str, *args, **kwargs):
         for number, placeholder in enumerate(self.placeholders):
-            text = text.replace(placeholder, f" {MARK}<persona-{number}> ")
+            text = re.sub(whole(placeholder), f" {MARK}<persona-{number}> ", text)
         return super().tokenize_with_weights(text, *args, **kwargs)
 
     def _try_get_embedding(self, embedding_name: str):
@@ -50,6 +51,13 @@ class PlaceholderTokenizer:
             if name == f"<persona-{number}>":
                 return tokens, leftover.strip()
         return super()._try_get_embedding(embedding_name)
+
+
+def whole(placeholder: str) -> str:
+    """A pattern for the placeholder, but not for its letters within a longer word: "ann" is not in "planned"."""
+    before = r"(?<!\w)" if placeholder[0].isalnum() else ""
+    after = r"(?!\w)" if placeholder[-1].isalnum() else ""
+    return before + re.escape(placeholder) + after
 
 
 def with_placeholders(tokenizer, encoder: str, placeholders: Mapping[str, PersonaTokens]):

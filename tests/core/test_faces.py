@@ -1,4 +1,5 @@
 """Faces on real photos with the cascade; and through InsightFace's own code, with tiny models."""
+
 import socket
 import sys
 from pathlib import Path
@@ -43,13 +44,14 @@ def group(group_photo):
 def landscape(height=300, width=400):
     """Hills under a sky: smooth noise of every scale, brighter to the top."""
     noise = torch.Generator().manual_seed(1)
-    scales = [torch.rand(1, 3, 2 ** k, 2 ** k, generator=noise) / 2 ** k for k in range(1, 8)]
+    scales = [torch.rand(1, 3, 2**k, 2**k, generator=noise) / 2**k for k in range(1, 8)]
     hills = sum(torch.nn.functional.interpolate(scale, (height, width), mode="bilinear") for scale in scales)
     hills = hills[0].permute(1, 2, 0)
     return (hills * 0.6 + torch.linspace(0.5, 0, height)[:, None, None]).clamp(0, 1)
 
 
 # ---------------------------------------------------------------- the cascade, on photos
+
 
 @pytest.mark.parametrize("size", [160, 512, 1400])
 def test_cascade_finds_the_astronaut(astronaut, size):
@@ -137,6 +139,7 @@ def test_face_words():
 
 # ---------------------------------------------------------------- InsightFace, with tiny models
 
+
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     """Any attempt to reach the network or to write to a home folder fails the test."""
@@ -145,6 +148,7 @@ def offline(monkeypatch, tmp_path):
     def forbidden(*args, **kwargs):
         attempts.append(args)
         raise AssertionError(f"a connection was tried: {args}")
+
     monkeypatch.setattr(socket.socket, "connect", forbidden)
     monkeypatch.setattr(socket, "getaddrinfo", forbidden)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

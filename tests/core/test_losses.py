@@ -14,7 +14,9 @@ def random(*shape, seed=0):
 
 
 def test_masked_noise_loss_against_a_loop():
-    step = SimpleNamespace(prediction=random(2, 3, 4, 5), target=random(2, 3, 4, 5, seed=1), mask=random(2, 1, 4, 5, seed=2).sigmoid())
+    step = SimpleNamespace(
+        prediction=random(2, 3, 4, 5), target=random(2, 3, 4, 5, seed=1), mask=random(2, 1, 4, 5, seed=2).sigmoid()
+    )
     rows = []
     for b in range(2):
         error = weight = 0.0

@@ -17,7 +17,9 @@ from persona_core.stages import Stages
 
 @pytest.fixture
 def ann():
-    mapper = StageMapper(torch.randn(768, generator=torch.Generator().manual_seed(0)), Stages(310, 720), 4, torch.rand(1, 1024))
+    mapper = StageMapper(
+        torch.randn(768, generator=torch.Generator().manual_seed(0)), Stages(310, 720), 4, torch.rand(1, 1024)
+    )
     torch.nn.init.normal_(mapper.head.weight, std=0.01, generator=torch.Generator().manual_seed(1))
     losses = {"noise": [0.5 - 1e-4 * i for i in range(1000)], "equilibrium": [-2.5e-4] * 1000}
     return Persona("ann", mapper, "SD1.x (clip_l, 768 wide)", "face", {"steps": 1000, "seed": 3}, losses, "abc")
@@ -39,7 +41,17 @@ def test_the_file_is_small_and_holds_no_picture_nor_its_embedding(ann, tmp_path)
     assert path.stat().st_size <= 3_000_000
     with safe_open(path, "pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        assert set(file.metadata()) >= {"format", "kind", "family", "supercategory", "tokens", "stages", "settings", "losses", "fingerprint"}
+        assert set(file.metadata()) >= {
+            "format",
+            "kind",
+            "family",
+            "supercategory",
+            "tokens",
+            "stages",
+            "settings",
+            "losses",
+            "fingerprint",
+        }
     assert "image_embeddings" not in shapes and not any(1024 in shape for shape in shapes.values() if len(shape) == 1)
 
 

@@ -41,7 +41,9 @@ def test_k_and_v_come_from_their_own_contexts(model):
         seen = {}
         for name, module in model.model.diffusion_model.named_modules():
             if name.endswith(("attn2.to_k", "attn2.to_v")):
-                module.register_forward_hook(lambda m, inputs, output, name=name: seen.update({name: (inputs[0], m, output)}))
+                module.register_forward_hook(
+                    lambda m, inputs, output, name=name: seen.update({name: (inputs[0], m, output)})
+                )
         both = denoiser.predict(noisy, t, keys, values)
         blocks = cross_attention_blocks(model.model.diffusion_model)
         assert len(seen) == 2 * len(blocks) > 8
@@ -89,8 +91,12 @@ def test_the_attention_map_is_the_mean_over_heads_and_the_middle_sizes(model):
         inputs = {}
         for name, module in model.model.diffusion_model.named_modules():
             if name.endswith("attn2"):
-                module.to_q.register_forward_hook(lambda m, i, output, n=name: inputs.setdefault(n, {}).update(q=output[0]))
-                module.to_k.register_forward_hook(lambda m, i, output, n=name: inputs.setdefault(n, {}).update(k=output[0]))
+                module.to_q.register_forward_hook(
+                    lambda m, i, output, n=name: inputs.setdefault(n, {}).update(q=output[0])
+                )
+                module.to_k.register_forward_hook(
+                    lambda m, i, output, n=name: inputs.setdefault(n, {}).update(k=output[0])
+                )
         got = denoiser.attention_map(noisy, t, context, token=5)[0]
         maps = []
         for seen in inputs.values():

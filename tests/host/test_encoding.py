@@ -162,6 +162,12 @@ def test_strength_zero_and_late_supercategory(clip, ann):
     assert late.at(399)[0] is late.base and late.at(400)[0] is not late.base
 
 
+def test_a_placeholder_that_is_a_word_does_not_touch_longer_words(clip, ann):
+    applied = apply_to_clip(clip, AppliedPersona(ann), "ann")
+    assert TABLE not in encode(applied, "a planned annual holiday")[1]
+    assert torch.equal(encode(applied, "ann's (ann:1.2)")[0], encode(clip, "face's (face:1.2)")[0])
+
+
 def test_what_survives_cloning_and_skipping_layers(clip, applied):
     clone = applied.clone()
     assert TABLE in encode(clone, "a photo of <ann>")[1]
@@ -175,7 +181,13 @@ def test_what_survives_cloning_and_skipping_layers(clip, applied):
 
 @pytest.mark.parametrize(
     ("placeholder", "says"),
-    [("", "must not be empty"), (" <ann>", "begin or end"), ("a:b", "colons"), ("(ann)", "brackets"), ("<ann>s", "cannot be told from")],
+    [
+        ("", "must not be empty"),
+        (" <ann>", "begin or end"),
+        ("a:b", "colons"),
+        ("(ann)", "brackets"),
+        ("<ann>s", "cannot be told from"),
+    ],
 )
 def test_placeholders_that_cannot_work(applied, ann, placeholder, says):
     with pytest.raises(ValueError, match=says):

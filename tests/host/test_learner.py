@@ -32,7 +32,9 @@ def same(one, other):
 
 
 def with_steps(lesson, steps, **changes):
-    return replace(lesson, recipe=replace(lesson.recipe, learning=replace(lesson.recipe.learning, steps=steps, **changes)))
+    return replace(
+        lesson, recipe=replace(lesson.recipe, learning=replace(lesson.recipe.learning, steps=steps, **changes))
+    )
 
 
 def held_out_loss(lesson, persona, samples=24):
@@ -70,16 +72,22 @@ def test_only_the_representation_gets_a_gradient(lesson):
         references = References(latents.clone(), masks.clone())
         learn(mapper, references, text, denoiser, terms, PHOTO_PROMPTS, LearningSettings(3, 1e-3))
         assert all(p.grad is not None for p in mapper.parameters())
-        assert mapper.head.weight.grad.any() and mapper.bypass_head.weight.grad.any() and mapper.anchors.weight.grad.any()
+        assert (
+            mapper.head.weight.grad.any() and mapper.bypass_head.weight.grad.any() and mapper.anchors.weight.grad.any()
+        )
         for frozen in (lesson.model.model, lesson.clip.cond_stage_model, lesson.vae.first_stage_model):
             assert all(p.grad is None for p in frozen.parameters())
 
 
 def test_the_models_are_as_they_were(lesson, tmp_path):
     def picture():
-        prompts = [lesson.clip.encode_from_tokens_scheduled(lesson.clip.tokenize(text)) for text in ("a photo of a face", "")]
+        prompts = [
+            lesson.clip.encode_from_tokens_scheduled(lesson.clip.tokenize(text)) for text in ("a photo of a face", "")
+        ]
         noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-        return comfy.sample.sample(lesson.model, noise, 3, 4.0, "euler", "normal", *prompts, torch.zeros_like(noise), seed=0)
+        return comfy.sample.sample(
+            lesson.model, noise, 3, 4.0, "euler", "normal", *prompts, torch.zeros_like(noise), seed=0
+        )
 
     parts = lesson.model.model, lesson.clip.cond_stage_model, lesson.vae.first_stage_model
     before, weights = picture(), [{k: v.clone() for k, v in part.state_dict().items()} for part in parts]
@@ -196,3 +204,14 @@ def test_a_persona_depends_on_all_that_its_fingerprint_names(lesson):
     comfy.model_management.load_models_gpu([lora])  # patched weights now lie on the shared module
     assert lesson.fingerprint() == base
     assert replace(lesson, model=lora).fingerprint() == prints[6]
+
+
+def test_weights_that_a_checkpoint_lacks_do_not_change_the_fingerprint(lesson):
+    """SD1.5 files carry no text projection, so the host leaves it as whatever was in memory."""
+    before = lesson.fingerprint()
+    with torch.no_grad():
+        lesson.clip.cond_stage_model.clip_l.transformer.text_projection.weight.fill_(float("nan"))
+    assert lesson.fingerprint() == before
+    with torch.no_grad():
+        lesson.clip.cond_stage_model.clip_l.transformer.text_model.final_layer_norm.weight.mul_(2)
+    assert lesson.fingerprint() != before

@@ -14,10 +14,34 @@ def encode(clip, text):
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
-def sample(model, positive, negative, *, sampler="euler", scheduler="normal", steps=5, cfg=5.0, batch=1, size=8, denoise=1.0, **more):
+def sample(
+    model,
+    positive,
+    negative,
+    *,
+    sampler="euler",
+    scheduler="normal",
+    steps=5,
+    cfg=5.0,
+    batch=1,
+    size=8,
+    denoise=1.0,
+    **more,
+):
     noise = torch.randn(batch, 4, size, size, generator=torch.Generator().manual_seed(0))
     return comfy.sample.sample(
-        model, noise, steps, cfg, sampler, scheduler, positive, negative, torch.zeros_like(noise), denoise=denoise, seed=0, **more
+        model,
+        noise,
+        steps,
+        cfg,
+        sampler,
+        scheduler,
+        positive,
+        negative,
+        torch.zeros_like(noise),
+        denoise=denoise,
+        seed=0,
+        **more,
     )
 
 
@@ -29,7 +53,9 @@ class Recorder:
         unet.register_forward_pre_hook(self.begin, with_kwargs=True)
         for name, module in unet.named_modules():
             if name.endswith(("attn2.to_k", "attn2.to_v")):
-                module.register_forward_hook(lambda m, inputs, output, side=name[-1]: self.passes[-1][side].append(inputs[0].clone()))
+                module.register_forward_hook(
+                    lambda m, inputs, output, side=name[-1]: self.passes[-1][side].append(inputs[0].clone())
+                )
 
     def begin(self, module, args, kwargs):
         options = kwargs["transformer_options"]
@@ -124,7 +150,9 @@ def test_a_second_plain_prompt_in_the_same_picture_keeps_its_rows(model, clip, p
 def test_every_sampler(model, prompts, sampler):
     persona, plain, negative = prompts
     painted = sample(model, persona, negative, sampler=sampler, steps=3)
-    assert torch.isfinite(painted).all() and not torch.equal(painted, sample(model, plain, negative, sampler=sampler, steps=3))
+    assert torch.isfinite(painted).all() and not torch.equal(
+        painted, sample(model, plain, negative, sampler=sampler, steps=3)
+    )
 
 
 @pytest.mark.parametrize("scheduler", comfy.samplers.KSampler.SCHEDULERS)
@@ -160,7 +188,8 @@ def test_every_way_to_sample(model, prompts, run):
 def test_every_resolution(model, prompts, size):
     noise = torch.randn(1, 4, *size, generator=torch.Generator().manual_seed(0))
     results = [
-        comfy.sample.sample(model, noise, 2, 4.0, "euler", "normal", p, prompts[2], torch.zeros_like(noise), seed=0) for p in prompts[:2]
+        comfy.sample.sample(model, noise, 2, 4.0, "euler", "normal", p, prompts[2], torch.zeros_like(noise), seed=0)
+        for p in prompts[:2]
     ]
     assert results[0].shape == noise.shape and not torch.equal(*results)
 

@@ -13,6 +13,7 @@ CHECKPOINT = "random_sd15.ckpt"
 
 def picture_prompt(checkpoint: str = CHECKPOINT, size: int = 64, seed: int = 1, title: str = "a") -> dict:
     """Text to image with nodes of ComfyUI's own; a new title makes the server save again."""
+
     def text(words):
         return {"class_type": "CLIPTextEncode", "inputs": {"clip": ["loader", 1], "text": words}}
 
@@ -20,15 +21,24 @@ def picture_prompt(checkpoint: str = CHECKPOINT, size: int = 64, seed: int = 1, 
         "loader": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": checkpoint}},
         "positive": text("a photo of a woman on a beach"),
         "negative": text("blurry"),
-        "latent": {"class_type": "EmptyLatentImage",
-                   "inputs": {"width": size, "height": size, "batch_size": 1}},
-        "sampler": {"class_type": "KSampler", "inputs": {
-            "model": ["loader", 0], "positive": ["positive", 0], "negative": ["negative", 0],
-            "latent_image": ["latent", 0], "seed": seed, "steps": 4, "cfg": 5.0,
-            "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}},
+        "latent": {"class_type": "EmptyLatentImage", "inputs": {"width": size, "height": size, "batch_size": 1}},
+        "sampler": {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": ["loader", 0],
+                "positive": ["positive", 0],
+                "negative": ["negative", 0],
+                "latent_image": ["latent", 0],
+                "seed": seed,
+                "steps": 4,
+                "cfg": 5.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+            },
+        },
         "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sampler", 0], "vae": ["loader", 2]}},
-        "save": {"class_type": "SaveImage",
-                 "inputs": {"images": ["decode", 0], "filename_prefix": title}},
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["decode", 0], "filename_prefix": title}},
     }
 
 
@@ -49,8 +59,7 @@ def test_the_pack_is_loaded(server):
     log = server.log.read_text()
     assert "(IMPORT FAILED)" not in log, log  # so it is said of packs, not of the host's own nodes
     assert "ComfyUI-Persona" in log
-    assert any(node["python_module"] == "custom_nodes.ComfyUI-Persona"
-               for node in server.object_info().values())
+    assert any(node["python_module"] == "custom_nodes.ComfyUI-Persona" for node in server.object_info().values())
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -102,8 +111,10 @@ def test_the_full_size_architecture_paints(server):
 
 
 def test_one_seed_one_checkpoint(tmp_path):
-    a, b, c = (random_checkpoint.build(tmp_path / f"{name}.ckpt", seed=seed).read_bytes()
-               for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    a, b, c = (
+        random_checkpoint.build(tmp_path / f"{name}.ckpt", seed=seed).read_bytes()
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
     assert a == b
     assert a != c
     assert len(a) < 5_000_000

@@ -16,7 +16,10 @@ PROMPTS = ["a photo of a {}", "{} wearing a Santa hat in the snow"]
 def vectors():
     with torch.inference_mode(False):
         generator = torch.Generator().manual_seed(0)
-        return TokenVectors(*(0.02 * torch.randn(2, 3, 64, generator=generator) for _ in range(2)), torch.randn(2, 3, 64, generator=generator))
+        return TokenVectors(
+            *(0.02 * torch.randn(2, 3, 64, generator=generator) for _ in range(2)),
+            torch.randn(2, 3, 64, generator=generator),
+        )
 
 
 def host_context(clip, prompt, vectors, bypass=None):
@@ -49,8 +52,12 @@ def test_contexts_equal_the_hosts(clip, vectors, skip):
     with differentiable(clip.patcher), torch.no_grad():
         encoding = DifferentiableText(clip, 3).encode(PROMPTS, TokenVectors(vectors.keys, vectors.values))
         for row, prompt in enumerate(PROMPTS):
-            torch.testing.assert_close(encoding.keys[row], host_context(clip, prompt, list(vectors.keys[row])), atol=2e-5, rtol=1e-4)
-            torch.testing.assert_close(encoding.values[row], host_context(clip, prompt, list(vectors.values[row])), atol=2e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                encoding.keys[row], host_context(clip, prompt, list(vectors.keys[row])), atol=2e-5, rtol=1e-4
+            )
+            torch.testing.assert_close(
+                encoding.values[row], host_context(clip, prompt, list(vectors.values[row])), atol=2e-5, rtol=1e-4
+            )
 
 
 def test_the_bypass_moves_v_alone_and_keeps_the_norm(clip, vectors):
@@ -60,7 +67,9 @@ def test_the_bypass_moves_v_alone_and_keeps_the_norm(clip, vectors):
         for row, prompt in enumerate(PROMPTS):
             tokens = list(vectors.keys[row])
             torch.testing.assert_close(encoding.keys[row], host_context(clip, prompt, tokens), atol=2e-5, rtol=1e-4)
-            torch.testing.assert_close(encoding.values[row], host_context(clip, prompt, tokens, vectors.bypass[row]), atol=2e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                encoding.values[row], host_context(clip, prompt, tokens, vectors.bypass[row]), atol=2e-5, rtol=1e-4
+            )
         moved = (encoding.keys != encoding.values).any(-1)
         assert torch.equal(moved, encoding.persona)
 
@@ -80,7 +89,9 @@ def test_attention_is_that_of_the_last_layer(clip, vectors):
             part = slice(16 * head, 16 * head + 16)
             for query in (0, 5, 40):
                 scores = torch.stack([q[query, part] @ k[j, part] / 4 for j in range(query + 1)])
-                torch.testing.assert_close(encoding.attention[1, head, query, : query + 1], scores.softmax(0), atol=1e-5, rtol=1e-4)
+                torch.testing.assert_close(
+                    encoding.attention[1, head, query, : query + 1], scores.softmax(0), atol=1e-5, rtol=1e-4
+                )
                 assert not encoding.attention[1, head, query, query + 1 :].any()
 
 
@@ -107,7 +118,10 @@ def test_the_gradient_is_the_numeric_one(clip, vectors):
             for tensor in (keys, bypass):
                 slope = tensor.grad.norm()
                 step = 1e-3 * tensor.grad / slope
-                ahead, behind = (output(keys + s * step, bypass) if tensor is keys else output(keys, bypass + s * step) for s in (1, -1))
+                ahead, behind = (
+                    output(keys + s * step, bypass) if tensor is keys else output(keys, bypass + s * step)
+                    for s in (1, -1)
+                )
                 assert float(ahead - behind) / 2e-3 == pytest.approx(float(slope), rel=1e-2)
 
 

@@ -29,10 +29,13 @@ def fill(module: torch.nn.Module, seed: int) -> None:
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)
 
 
-def model(velocity: bool = False, dtype=torch.float32, cast=None, in_channels: int = 4, adm: int | None = None) -> ModelPatcher:
-    """A UNet of the SD1.5 kind: 32 channels, two levels, text 64 wide; 17 KB of latents a second on anything."""
+def model(
+    velocity: bool = False, dtype=torch.float32, cast=None, in_channels: int = 4, adm: int | None = None
+) -> ModelPatcher:
+    """A UNet of the SD1.5 kind: 32 channels, three levels, text 64 wide."""
     unet = dict(
-        image_size=32, in_channels=in_channels, out_channels=4, model_channels=32, num_res_blocks=[1, 1, 1], channel_mult=[1, 1, 2],
+        image_size=32, in_channels=in_channels, out_channels=4, model_channels=32, num_res_blocks=[1, 1, 1],
+        channel_mult=[1, 1, 2],
         transformer_depth=[1, 1, 1], transformer_depth_output=[1] * 6, transformer_depth_middle=1, context_dim=64,
         use_spatial_transformer=True, use_checkpoint=False, legacy=False, use_linear_in_transformer=False,
         adm_in_channels=adm, use_temporal_attention=False, use_temporal_resblock=False,
@@ -53,7 +56,9 @@ def model(velocity: bool = False, dtype=torch.float32, cast=None, in_channels: i
 def clip(dtype=torch.float32, embeddings: str | None = None) -> comfy.sd.CLIP:
     """A CLIP-L of 3 layers, 64 wide, with the real tokenizer."""
     target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
-    made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options={"dtype": dtype, "clip_l_model_config": dict(TEXT)})
+    made = comfy.sd.CLIP(
+        target, embedding_directory=embeddings, model_options={"dtype": dtype, "clip_l_model_config": dict(TEXT)}
+    )
     fill(made.cond_stage_model, 1)
     return made
 

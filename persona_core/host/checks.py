@@ -1,0 +1,17 @@
+"""Whether MODEL, CLIP and VAE can be learned with, said before anything is computed."""
+
+from .clip import UnsupportedModel, text_tower
+from .denoiser import check_supported, text_width
+
+
+def check_models(model, clip, vae, supercategory: str) -> None:
+    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit."""
+    tower, width = text_tower(clip), text_width(model)
+    check_supported(model.model)
+    if width != tower.width:
+        raise UnsupportedModel(
+            f"The MODEL takes text {width} wide, but this CLIP is {tower.family}. Take both from one checkpoint."
+        )
+    if getattr(vae, "first_stage_model", None) is None:
+        raise UnsupportedModel("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
+    tower.word_id(supercategory)

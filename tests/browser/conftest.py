@@ -1,0 +1,23 @@
+"""The graph editor in a real browser."""
+
+import pytest
+from graph_workflows import open_browser, open_editor
+from setup import installed
+
+
+@pytest.fixture(scope="module")  # not session: its event loop would be in the way of other tests' loops
+def browser():
+    if not installed()["chromium"]:
+        pytest.skip("no Chromium or Chrome: install one, or name it in CHROMIUM and run set-up again")
+    with open_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser, server, photo):
+    """The editor of the running server, with the photo in the input folder."""
+    server.upload_image(photo, "photo.png")
+    with browser.new_context(viewport={"width": 1920, "height": 1080}) as context:
+        page = context.new_page()
+        open_editor(page, server.url)
+        yield page

@@ -1,0 +1,156 @@
+"""The workflows in the graph editor: listed, opened, converted, run and explained there."""
+
+import json
+from itertools import combinations
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import expect
+from prompts import API, SMALL, workflow
+from setup import PACK
+
+NAMES = sorted(path.stem for path in API.glob("*.json"))
+TITLE = 30  # height of a node's title bar, above its position
+MISSING = "app.graph.nodes.filter(node => node.has_errors).map(node => node.type)"
+# Both in the page: Playwright would turn undefined into null.
+LOAD = "([graph, name]) => app.loadGraphData(JSON.parse(graph), true, true, name)"
+TO_PROMPT = "async () => JSON.stringify((await app.graphToPrompt()).output)"
+SET_WIDGETS = """changes => {
+    for (const node of app.graph.nodes)
+        for (const [name, value] of Object.entries(changes[node.type] ?? {}))
+            node.widgets.find(widget => widget.name === name).value = value
+}"""
+# How it ended, and all that the node of this class showed as its text meanwhile.
+RUN = """async type => {
+    const ended = new Promise(done => {
+        for (const end of ["execution_success", "execution_error", "execution_interrupted"])
+            app.api.addEventListener(end, event => done([end, event.detail.exception_message]), {once: true})
+    })
+    const shown = new Set()
+    const look = () => app.graph.nodes.find(node => node.type === type)?.widgets.forEach(
+        widget => widget.name === "$$node-text-preview" && shown.add(widget.value))
+    const timer = setInterval(look, 20)
+    await app.queuePrompt(0, 1)
+    const refused = Object.keys(app.lastNodeErrors ?? {}).length
+    const [status, error] = refused ? ["refused", JSON.stringify(app.lastNodeErrors)] : await ended
+    look()
+    clearInterval(timer)
+    return {status, error, shown: [...shown]}
+}"""
+SIZES = "type => app.graph.nodes.find(n => n.type === type).imgs?.map(i => [i.naturalWidth, i.naturalHeight])"
+
+
+def graph(name: str) -> str:
+    return (PACK / f"workflows/{name}.json").read_text()
+
+
+def as_prompt(api: dict) -> dict:
+    """What the server looks at in a prompt."""
+    return {key: (node["class_type"], node["inputs"]) for key, node in api.items()}
+
+
+def load(page, name: str) -> None:
+    page.evaluate(LOAD, [graph(name), name])
+    assert page.evaluate(MISSING) == []
+
+
+def run(page, shows_text: str, picture_sizes: dict) -> str:
+    """Queue the open graph, wait for success and pictures of these sizes; the text one node class showed.
+
+    The editor loads only pictures of nodes in view, so this also shows that the workflow fits the screen.
+    """
+    result = page.evaluate(RUN, shows_text)
+    assert result["status"] == "execution_success", result["error"]
+    for node, sizes in picture_sizes.items():
+        page.wait_for_function(
+            f"args => JSON.stringify(({SIZES})(args[0])) === JSON.stringify(args[1])", arg=[node, sizes], timeout=10_000
+        )
+    return "\n".join(result["shown"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_layout_is_tidy(name):
+    saved = json.loads(graph(name))
+    boxes = {node["id"]: (*node["pos"], *node["size"]) for node in saved["nodes"]}
+    for (one, a), (other, b) in combinations(boxes.items(), 2):
+        beside = a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0]
+        below = a[1] + a[3] <= b[1] - TITLE or b[1] + b[3] <= a[1] - TITLE
+        assert beside or below, f"nodes {one} and {other} overlap"
+    assert any("Note" in node["type"] for node in saved["nodes"])
+    assert (PACK / f"workflows/{name}.jpg").stat().st_size < 60_000
+
+
+def test_the_templates_dialog_lists_and_opens_the_workflows(page):
+    page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("ComfyUI-Persona").click()
+    cards = dialog.locator("[data-testid^=template-workflow-]")
+    expect(cards).to_have_count(len(NAMES))
+    listed = cards.evaluate_all("cards => cards.map(card => card.dataset.testid.split('workflow-')[1])")
+    assert sorted(listed) == NAMES
+    for picture in cards.locator("img").all():
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("naturalWidth", 512)
+
+    page.get_by_test_id("template-workflow-learn_and_generate").click()
+    page.wait_for_function("app.graph.nodes.some(node => node.type === 'PersonaLearn')")
+    page.wait_for_timeout(500)  # a warning about missing nodes would come now
+    expect(dialog).to_have_count(0)
+    assert page.evaluate(MISSING) == []
+    expect(page.get_by_text("learn_and_generate").first).to_be_visible()
+    api = json.loads((API / "learn_and_generate.json").read_text())
+    assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(api)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_graph_form_says_the_same_as_the_api_form(page, name):
+    """Also values that no list of this server has: the checkpoint, and a persona not learned yet."""
+    load(page, name)
+    api = json.loads((API / f"{name}.json").read_text())
+    assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(api)
+
+
+def test_the_workflows_run_in_the_browser(page, server):
+    small = SMALL | {"PersonaLearn": SMALL["PersonaLearn"] | {"name": "browser"}}
+
+    load(page, "learn_and_generate")
+    page.evaluate(SET_WIDGETS, small)
+    expected = workflow("learn_and_generate", {"PersonaLearn": {"name": "browser"}})
+    assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(expected)
+    shown = run(page, "PersonaLearn", {"SaveImage": [[64, 64]], "PersonaLearn": [[768, 768]]})
+    assert "step 1/4, loss" in shown and "Learned 'browser' and saved it" in shown
+    assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(expected), "changed by running"
+
+    load(page, "stages_from_attention")
+    page.evaluate(SET_WIDGETS, small)
+    shown = run(page, "PersonaStagePartition", {"SaveImage": [[64, 64]], "PersonaInfo": [[768, 768]]})
+    assert "Dynamic stage" in shown
+
+    load(page, "load_and_generate")
+    page.evaluate("app.refreshComboInNodes()")  # what the R key does
+    known = page.evaluate("app.graph.nodes.find(n => n.type === 'PersonaLoad').widgets[0].options.values")
+    assert "browser.safetensors" in known
+    page.evaluate(SET_WIDGETS, small | {"PersonaLoad": {"persona_name": "browser.safetensors"}})
+    run(page, "PersonaLoad", {"SaveImage": [[64, 64]]})
+
+
+def test_every_node_has_a_help_page_that_names_its_inputs(server):
+    nodes = {key: node for key, node in server.object_info().items() if key.startswith("Persona")}
+    assert nodes
+    for key, node in nodes.items():
+        with urlopen(f"{server.url}/extensions/ComfyUI-Persona/docs/{key}.md") as answer:
+            text = answer.read().decode()
+        names = [name for kind in ("required", "optional") for name in node["input"].get(kind, {})]
+        assert [name for name in names if f"`{name}`" not in text] == [], f"not on the page of {key}"
+
+
+def test_the_help_button_shows_the_help_page(page):
+    load(page, "learn_and_generate")
+    page.evaluate("""() => {
+        const node = app.graph.nodes.find(node => node.type === "PersonaApply")
+        app.canvas.centerOnNode(node)
+        app.canvas.selectNode(node)
+    }""")
+    page.get_by_test_id("info-button").click()
+    expect(page.get_by_role("heading", name="Apply Stage-Regulated Embedding")).to_be_visible()
+    expect(page.get_by_role("cell", name="early_stage").first).to_be_visible()

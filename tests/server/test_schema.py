@@ -1,0 +1,72 @@
+"""What the nodes tell the editor. Saved workflows hold widgets and outputs by position: neither may move."""
+
+import pytest
+
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+# Node id: widgets, outputs. Never reorder, rename or remove one; new ones go at the end.
+FROZEN = {
+    "PersonaLearn": (
+        "name supercategory tokens steps learning_rate batch_size te_weight resolution crop_to_face mirror "
+        "train_seed reuse",
+        "persona loss path",
+    ),
+    "PersonaStagePartition": ("supercategory grid_step noise_draws resolution draw_seed", "stages chart maps"),
+    "PersonaStages": ("t_lo t_hi", "stages"),
+    "PersonaApply": ("placeholder strength early_stage late_stage", "model clip"),
+    "PersonaLoad": ("persona_name", "persona"),
+    "PersonaSave": ("name", "path"),
+    "PersonaInfo": ("", "text loss"),
+    "PersonaFaceMask": ("face_index detector grow crop_size no_face", "mask face boxes"),
+}
+
+
+@pytest.fixture(scope="module")
+def nodes(server):
+    """The pack's nodes as /object_info describes them."""
+    return {
+        key: node
+        for key, node in server.object_info().items()
+        if node["python_module"] == "custom_nodes.ComfyUI-Persona"
+    }
+
+
+def inputs(node: dict) -> dict[str, tuple[str, dict]]:
+    """Name: (type, options), in the editor's order."""
+    return {
+        name: (node["input"][kind][name][0], node["input"][kind][name][1])
+        for kind in ("required", "optional")
+        for name in node["input_order"].get(kind, [])
+    }
+
+
+def test_ids_widgets_and_outputs_stay_where_they_are(nodes):
+    found = {
+        key: (
+            " ".join(name for name, (kind, _) in inputs(node).items() if kind in WIDGETS),
+            " ".join(node["output_name"]),
+        )
+        for key, node in nodes.items()
+    }
+    assert found == FROZEN
+
+
+def test_everything_is_explained(nodes):
+    for key, node in nodes.items():
+        assert node["display_name"] and node["description"], key
+        tooltips = {name: options.get("tooltip", "").strip() for name, (_, options) in inputs(node).items()}
+        assert all(tooltips.values()), f"{key}: {tooltips}"
+        assert all(node["output_tooltips"]) and len(node["output_tooltips"]) == len(node["output"]), key
+
+
+def test_numbers_have_a_range_and_a_default_inside(nodes):
+    for key, node in nodes.items():
+        for name, (kind, options) in inputs(node).items():
+            if kind in ("INT", "FLOAT"):
+                assert options["min"] <= options["default"] <= options["max"], f"{key}.{name}"
+
+
+def test_every_choice_has_a_default_that_is_one_of_them(nodes):
+    for key, node in nodes.items():
+        for name, (kind, options) in inputs(node).items():
+            if kind == "COMBO" and name != "persona_name":  # its choices are the files there are
+                assert options["default"] in options["options"], f"{key}.{name}"

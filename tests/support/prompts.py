@@ -1,0 +1,49 @@
+"""The pack's own workflows, made small enough for a CPU and a random checkpoint."""
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+API = Path(__file__).resolve().parents[2] / "workflows/api"
+CHECKPOINT = "random_sd15.ckpt"
+SMALL = {
+    "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
+    "LoadImage": {"image": "photo.png"},
+    "PersonaLearn": {"steps": 4, "resolution": 64},
+    "PersonaStagePartition": {"grid_step": 100, "noise_draws": 1, "resolution": 64},
+    "EmptyLatentImage": {"width": 64, "height": 64, "batch_size": 1},
+    "KSampler": {"steps": 4, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
+}
+
+
+def workflow(name: str = "learn_and_generate", changes: dict[str, dict] | None = None) -> dict:
+    """A workflow in API form with SMALL and then `changes` ({class_type: {input: value}}) written into it."""
+    prompt = json.loads((API / f"{name}.json").read_text())
+    for edits in (SMALL, changes or {}):
+        for node in prompt.values():
+            node["inputs"] |= edits.get(node["class_type"], {})
+    return prompt
+
+
+def find(prompt: dict, class_type: str) -> str:
+    """The id of the first node of a class."""
+    return next(key for key, node in prompt.items() if node["class_type"] == class_type)
+
+
+def only(prompt: dict, *outputs: str) -> dict:
+    """The part of a prompt that nodes of these classes need."""
+    kept, wanted = {}, [find(prompt, output) for output in outputs]
+    while wanted:
+        key = wanted.pop()
+        kept[key] = copy.deepcopy(prompt[key])
+        wanted += [value[0] for value in prompt[key]["inputs"].values() if isinstance(value, list)]
+    return kept
+
+
+def pictures(server, run, node: str) -> list[np.ndarray]:
+    """The pictures [H, W, 3] in 0..255 that an output node of a run saved."""
+    return [np.asarray(Image.open(io.BytesIO(server.view(file)))) for file in run.outputs[node]["images"]]
