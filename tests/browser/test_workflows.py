@@ -118,7 +118,7 @@ def test_the_workflows_run_in_the_browser(page, server):
     expected = workflow("learn_and_generate", {"PersonaLearn": {"name": "browser"}})
     assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(expected)
     shown = run(page, "PersonaLearn", {"SaveImage": [[64, 64]], "PersonaLearn": [[768, 768]]})
-    assert "step 1/4, loss" in shown and "Learned 'browser' and saved it" in shown
+    assert "step 1/4, loss" in shown and "Learned 'browser'; saved as" in shown
     assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(expected), "changed by running"
 
     load(page, "stages_from_attention")
