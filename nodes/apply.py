@@ -66,7 +66,7 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                 "Use a checkpoint of the persona's family, or learn the persona again with this one."
             )
         applied = AppliedPersona(persona, strength, early_stage, late_stage)
-        return io.NodeOutput(apply_to_model(model), apply_to_clip(clip, applied, placeholder))
+        return io.NodeOutput(apply_to_model(model, placeholder), apply_to_clip(clip, applied, placeholder))
 
 
 NODES = [ApplyStageRegulatedEmbedding]

@@ -1,22 +1,21 @@
 """Learning: Learn Persona (one-shot)."""
 
+import glob
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
-import folder_paths
-import torch
 from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
-from torch import Tensor
 
 from ..persona_core import faces
 from ..persona_core.charts import loss_chart
 from ..persona_core.host.learner import Lesson, Recipe, learn_persona
-from ..persona_core.host.pictures import Photo, photos
+from ..persona_core.host.references import embed, prepare
 from ..persona_core.host.telling import Clock, log, tell
 from ..persona_core.learning import LearningSettings, Progress
-from ..persona_core.persona import Persona, PersonaFileError
+from ..persona_core.persona import Persona
 from ..persona_core.stages import Stages
 from . import library, sockets
 from .faces import insightface_folders
@@ -158,80 +157,37 @@ class LearnPersona(io.ComfyNode):
         name = library.check_name(name, folders=False)
         learning = LearningSettings(steps, learning_rate, batch_size, seed=train_seed)
         recipe = Recipe(supercategory.strip(), tokens, te_weight, resolution, mirror, stages or Stages(), learning)
-        references = prepare(image, mask, recipe, crop_to_face)
-        embeddings = None if clip_vision is None else embed(clip_vision, references)
-        lesson = Lesson(name, model, clip, vae, references, recipe, embeddings)
+        pack = faces.choose_pack(insightface_folders()) if mask is None else None
+        photos = prepare(image, mask, recipe, crop_to_face, pack)
+        embeddings = None if clip_vision is None else embed(clip_vision, photos)
+        lesson = Lesson(name, model, clip, vae, photos, recipe, embeddings)
         lesson.check()
         fingerprint = lesson.fingerprint()
-        persona, path = known(name, fingerprint) if reuse else (None, None)
+        persona, path = library.find(name, fingerprint) if reuse else (None, None)
         if persona is None:
             path = library.path_for(name)
             persona = learn_and_save(lesson, fingerprint, path)
             tell(f"Learned '{name}'; saved as {path.name}")
         else:
             tell(f"Loaded '{name}': it was learned from these inputs before.")
-        chart = loss_chart(persona.losses)
+        chart = loss_chart(persona.losses, steps)
         return io.NodeOutput(
             persona, chart, str(path), ui={**ui.PreviewImage(chart, cls=cls).as_dict(), "text": (str(path),)}
         )
 
 
-def prepare(image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool) -> list[Photo]:
-    """Photos as learning takes them: masked (by the face if it is one), cropped, sized, mirrored copies at the end."""
-    if mask is None and recipe.supercategory.lower() in faces.FACE_WORDS:
-        pack = faces.choose_pack(insightface_folders())
-        found = [faces.locate_face(picture, pack, picture_index=index) for index, picture in enumerate(image)]
-        size = image.shape[1:3]
-        ready = [Photo(picture[..., :3], faces.face_mask(face, *size)) for picture, face in zip(image, found)]
-        boxes = [faces.square_crop(face, *size) for face in found]
-    else:
-        ready = photos(image, mask)
-        boxes = [mask_square(photo) for photo in ready] if mask is not None else None
-    if crop and boxes:
-        ready = [photo.crop(box) for photo, box in zip(ready, boxes)]
-    ready = [photo.resized(recipe.resolution) for photo in ready]
-    return ready + [photo.mirrored() for photo in ready] if recipe.mirror else ready
-
-
-def mask_square(photo: Photo, margin: float = 0.25) -> tuple[int, int, int, int]:
-    """A square around what the mask shows, with a margin on each side, inside the picture."""
-    rows, columns = (photo.mask > photo.mask.max() / 2).nonzero(as_tuple=True)
-    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
-    height, width = photo.mask.shape
-    side = min(round(float(max(bottom - top, right - left)) * (1 + 2 * margin)), height, width)
-    return faces.square_at(float(left + right) / 2, float(top + bottom) / 2, side, height, width)
-
-
-def embed(clip_vision, references: list[Photo]) -> Tensor:
-    """Image embeddings [M, E] of the photos."""
-    return torch.cat(
-        [clip_vision.encode_image(photo.image[None])["image_embeds"].float().cpu() for photo in references]
-    )
-
-
-def known(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
-    """The persona of this name if it was learned from the same inputs."""
-    found = folder_paths.get_full_path(library.FOLDER, f"{name}{library.EXTENSION}")
-    if found is None:
-        return None, None
-    try:
-        persona = Persona.load(Path(found))
-    except PersonaFileError as error:
-        log.warning("Learning '%s' again: %s", name, error)
-        return None, None
-    return (persona, Path(found)) if persona.fingerprint == fingerprint else (None, None)
-
-
 def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> Persona:
     """Learn, or take what an earlier run learned but could not save, and save it."""
+    library.check_writable(lesson.name, path)
     unfinished = path.with_name(f".{lesson.name}-{fingerprint[:12]}.partial")
     persona = unsaved.pop(fingerprint, None) or learn_persona(lesson, fingerprint, unfinished, Reporter(lesson))
     try:
-        persona = library.save(persona, path)
+        persona = library.save(replace(persona, name=lesson.name), path)
     except OSError:
         unsaved[fingerprint] = persona
         raise
-    unfinished.unlink(missing_ok=True)
+    for partial in path.parent.glob(f".{glob.escape(lesson.name)}-*.partial"):
+        partial.unlink()
     return persona
 
 

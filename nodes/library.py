@@ -1,6 +1,7 @@
 """Personas on disk: Load Persona, Save Persona, Persona Info, and the folder they live in."""
 
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -8,6 +9,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..persona_core.charts import loss_chart
+from ..persona_core.host.telling import log
 from ..persona_core.persona import Persona, PersonaFileError
 from . import sockets
 
@@ -33,7 +35,8 @@ def check_name(name: str, folders: bool) -> str:
     for part in parts:
         if (
             part in (".", "..", "/")
-            or not re.fullmatch(r"[^<>:\"/\\|?*\x00-\x1f]{1,120}", part)
+            or re.search(r"[<>:\"/\\|?*\x00-\x1f]", part)
+            or len(part.encode()) > 120
             or part[0] in " ."
             or part[-1] in " ."
         ):
@@ -51,17 +54,44 @@ def path_for(name: str) -> Path:
 def save(persona: Persona, path: Path) -> Persona:
     """Write a persona and read it back; what the file then holds is what is returned.
 
-    A different persona that has this name already is kept beside it, with its fingerprint in its name.
-    Raises OSError with a sentence.
+    A different persona that has this name already is kept beside it, under `kept_path`. Raises OSError with a
+    sentence, and then what was there is still there.
     """
+    fresh = path.with_name(f".{path.stem}.new")
     try:
+        persona.save(fresh)
+        saved = Persona.load(fresh)
         keep_other(path, persona.fingerprint)
-        persona.save(path)
-        return Persona.load(path)
+        fresh.replace(path)
+        return saved
     except OSError as error:
-        raise OSError(
-            f"The persona '{persona.name}' could not be saved to {path} ({error.strerror or error}). Free some space or choose another name, then run again."
-        ) from error
+        raise cannot_save(persona.name, path, error) from error
+    finally:
+        if fresh.is_file():
+            fresh.unlink()
+
+
+def check_writable(name: str, path: Path) -> None:
+    """Raise OSError with a sentence, before hours of learning, where a persona could not be saved."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise cannot_save(name, path, error) from error
+
+
+def cannot_save(name: str, path: Path, error: OSError) -> OSError:
+    why = error.strerror or error
+    return OSError(
+        f"The persona '{name}' could not be saved to {path} ({why}). Free some space or choose another name, "
+        "then run again."
+    )
+
+
+def kept_path(path: Path, fingerprint: str) -> Path:
+    """Where a persona goes that had to make room for another of its name."""
+    return path.with_name(f"{path.stem}.{fingerprint[:8]}{EXTENSION}")
 
 
 def keep_other(path: Path, fingerprint: str) -> None:
@@ -72,7 +102,21 @@ def keep_other(path: Path, fingerprint: str) -> None:
     except PersonaFileError:
         other = "damaged"
     if other != fingerprint:
-        path.rename(path.with_name(f"{path.stem}.{other[:8]}{EXTENSION}"))
+        path.rename(kept_path(path, other))
+
+
+def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
+    """The persona of this name, now or earlier, that was learned from the same inputs, and its file."""
+    for file in (f"{name}{EXTENSION}", kept_path(Path(name), fingerprint).name):
+        if place := folder_paths.get_full_path(FOLDER, file):
+            try:
+                persona = Persona.load(Path(place))
+            except PersonaFileError as error:
+                log.warning("'%s' is passed over: %s", file, error)
+                continue
+            if persona.fingerprint == fingerprint:
+                return persona, Path(place)
+    return None, None
 
 
 class LoadPersona(io.ComfyNode):
@@ -169,7 +213,7 @@ class PersonaInfo(io.ComfyNode):
 
     @classmethod
     def execute(cls, persona: Persona) -> io.NodeOutput:
-        text, chart = describe(persona), loss_chart(persona.losses)
+        text, chart = describe(persona), loss_chart(persona.losses, persona.settings["steps"])
         return io.NodeOutput(text, chart, ui={**ui.PreviewImage(chart, cls=cls).as_dict(), "text": (text,)})
 
 

@@ -1,1 +1,1 @@
-"""PersonaMagic and SeFi-IDE in plain torch: nothing here knows ComfyUI, except `persona_core.host`."""
+"""PersonaMagic in plain torch: nothing here knows ComfyUI, except `persona_core.host`."""

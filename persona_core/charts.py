@@ -58,18 +58,19 @@ class Chart:
         return to_tensor(self.image)
 
 
-def loss_chart(losses: Mapping[str, Sequence[float]], smooth: int = 25) -> Tensor:
-    """One panel a loss term, stacked: [1, H, W, 3]. The thin line is each step, the thick one their moving mean."""
+def loss_chart(losses: Mapping[str, Sequence[float]], steps: int, smooth: int = 25) -> Tensor:
+    """One panel a loss term, stacked: [1, H, W, 3]. The thin line is each value, the thick one their moving mean.
+
+    losses: values spread evenly over `steps` steps.
+    """
     panels = []
     for color, (name, values) in zip(COLORS, losses.items()):
-        steps = range(1, len(values) + 1)
+        at = np.linspace(1, steps, len(values))
         means = [float(np.mean(values[max(0, i - smooth + 1) : i + 1])) for i in range(len(values))]
-        chart = Chart(
-            f"{name} loss, last mean {means[-1]:.4g}", "step", (1, max(len(values), 2)), (min(values), max(values))
-        )
+        chart = Chart(f"{name} loss, last mean {means[-1]:.4g}", "step", (1, max(steps, 2)), (min(values), max(values)))
         chart.axes()
-        chart.curve(steps, values, tuple(128 + c // 2 for c in color), 1)
-        chart.curve(steps, means, color, 3)
+        chart.curve(at, values, tuple(128 + c // 2 for c in color), 1)
+        chart.curve(at, means, color, 3)
         panels.append(chart.tensor())
     return torch.cat(panels, dim=1) if panels else to_tensor(Image.new("RGB", SIZE, PAPER))
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from .representation import Representation, TokenVectors
 
+KEEP_EVERY = 100  # steps, so that a crash costs little
+
 
 @dataclass(frozen=True)
 class LearningSettings:
@@ -122,12 +124,14 @@ def learn(
     settings: LearningSettings,
     progress: Progress | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
+    keep: Callable[[Progress], None] = lambda progress: None,
     scaler: torch.amp.GradScaler | None = None,
 ) -> Progress:
     """Learn `representation` in place (PersonaMagic, section 3.4) and return its history.
 
     progress: where to go on from; the result is then that of a run which never stopped, because every step
-    draws from its own generator. on_step may raise to stop: `progress.tensors` is filled in any case.
+    draws from its own generator. on_step may raise to stop. keep is given the progress with its tensors every
+    KEEP_EVERY steps and when learning ends, for whatever reason.
     scaler: loss scaling, for denoisers that compute in fp16. Raises LossNotFinite.
     """
     progress = progress or Progress()
@@ -137,6 +141,11 @@ def learn(
     )
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     restore(representation, optimizer, scaler, progress.tensors)
+
+    def keep_now() -> None:
+        progress.tensors = snapshot(representation, optimizer, scaler)
+        keep(progress)
+
     try:
         for index in range(progress.step, settings.steps):
             step = see(representation, references, text, denoiser, prompts, settings, index)
@@ -148,9 +157,11 @@ def learn(
             scaler.update()
             for name, loss in losses.items():
                 progress.losses.setdefault(name, []).append(float(loss.detach()))
+            if progress.step % KEEP_EVERY == 0:
+                keep_now()
             on_step(progress)
     finally:
-        progress.tensors = snapshot(representation, optimizer, scaler)
+        keep_now()
     return progress
 
 
@@ -225,6 +236,6 @@ def restore(
             index, _, moment = name.partition(".")
             state.setdefault(int(index), {})[moment] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    scaler.load_state_dict(
-        {key.partition(".")[2]: value.item() for key, value in tensors.items() if key.startswith("scaler.")}
-    )
+    scale = {key.partition(".")[2]: value.item() for key, value in tensors.items() if key.startswith("scaler.")}
+    if scale:
+        scaler.load_state_dict(scale)

@@ -37,7 +37,7 @@ class StageMapper(nn.Module):
         self.register_buffer("image_embeddings", images)
         image_width = 0 if images is None else images.shape[1]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.anchors = anchored_linear(stages)
             self.time = nn.Sequential(*hidden_layer(ANCHORS), *hidden_layer(HIDDEN))
             self.head = zero_linear(HIDDEN, tokens * len(word))

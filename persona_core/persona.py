@@ -56,7 +56,7 @@ class Persona:
             "tokens": str(mapper.tokens),
             "stages": json.dumps([mapper.stages.t_lo, mapper.stages.t_hi]),
             "settings": json.dumps(dict(self.settings)),
-            "losses": json.dumps({name: [float(f"{v:.4g}") for v in values] for name, values in self.losses.items()}),
+            "losses": json.dumps({name: thinned(values) for name, values in self.losses.items()}),
             "fingerprint": self.fingerprint,
         }
         return save(tensors, metadata)
@@ -93,6 +93,11 @@ class Persona:
             )
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise PersonaFileError(f"'{path.name}' is a damaged persona: {error}") from error
+
+
+def thinned(values: list[float], most: int = 1000) -> list[float]:
+    """Every so-many-th value to four digits, so that a long history does not outweigh the persona."""
+    return [float(f"{value:.4g}") for value in values[:: -(-len(values) // most) or 1]]
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -82,6 +82,7 @@ class ContextTable:
     """The contexts of one encoded prompt.
 
     base: [1, L, D], the prompt with each supercategory's word; it also holds wherever no segment does.
+    placeholders: of the personas in the prompt.
     segments, keys, values: one entry a segment, contexts [G, L, D] on its grid.
     """
 
@@ -89,6 +90,7 @@ class ContextTable:
     segments: tuple[Segment, ...]
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
+    placeholders: frozenset[str] = frozenset()
 
     def at(self, t: float) -> tuple[Tensor, Tensor]:
         """The contexts of K and of V at timestep t in 0..999, [1, L, D] each."""

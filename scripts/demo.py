@@ -30,7 +30,7 @@ def place_checkpoint() -> tuple[str, bool]:
     if not file.is_file():
         sys.exit(f"CHECKPOINT is {file}, but there is no such file.")
     link = folder / file.name
-    if not link.exists():
+    if link.resolve() != file:
         link.unlink(missing_ok=True)
         link.symlink_to(file)
     return link.name, False

@@ -57,7 +57,8 @@ def find_host() -> Path | None:
             sys.exit(f"[setup] COMFYUI_PATH is {host}, but there is no ComfyUI (main.py and comfy/) in it.")
         return host
     # Not PACK: a pack linked into custom_nodes is meant to be found by the place it is called from.
-    parent = Path(os.path.abspath(__file__)).parent.parent.parent
+    here = Path(os.environ.get("PWD", PACK))
+    parent = (here if here.resolve() == PACK else PACK).parent
     return parent.parent if parent.name == "custom_nodes" and is_host(parent.parent) else None
 
 

@@ -7,11 +7,17 @@ from .denoiser import check_supported, text_width
 def check_models(model, clip, vae, supercategory: str) -> None:
     """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit."""
     tower, width = text_tower(clip), text_width(model)
-    check_supported(model.model)
+    check_supported(model)
     if width != tower.width:
         raise UnsupportedModel(
             f"The MODEL takes text {width} wide, but this CLIP is {tower.family}. Take both from one checkpoint."
         )
     if getattr(vae, "first_stage_model", None) is None:
         raise UnsupportedModel("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
+    channels = model.model.latent_format.latent_channels
+    if vae.latent_channels != channels:
+        raise UnsupportedModel(
+            f"The VAE makes latents of {vae.latent_channels} channels, but this MODEL takes {channels}. "
+            "Use the VAE of the checkpoint."
+        )
     tower.word_id(supercategory)

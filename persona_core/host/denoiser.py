@@ -4,43 +4,30 @@ Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
+from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ..stages import LAST_TIMESTEP
 from .clip import UnsupportedModel
-
-
-@dataclass(frozen=True)
-class Block:
-    """A cross-attention site of the UNet: how the host names it, e.g. ("input", 4, 0)."""
-
-    section: str
-    number: int
-    index: int
-
-    @property
-    def key(self) -> tuple[str, int, int]:
-        return self.section, self.number, self.index
 
 
 class FrozenDenoiser:
     """`learning.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such UNet."""
 
     def __init__(self, patcher: ModelPatcher):
-        model = patcher.model
-        check_supported(model)
-        self.patcher, self.unet = patcher, model.diffusion_model
-        self.velocity = model.model_type == ModelType.V_PREDICTION
-        self.dtype = model.manual_cast_dtype or model.get_dtype()
-        self.sigmas = patcher.get_model_object("model_sampling").sigmas.detach().clone()
+        check_supported(patcher)
+        self.patcher, self.unet = patcher, patcher.model.diffusion_model
+        sampling = patcher.get_model_object("model_sampling")
+        self.velocity = predicts(sampling, V_PREDICTION)
+        self.dtype = compute_dtype(patcher)
+        self.sigmas = sampling.sigmas.detach().clone()
         self.device = patcher.load_device
 
     @property
@@ -83,7 +70,7 @@ class FrozenDenoiser:
             return attention_pytorch(query, key, value, heads)
 
         options = self.options(t)
-        options["patches_replace"]["attn2"] = {block.key: record for block in cross_attention_blocks(self.unet)}
+        options["patches_replace"]["attn2"] = dict.fromkeys(cross_attention_blocks(self.unet), record)
         self.forward(noisy, t, context, options)
         return reduce(torch.stack(maps), "layers b 1 h w -> b h w", "mean")
 
@@ -112,10 +99,11 @@ def backward_attention(original, query, key, value, heads, mask=None, **options)
     return attention_pytorch(query, key, value, heads, mask=mask, **options)
 
 
-def check_supported(model) -> None:
-    unet = model.diffusion_model
-    name = type(model.model_config).__name__
-    if not isinstance(unet, UNetModel) or model.model_type not in (ModelType.EPS, ModelType.V_PREDICTION):
+def check_supported(patcher: ModelPatcher) -> None:
+    """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
+    model, sampling = patcher.model, patcher.get_model_object("model_sampling")
+    unet, name = model.diffusion_model, type(model.model_config).__name__
+    if not isinstance(unet, UNetModel):
         raise UnsupportedModel(f"Personas work with UNet models of the SD1.5 and SD2 kind; this MODEL is {name}.")
     if model.adm_channels:
         raise UnsupportedModel(
@@ -126,6 +114,33 @@ def check_supported(model) -> None:
             f"This MODEL takes {unet.in_channels} channels: it is an in-painting or editing model, which is not "
             "supported yet. Learn with the base checkpoint."
         )
+    known = predicts(sampling, EPS) or predicts(sampling, V_PREDICTION)
+    if not known or not isinstance(sampling, ModelSamplingDiscrete) or len(sampling.sigmas) != LAST_TIMESTEP + 1:
+        raise UnsupportedModel(
+            "Personas are learned over 1000 timesteps with epsilon or v-prediction; this MODEL samples otherwise. "
+            "Learn with the checkpoint as it is loaded, without ModelSampling nodes such as LCM."
+        )
+
+
+def predicts(sampling, kind: type) -> bool:
+    """Whether a model_sampling of the host is of exactly this prediction: its kinds derive from each other."""
+    return type(sampling).calculate_denoised is kind.calculate_denoised
+
+
+def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
+    """What the host computes this MODEL in."""
+    return patcher.model.manual_cast_dtype or patcher.model.get_dtype()
+
+
+def behaviour_of(patcher: ModelPatcher) -> tuple:
+    """What a MODEL does beside its weights, for a fingerprint: precision, prediction, schedule, others' patches."""
+    sampling = patcher.get_model_object("model_sampling")
+    return (
+        str(compute_dtype(patcher)),
+        predicts(sampling, V_PREDICTION),
+        sampling.sigmas,
+        patcher.model_options.get("transformer_options", {}),
+    )
 
 
 def text_width(patcher: ModelPatcher) -> int | None:
@@ -134,15 +149,15 @@ def text_width(patcher: ModelPatcher) -> int | None:
     return width[0] if isinstance(width, list) else width
 
 
-def cross_attention_blocks(unet: UNetModel) -> list[Block]:
-    """Every cross-attention of a UNet, in the order in which it runs."""
+def cross_attention_blocks(unet: UNetModel) -> list[tuple[str, int, int]]:
+    """Every cross-attention of a UNet as the host names it, ("input", 4, 0), in the order in which it runs."""
     sections = [
         ("input", list(unet.input_blocks)),
         ("middle", [unet.middle_block]),
         ("output", list(unet.output_blocks)),
     ]
     return [
-        Block(section, number, index)
+        (section, number, index)
         for section, blocks in sections
         for number, block in enumerate(blocks)
         if block is not None

@@ -30,7 +30,7 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
         )
     check_placeholder(placeholder, known_placeholders(clip.tokenizer, tower.name))
     word = Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token)
-    subject = Subject(applied, word)
+    subject = Subject(applied, word, placeholder)
     slots = PersonaTokens(persona.representation.word, subject, persona.representation.tokens)
     patched = clip.clone()
     patched.tokenizer = with_placeholders(clip.tokenizer, tower.name, {placeholder: slots})
@@ -48,6 +48,8 @@ def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
             f"The placeholder '{placeholder}' must not hold brackets, colons or backslashes: prompts use them for "
             "weights. Use a word such as <ann>."
         )
+    if not any(character.isalpha() for character in placeholder):
+        raise ValueError(f"The placeholder '{placeholder}' must hold a letter. Use a word such as <ann>.")
     for other in taken:
         if placeholder in other or other in placeholder:
             raise ValueError(
@@ -70,6 +72,7 @@ class Subject:
 
     applied: AppliedPersona
     word: Word
+    placeholder: str
 
 
 @dataclass
@@ -113,12 +116,13 @@ class PersonaEncode:
 
     def table(self, base: Tensor, sections: Sequence[Section], subjects: Sequence[Subject]) -> ContextTable:
         """All contexts of a prompt in one batched pass of the text encoder: for K, then for V."""
+        placeholders = frozenset(subject.placeholder for subject in subjects)
         segments = plan([subject.applied for subject in subjects])
         grid = [
             {subject: subject.applied.vectors(t) for subject in subjects} for segment in segments for t in segment.grid
         ]
         if not grid:
-            return ContextTable(base, (), (), ())
+            return ContextTable(base, (), (), (), placeholders)
         rows = [
             filled(section, standing, values) for values in (False, True) for standing in grid for section in sections
         ]
@@ -126,7 +130,7 @@ class PersonaEncode:
             context = self.original({self.tower.key: [section for section, _ in rows]})[0]
         keys, values = context.reshape(2, len(grid), -1, context.shape[-1])
         lengths = [len(segment.grid) for segment in segments]
-        return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths))
+        return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths), placeholders)
 
 
 def filled(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+PLAIN = (str, int, float, bool, type(None), Tensor)
 SAMPLES = 64  # values looked at in each weight: enough to tell checkpoints apart, at no cost
 
 
@@ -47,16 +49,25 @@ def feed(digest, part: object) -> None:
             feed(digest, item)
     elif dataclasses.is_dataclass(part):
         feed(digest, dataclasses.asdict(part))
+    elif inspect.isfunction(part):
+        # A patch of another node: its name and the values that node gave it.
+        held = [cell.cell_contents for cell in part.__closure__ or ()]
+        feed(digest, (part.__qualname__, [value for value in held if is_plain(value)]))
     else:
-        digest.update(
-            repr(part).encode()
-            if isinstance(part, (str, int, float, bool, type(None)))
-            else type(part).__name__.encode()
-        )
+        digest.update(repr(part).encode() if isinstance(part, PLAIN) else type(part).__name__.encode())
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is its own description, all the way down."""
+    if isinstance(value, Mapping):
+        return all(is_plain(key) and is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return isinstance(value, PLAIN)
 
 
 def feed_weights(digest, patcher: ModelPatcher, prefix: str) -> None:
-    """The weights as loaded from file, the patches (LoRA) that this MODEL puts on them, and its noise schedule."""
+    """The weights as loaded from file, and the patches (LoRA) that this MODEL puts on them."""
     for name, weight in sorted(patcher.model.state_dict().items()):
         if name.startswith(prefix):
             # Another MODEL's patches may lie on the weights just now; the host keeps the originals.
@@ -66,9 +77,6 @@ def feed_weights(digest, patcher: ModelPatcher, prefix: str) -> None:
         feed(digest, str(name))
         for patch in patches:
             feed_patch(digest, patch)
-    sigmas = getattr(patcher.object_patches.get("model_sampling"), "sigmas", None)
-    if sigmas is not None:
-        feed(digest, sample(sigmas))
 
 
 def feed_patch(digest, patch: object) -> None:

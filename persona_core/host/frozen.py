@@ -28,17 +28,18 @@ def differentiable(*patchers: ModelPatcher, deterministic: bool = True) -> Itera
 def normal_weights(module: nn.Module) -> Iterator[None]:
     """Within, every weight is a normal tensor without gradient on the very storage it had.
 
-    Weights that a loader node made are inference tensors, which autograd refuses, or ask for gradients.
+    Weights that a loader node made are inference tensors, which autograd refuses, or ask for gradients. Those
+    that the host has since moved to another device do not even tell any more, so all are replaced.
     """
     replaced: list[tuple[dict, str, Tensor]] = []
     try:
         for owner in module.modules():
             for name, weight in owner._parameters.items():
-                if weight is not None and (weight.is_inference() or weight.requires_grad):
+                if weight is not None:
                     replaced.append((owner._parameters, name, weight))
                     owner._parameters[name] = nn.Parameter(alias(weight), requires_grad=False)
             for name, buffer in owner._buffers.items():
-                if buffer is not None and buffer.is_inference():
+                if buffer is not None:
                     replaced.append((owner._buffers, name, buffer))
                     owner._buffers[name] = alias(buffer)
         yield

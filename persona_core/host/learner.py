@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from ..prompts import PHOTO_PROMPTS, RICH_PROMPTS
 from ..stages import Stages
 from .checks import check_models
 from .clip import text_tower
-from .denoiser import FrozenDenoiser
+from .denoiser import FrozenDenoiser, behaviour_of
 from .fingerprint import Weights, fingerprint
 from .frozen import differentiable
 from .pictures import Photo, encode
@@ -55,15 +55,13 @@ class Lesson:
         """The same for the same photos, settings and weights, whatever the persona is called."""
         pictures = [(photo.image, photo.mask) for photo in self.photos]
         text = f"{text_tower(self.clip).name}.transformer.text_model."
-        weights = Weights(self.model), Weights(self.clip.patcher, text), Weights(self.vae.patcher)
-        return fingerprint(pictures, self.recipe, self.image_embeddings, self.clip.layer_idx, weights)
+        weights = Weights(self.model, "diffusion_model."), Weights(self.clip.patcher, text), Weights(self.vae.patcher)
+        behaviour = behaviour_of(self.model), self.clip.layer_idx
+        return fingerprint(pictures, self.recipe, self.image_embeddings, weights, behaviour)
 
     def check(self) -> None:
         """Raise UnsupportedModel or ValueError, with a sentence, for what cannot be learned."""
         check_models(self.model, self.clip, self.vae, self.recipe.supercategory)
-
-
-SAVE_EVERY = 100  # steps, so that a crash costs little
 
 
 def learn_persona(
@@ -72,7 +70,7 @@ def learn_persona(
     """Learn (PersonaMagic whole: stages, mapper, bypass, Tandem Equilibrium, masked loss).
 
     unfinished: the file that holds how far learning is; it is read before and removed by the caller after.
-    It is written every SAVE_EVERY steps and whenever learning stops, for whatever reason.
+    It is written now and then, and whenever learning stops, for whatever reason.
     Raises LossNotFinite, and whatever `on_step` raises.
     """
     recipe = lesson.recipe
@@ -93,20 +91,31 @@ def learn_persona(
 
         references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
         scaler = torch.amp.GradScaler(device.type, enabled=denoiser.dtype == torch.float16)
-        try:
-            while progress.step < recipe.learning.steps:
-                until = min(progress.step + SAVE_EVERY, recipe.learning.steps)
-                settings = replace(recipe.learning, steps=until)
-                learn(mapper, references, text, denoiser, terms, PHOTO_PROMPTS, settings, progress, on_step, scaler)
+
+        def keep(progress: Progress) -> None:
+            if progress.step:
                 save_progress(unfinished, progress, print_of_inputs)
+
+        try:
+            learn(
+                mapper,
+                references,
+                text,
+                denoiser,
+                terms,
+                PHOTO_PROMPTS,
+                recipe.learning,
+                progress,
+                on_step,
+                keep,
+                scaler,
+            )
         except LossNotFinite as error:
             raise LossNotFinite(
                 f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in the "
                 "first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI with "
                 "--fp32-vae or --force-fp32."
             ) from error
-        finally:
-            save_progress(unfinished, progress, print_of_inputs)
     return Persona(
         name=lesson.name,
         representation=mapper.cpu().requires_grad_(False),

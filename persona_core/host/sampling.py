@@ -6,9 +6,11 @@ of a conditioning. Both together do it once.
 """
 
 import uuid
+from functools import cache
 
 import comfy.hooks
 from comfy.model_patcher import ModelPatcher
+from comfy.model_sampling import ModelSamplingDiscrete, ModelSamplingDiscreteEDM
 from comfy.patcher_extension import WrappersMP
 from comfy.utils import repeat_to_batch_size
 from torch import Tensor, cat, equal
@@ -17,6 +19,7 @@ from ..table import ContextTable
 from .telling import warn
 
 TABLE = "persona_table"  # in a conditioning's dict, and on its context tensor
+PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
 VALUES = "persona_values"  # in the transformer options of one step: {uuid of a conditioning: context of V}
 
 
@@ -26,9 +29,11 @@ def attach(context: Tensor, table: ContextTable) -> dict:
     return {TABLE: table, "hooks": GROUP}
 
 
-def apply_to_model(model: ModelPatcher) -> ModelPatcher:
-    """A clone of `model` that follows the tables of conditionings which lost their dict."""
+def apply_to_model(model: ModelPatcher, placeholder: str) -> ModelPatcher:
+    """A clone of `model` that follows the tables of conditionings which lost their dict, and misses `placeholder`."""
     patched = model.clone()
+    options = patched.model_options.setdefault("transformer_options", {})
+    options[PLACEHOLDERS] = {*options.get(PLACEHOLDERS, ()), placeholder}
     wrappers = patched.model_options.get("transformer_options", {}).get("wrappers", {})
     if TABLE not in wrappers.get(WrappersMP.CALC_COND_BATCH, {}):
         patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, TABLE, follow_tables)
@@ -39,12 +44,12 @@ def apply_to_model(model: ModelPatcher) -> ModelPatcher:
 
 def warn_without_table(executor, *args, **kwargs):
     """Wrapper of a whole sampling run: a forgotten or misspelt placeholder must not go unnoticed."""
-    conds = [cond for group in executor.class_obj.conds.values() for cond in group or []]
-    if not any(table_of(cond) for cond in conds):
-        warn(
-            "A persona is applied to this MODEL, but no prompt of this picture holds its placeholder: "
-            "the persona is not in it."
-        )
+    guider = executor.class_obj
+    tables = [table_of(cond) for group in guider.conds.values() for cond in group or []]
+    applied = guider.model_options.get("transformer_options", {}).get(PLACEHOLDERS, set())
+    missing = applied.difference(*(table.placeholders for table in tables if table))
+    if missing:
+        warn(f"No prompt of this picture holds {' or '.join(sorted(missing))}: that persona is not in it.")
     return executor(*args, **kwargs)
 
 
@@ -56,9 +61,11 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     options = model_options.get("transformer_options", {})
     if VALUES in options:  # the hook and the MODEL both brought us here
         return executor(model, conds, x_in, timestep, model_options)
-    t = float(model.model_sampling.timestep(timestep[:1]).float())
+    t = discrete_timestep(model.model_sampling, timestep[:1])
     values: dict[uuid.UUID, Tensor] = {}
-    conds = [None if group is None else [at_timestep(cond, t, values) for cond in group] for group in conds]
+    conds = [
+        None if group is None else [at_timestep(cond, t, values, x_in.device) for cond in group] for group in conds
+    ]
     options = {**options, VALUES: values}
     return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
 
@@ -67,8 +74,29 @@ def table_of(cond: dict) -> ContextTable | None:
     return cond.get(TABLE, getattr(cond.get("cross_attn"), TABLE, None))
 
 
-def at_timestep(cond: dict, t: float, values: dict) -> dict:
-    """A conditioning as it is at t; the same dict if it has no table or no longer is what was encoded."""
+def discrete_timestep(sampling, sigma: Tensor) -> float:
+    """The timestep 0..999 of a noise level [1], as the UNet gets it.
+
+    Continuous samplings (ModelSamplingContinuousEDM) count otherwise: for them it is the timestep that has the
+    nearest noise in the usual schedule.
+    """
+    if isinstance(sampling, ModelSamplingDiscrete) and not isinstance(sampling, ModelSamplingDiscreteEDM):
+        return float(sampling.timestep(sigma).float())
+    return float((usual_log_sigmas() - sigma.log().cpu()).abs().argmin())
+
+
+@cache
+def usual_log_sigmas() -> Tensor:
+    """[1000], of the schedule that SD1.x and SD2.x were trained with."""
+    return ModelSamplingDiscrete().log_sigmas.clone()
+
+
+def at_timestep(cond: dict, t: float, values: dict, device) -> dict:
+    """A conditioning as it is at t; the same dict if it has no table or no longer is what was encoded.
+
+    values: gets the context of V under the conditioning's uuid, on the device of the UNet: once a step, not once
+    a layer.
+    """
     context, table = cond.get("cross_attn"), table_of(cond)
     if table is None:
         return cond
@@ -88,7 +116,7 @@ def at_timestep(cond: dict, t: float, values: dict) -> dict:
         **cond["model_conds"],
         "c_crossattn": model_cond._copy_with(with_tail(keys, tail).to(context)),
     }
-    values[cond["uuid"]] = with_tail(value, tail).to(context)
+    values[cond["uuid"]] = with_tail(value, tail).to(device)
     return cond
 
 

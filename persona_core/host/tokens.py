@@ -41,8 +41,9 @@ class PlaceholderTokenizer:
     placeholders: Mapping[str, PersonaTokens]
 
     def tokenize_with_weights(self, text: str, *args, **kwargs):
-        for number, placeholder in enumerate(self.placeholders):
-            text = re.sub(whole(placeholder), f" {MARK}<persona-{number}> ", text)
+        numbers = {placeholder: number for number, placeholder in enumerate(self.placeholders)}
+        pattern = "|".join(whole(placeholder) for placeholder in numbers)
+        text = re.sub(pattern, lambda found: f" {MARK}<persona-{numbers[found[0]]}> ", text)
         return super().tokenize_with_weights(text, *args, **kwargs)
 
     def _try_get_embedding(self, embedding_name: str):

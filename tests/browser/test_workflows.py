@@ -6,7 +6,7 @@ from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import expect
-from prompts import API, SMALL, workflow
+from prompts import API, SMALL, find, only, pictures, workflow
 from setup import PACK
 
 NAMES = sorted(path.stem for path in API.glob("*.json"))
@@ -132,6 +132,25 @@ def test_the_workflows_run_in_the_browser(page, server):
     assert "browser.safetensors" in known
     page.evaluate(SET_WIDGETS, small | {"PersonaLoad": {"persona_name": "browser.safetensors"}})
     run(page, "PersonaLoad", {"SaveImage": [[64, 64]]})
+
+
+def test_a_bypassed_apply_is_the_base_picture(page, server):
+    """Mode 4 is Bypass in the editor: MODEL and CLIP go straight through."""
+    load(page, "learn_and_generate")
+    page.evaluate(SET_WIDGETS, SMALL)
+    page.evaluate("app.graph.nodes.find(node => node.type === 'PersonaApply').mode = 4")
+    bypassed = json.loads(page.evaluate(TO_PROMPT))
+    loader, apply = find(bypassed, "CheckpointLoaderSimple"), find(workflow(), "PersonaApply")
+    assert apply not in bypassed
+
+    plain = only(workflow(), "SaveImage")
+    for node in plain.values():
+        links = {key: [loader, link[1]] for key, link in node["inputs"].items() if isinstance(link, list) and link[0] == apply}
+        node["inputs"] |= links
+    del plain[apply]
+    plain[find(plain, "SaveImage")]["inputs"]["filename_prefix"] = "never_applied"
+    painted = [pictures(server, server.run(only(p, "SaveImage")), find(p, "SaveImage"))[0] for p in (bypassed, plain)]
+    assert (painted[0] == painted[1]).all()
 
 
 def test_every_node_has_a_help_page_that_names_its_inputs(server):

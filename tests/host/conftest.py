@@ -4,12 +4,15 @@ import pytest
 import tiny_models
 import torch
 
+from persona_core.host.clip import text_tower
+from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe
 from persona_core.host.pictures import Photo
 from persona_core.learning import LearningSettings
 from persona_core.mapper import StageMapper
 from persona_core.persona import Persona
 from persona_core.stages import Stages
+from persona_core.table import AppliedPersona
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,6 @@ def vae():
 @pytest.fixture
 def make_persona(clip):
     """Personas that have left their start, with a strong bypass, as learned ones have."""
-    from persona_core.host.clip import text_tower
 
     def make(name="ann", t_lo=400, t_hi=800, tokens=4, supercategory="face", seed=0) -> Persona:
         tower = text_tower(clip)
@@ -50,6 +52,17 @@ def make_persona(clip):
         return Persona(name, mapper, tower.family, supercategory)
 
     return make
+
+
+@pytest.fixture
+def ann(make_persona):
+    return make_persona()
+
+
+@pytest.fixture
+def applied(clip, ann):
+    """A CLIP that knows <ann>."""
+    return apply_to_clip(clip, AppliedPersona(ann), "<ann>")
 
 
 @pytest.fixture

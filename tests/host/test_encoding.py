@@ -53,16 +53,6 @@ def close(ours, theirs):
         torch.testing.assert_close(one, other, atol=3e-5, rtol=1e-4)
 
 
-@pytest.fixture
-def ann(make_persona):
-    return make_persona()
-
-
-@pytest.fixture
-def applied(clip, ann):
-    return apply_to_clip(clip, AppliedPersona(ann), "<ann>")
-
-
 @pytest.mark.parametrize(
     ("text", "plain"),
     [
@@ -179,6 +169,20 @@ def test_what_survives_cloning_and_skipping_layers(clip, applied):
     assert not torch.equal(extra[TABLE].at(600)[0], encode(applied, "a photo of <ann>")[1][TABLE].at(600)[0])
 
 
+def test_placeholders_do_not_touch_the_marks_of_others(clip, make_persona):
+    names = {
+        "<ann>": make_persona("ann"),
+        "persona": make_persona("bob", seed=9),
+        "embedding": make_persona("cy", seed=8),
+    }
+    chained = clip
+    for placeholder, persona in names.items():
+        chained = apply_to_clip(chained, AppliedPersona(persona), placeholder)
+    tokens = chained.tokenize("<ann>, persona, (embedding:1.2), persona-1")["l"][0]
+    subjects = [token.subject.placeholder for token, _ in tokens if not isinstance(token, int)]
+    assert subjects[::4] == ["<ann>", "persona", "embedding", "persona"]
+
+
 @pytest.mark.parametrize(
     ("placeholder", "says"),
     [
@@ -186,6 +190,7 @@ def test_what_survives_cloning_and_skipping_layers(clip, applied):
         (" <ann>", "begin or end"),
         ("a:b", "colons"),
         ("(ann)", "brackets"),
+        ("1.2", "hold a letter"),
         ("<ann>s", "cannot be told from"),
     ],
 )

@@ -2,21 +2,28 @@
 
 from dataclasses import replace
 
+import comfy.model_management
 import comfy.sample
 import pytest
 import tiny_models
 import torch
+from comfy_extras.nodes_freelunch import FreeU
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
+from persona_core.host.clip import UnsupportedModel
 from persona_core.host.denoiser import FrozenDenoiser
+from persona_core.host.encoding import apply_to_clip
 from persona_core.host.frozen import differentiable
 from persona_core.host.learner import Lesson, learn_persona, load_progress
 from persona_core.host.pictures import Photo, encode
+from persona_core.host.sampling import TABLE
 from persona_core.host.text import DifferentiableText
 from persona_core.learning import LearningSettings, LossNotFinite, References, add_noise, learn
 from persona_core.losses import TandemEquilibrium, masked_noise_loss
 from persona_core.mapper import StageMapper
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
 from persona_core.stages import Stages
+from persona_core.table import AppliedPersona
 
 
 def learned(lesson: Lesson, folder, on_step=lambda progress: None, name="run"):
@@ -113,7 +120,7 @@ def test_the_same_seed_is_the_same_persona_and_another_is_another(lesson, tmp_pa
     assert same(one, two) and not same(one, other)
 
 
-@pytest.mark.parametrize("at", [1, 3, 5])
+@pytest.mark.parametrize("at", [1, 3, 6])
 def test_an_interrupted_run_goes_on_to_the_same_persona(lesson, tmp_path, at):
     whole = learned(lesson, tmp_path, name="whole")
 
@@ -158,11 +165,12 @@ def test_rows_of_a_batch_have_their_own_timestep_and_vectors(lesson):
         assert keys.grad[1].abs().sum() > 0 and not keys.grad[0].any() and not keys.grad[2].any()
 
 
-@pytest.mark.parametrize("kind", ["velocity", "fp16", "bf16"])
+@pytest.mark.parametrize("kind", ["velocity", "fp16", "fp16 cast", "bf16"])
 def test_other_models_learn_too(lesson, tmp_path, kind):
     made = {
         "velocity": lambda: tiny_models.model(velocity=True),
-        "fp16": lambda: tiny_models.model(dtype=torch.float16, cast=torch.float32),
+        "fp16": lambda: tiny_models.model(dtype=torch.float16),  # with loss scaling
+        "fp16 cast": lambda: tiny_models.model(dtype=torch.float16, cast=torch.float32),
         "bf16": lambda: tiny_models.model(dtype=torch.bfloat16),
     }[kind]()
     persona = learned(replace(lesson, model=made), tmp_path)
@@ -185,6 +193,8 @@ def test_a_persona_depends_on_all_that_its_fingerprint_names(lesson):
     other_model = tiny_models.model()
     with torch.no_grad():
         next(other_model.model.parameters()).mul_(1.5)
+    zsnr, velocity = (ModelSamplingDiscrete().patch(lesson.model, "v_prediction", flag)[0] for flag in (True, False))
+    freeu = [FreeU().patch(lesson.model, b1, 1.2, 0.9, 0.2)[0] for b1 in (1.1, 1.3)]
     lora = lesson.model.clone()
     key = next(k for k in lora.model.state_dict() if k.endswith("attn2.to_k.weight"))
     lora.add_patches({key: ("diff", (torch.ones_like(lora.model.state_dict()[key]),))}, 0.5)
@@ -197,11 +207,13 @@ def test_a_persona_depends_on_all_that_its_fingerprint_names(lesson):
         replace(lesson, model=other_model),
         replace(lesson, model=lora),
         replace(lesson, image_embeddings=torch.ones(1, 4)),
+        *(replace(lesson, model=model) for model in (zsnr, velocity, *freeu)),
     ]
     prints = [other.fingerprint() for other in changed]
     assert len({base, *prints}) == len(changed) + 1
     assert replace(lesson, name="bob").fingerprint() == base
     comfy.model_management.load_models_gpu([lora])  # patched weights now lie on the shared module
+    comfy.model_management.load_models_gpu([zsnr])  # and so does another noise schedule
     assert lesson.fingerprint() == base
     assert replace(lesson, model=lora).fingerprint() == prints[6]
 
@@ -215,3 +227,35 @@ def test_weights_that_a_checkpoint_lacks_do_not_change_the_fingerprint(lesson):
     with torch.no_grad():
         lesson.clip.cond_stage_model.clip_l.transformer.text_model.final_layer_norm.weight.mul_(2)
     assert lesson.fingerprint() != before
+
+
+def test_a_v_prediction_node_on_an_epsilon_model_is_learned_as_it_samples(lesson, tmp_path):
+    model = ModelSamplingDiscrete().patch(lesson.model, "v_prediction", False)[0]
+    assert FrozenDenoiser(model).velocity and not FrozenDenoiser(lesson.model).velocity
+
+
+def test_a_model_with_few_timesteps_is_refused(lesson):
+    model = ModelSamplingDiscrete().patch(lesson.model, "lcm", False)[0]
+    with pytest.raises(UnsupportedModel, match="1000 timesteps.*without ModelSampling nodes such as LCM"):
+        replace(lesson, model=model).check()
+
+
+def test_a_vae_of_another_family_is_refused(lesson):
+    lesson.vae.latent_channels = 16  # as that of SD3 or Flux
+    with pytest.raises(UnsupportedModel, match="latents of 16 channels, but this MODEL takes 4"):
+        lesson.check()
+
+
+def test_sd2s_text_encoder_learns(lesson, tmp_path):
+    """OpenCLIP-H: its context is the last layer but one."""
+    clip = tiny_models.clip(sd2=True)
+    persona = learned(replace(lesson, clip=clip), tmp_path)
+    assert persona.family == "custom (clip_h, 64 wide)" and persona.losses["noise"]
+    applied = apply_to_clip(clip, AppliedPersona(persona), "<ann>")
+    context, extra = applied.encode_from_tokens_scheduled(applied.tokenize("a photo of <ann>"))[0]
+    assert torch.equal(context, clip.encode_from_tokens_scheduled(clip.tokenize("a photo of face"))[0][0])
+    with differentiable(clip.patcher), torch.no_grad():
+        vectors = persona.representation.at(torch.tensor([600.0]))
+        ours = DifferentiableText(clip, 4).encode(["a photo of {}"], vectors)
+    for one, other in zip(extra[TABLE].at(600), (ours.keys, ours.values), strict=True):
+        torch.testing.assert_close(one, other, atol=3e-5, rtol=1e-4)

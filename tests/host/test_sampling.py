@@ -5,9 +5,7 @@ import comfy.samplers
 import pytest
 import torch
 
-from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import TABLE, VALUES, apply_to_model
-from persona_core.table import AppliedPersona
 
 
 def encode(clip, text):
@@ -63,16 +61,6 @@ class Recorder:
 
 
 @pytest.fixture
-def ann(make_persona):
-    return make_persona()
-
-
-@pytest.fixture
-def applied(clip, ann):
-    return apply_to_clip(clip, AppliedPersona(ann), "<ann>")
-
-
-@pytest.fixture
 def prompts(clip, applied):
     """With the persona, as plain supercategory, and a negative one."""
     return encode(applied, "a photo of <ann> in snow"), encode(clip, "a photo of face in snow"), encode(clip, "lowres")
@@ -109,12 +97,64 @@ def test_positive_and_negative_share_one_pass_as_without_the_pack(model, prompts
     assert with_persona == [one["rows"] for one in recorder.passes] == [[1, 0]] * 5
 
 
+def test_what_the_unet_says_to_negative_rows_is_bit_identical(model, prompts):
+    """In the first step, where both runs see the same latents. dpmpp_2m at 600 steps in: the dynamic stage."""
+    persona, plain, negative = prompts
+    outputs = []
+    model.model.diffusion_model.register_forward_hook(
+        lambda module, args, kwargs, output: outputs.append(
+            (kwargs["transformer_options"]["cond_or_uncond"], output.clone())
+        ),
+        with_kwargs=True,
+    )
+    for positive in (persona, plain):
+        sample(model, positive, negative, steps=10, start_step=4, last_step=5, batch=2)
+    (rows, ours), (same_rows, theirs) = outputs
+    assert rows == same_rows == [1, 0]
+    assert torch.equal(ours[:2], theirs[:2]) and not torch.equal(ours[2:], theirs[2:])
+
+
+def test_a_sampling_that_counts_otherwise_finds_the_timestep_by_its_noise(model, prompts):
+    """ModelSamplingContinuousEDM calls a timestep what is 0.25 log sigma."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
+
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    alphas = torch.cumprod(1 - betas, 0)
+    usual = ((1 - alphas) / alphas).sqrt()  # 1.16 at t 400, 5.11 at 800
+    patched = ModelSamplingContinuousEDM().patch(model, "eps", 14.6, 0.03)[0]
+    persona, _, negative = prompts
+    table, given = persona[0][1][TABLE], []
+    patched.set_model_unet_function_wrapper(
+        lambda apply, x: (given.append(x), apply(x["input"], x["timestep"], **x["c"]))[1]
+    )
+    sample(patched, persona, negative, steps=12, scheduler="karras")
+    seen = set()
+    for x in given:
+        t = int((usual.log() - float(x["timestep"][0].log())).abs().argmin())
+        seen.add("early" if t > 800 else "late" if t < 400 else "dynamic")
+        assert torch.equal(x["c"]["c_crossattn"][x["cond_or_uncond"].index(0)], table.at(t)[0][0])
+    assert seen == {"early", "dynamic", "late"}
+
+
+@pytest.mark.parametrize(("sampling", "zsnr"), [("lcm", False), ("v_prediction", True)])
+def test_discrete_samplings_of_other_kinds(model, prompts, sampling, zsnr):
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    patched = ModelSamplingDiscrete().patch(model, sampling, zsnr)[0]
+    persona, plain, negative = prompts
+    recorder = Recorder(model)
+    painted = sample(patched, persona, negative, steps=10)
+    for one in recorder.passes:
+        assert torch.equal(one["k"][0][one["rows"].index(0)], persona[0][1][TABLE].at(one["t"])[0][0])
+    assert not torch.equal(painted, sample(patched, plain, negative, steps=10))
+
+
 def test_model_and_conditioning_carry_the_same_thing_once(model, prompts):
     persona, plain, negative = prompts
-    through_model = sample(apply_to_model(apply_to_model(model)), persona, negative)
+    through_model = sample(apply_to_model(apply_to_model(model, "<ann>"), "<ann>"), persona, negative)
     assert torch.equal(through_model, sample(model, persona, negative))
     stripped = [[context, {"pooled_output": extra["pooled_output"]}] for context, extra in persona]
-    assert torch.equal(through_model, sample(apply_to_model(model), stripped, negative))
+    assert torch.equal(through_model, sample(apply_to_model(model, "<ann>"), stripped, negative))
     assert not torch.equal(through_model, sample(model, plain, negative))
 
 
@@ -123,7 +163,7 @@ def test_a_plain_run_is_bit_identical_before_and_after_and_through_apply(model, 
     before = sample(model, plain, negative)
     sample(model, persona, negative)
     assert torch.equal(before, sample(model, plain, negative))
-    assert torch.equal(before, sample(apply_to_model(model), plain, negative))
+    assert torch.equal(before, sample(apply_to_model(model, "<ann>"), plain, negative))
     assert VALUES not in model.model_options.get("transformer_options", {})
 
 

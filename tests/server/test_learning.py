@@ -96,6 +96,13 @@ def test_other_inputs_learn_anew_and_the_older_persona_is_kept(server, texts):
     assert any((load_file(persona_file(server, "kept"))[key] != value).any() for key, value in older.items())
 
 
+def test_going_back_to_earlier_settings_loads_the_earlier_persona(server, texts):
+    for seed in (1, 2):
+        server.run(learn("switched", train_seed=seed))
+    server.run(learn("switched", train_seed=1, reuse=True), texts)
+    assert any("Loaded 'switched'" in text for text in texts) and not any("Learning" in text for text in texts)
+
+
 def test_interrupted_and_queued_again_it_ends_with_the_same_persona(server, texts):
     before = plain_picture(server)
     assert server.run(learn("whole", steps=12, train_seed=7)).status == "success"

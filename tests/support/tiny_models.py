@@ -4,12 +4,13 @@ import math
 
 import comfy.model_management
 import comfy.sd
-import comfy.sd1_clip
 import comfy.supported_models
 import comfy.supported_models_base
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.model_patcher import ModelPatcher
+from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
+from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
 
 TEXT = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128, projection_dim=64)
 VAE = dict(
@@ -53,12 +54,12 @@ def model(
     return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
 
 
-def clip(dtype=torch.float32, embeddings: str | None = None) -> comfy.sd.CLIP:
-    """A CLIP-L of 3 layers, 64 wide, with the real tokenizer."""
-    target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
-    made = comfy.sd.CLIP(
-        target, embedding_directory=embeddings, model_options={"dtype": dtype, "clip_l_model_config": dict(TEXT)}
-    )
+def clip(dtype=torch.float32, embeddings: str | None = None, sd2: bool = False) -> comfy.sd.CLIP:
+    """A CLIP-L of SD1.5, or the OpenCLIP-H of SD2, of 3 layers, 64 wide, with the real tokenizer."""
+    kinds = (SD2Tokenizer, SD2ClipModel) if sd2 else (SD1Tokenizer, SD1ClipModel)
+    target = comfy.supported_models_base.ClipTarget(*kinds)
+    options = {"dtype": dtype, "clip_h_model_config" if sd2 else "clip_l_model_config": dict(TEXT)}
+    made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options=options)
     fill(made.cond_stage_model, 1)
     return made
 
