@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import comfy.sd
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..representation import TokenVectors, on_sphere
 from ..table import AppliedPersona, ContextTable, plan
@@ -108,11 +108,8 @@ class PersonaEncode:
             return self.original(pairs)
         words = [filled(section, {})[0] for section in sections]
         context, pooled, *extra = self.original({**pairs, self.tower.key: words})
-        return (
-            context,
-            pooled,
-            {**(extra[0] if extra else {}), **attach(context, self.table(context, sections, subjects))},
-        )
+        extra = extra[0] if extra else {}
+        return context, pooled, {**extra, **attach(context, self.table(context, sections, subjects))}
 
     def table(self, base: Tensor, sections: Sequence[Section], subjects: Sequence[Subject]) -> ContextTable:
         """All contexts of a prompt in one batched pass of the text encoder: for K, then for V."""
@@ -161,8 +158,8 @@ def filled(
 class BypassNorm:
     """Stands in for the final norm's forward: adds the bypass to the last hidden state, keeping its norm."""
 
-    def __init__(self, norm: nn.Module, original, bypass: Bypass):
-        self.norm, self.original, self.bypass = norm, original, bypass
+    def __init__(self, original, bypass: Bypass):
+        self.original, self.bypass = original, bypass
 
     def __call__(self, hidden: Tensor) -> Tensor:
         if any(self.bypass.rows.values()):
@@ -179,8 +176,6 @@ def install(clip: comfy.sd.CLIP, tower: TextTower) -> None:
     encode = clip.patcher.get_model_object("encode_token_weights")
     if isinstance(encode, PersonaEncode):
         return
-    bypass, norm = Bypass(), f"{tower.name}.transformer.text_model.final_layer_norm"
-    module = clip.patcher.get_model_object(norm)
-    forward = clip.patcher.get_model_object(f"{norm}.forward")
+    bypass, norm = Bypass(), f"{tower.name}.transformer.text_model.final_layer_norm.forward"
     clip.patcher.add_object_patch("encode_token_weights", PersonaEncode(encode, tower, bypass))
-    clip.patcher.add_object_patch(f"{norm}.forward", BypassNorm(module, forward, bypass))
+    clip.patcher.add_object_patch(norm, BypassNorm(clip.patcher.get_model_object(norm), bypass))
