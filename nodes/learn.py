@@ -11,7 +11,9 @@ from comfy_api.latest import io, ui
 
 from ..persona_core import faces
 from ..persona_core.charts import loss_chart
+from ..persona_core.host.checks import check_models
 from ..persona_core.host.learner import Lesson, Recipe, learn_persona
+from ..persona_core.host.pictures import coarsest_cell
 from ..persona_core.host.references import embed, prepare
 from ..persona_core.host.telling import Clock, log, tell
 from ..persona_core.learning import LearningSettings, Progress
@@ -98,9 +100,9 @@ class LearnPersona(io.ComfyNode):
                 io.Int.Input(
                     "resolution",
                     default=512,
-                    min=64,
+                    min=32,
                     max=2048,
-                    step=64,
+                    step=8,
                     tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5.",
                 ),
                 io.Boolean.Input(
@@ -158,10 +160,10 @@ class LearnPersona(io.ComfyNode):
         learning = LearningSettings(steps, learning_rate, batch_size, seed=train_seed)
         recipe = Recipe(supercategory.strip(), tokens, te_weight, resolution, mirror, stages or Stages(), learning)
         pack = faces.choose_pack(insightface_folders()) if mask is None else None
-        photos = prepare(image, mask, recipe, crop_to_face, pack)
+        check_models(model, clip, vae, recipe.supercategory)
+        photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)
         lesson = Lesson(name, model, clip, vae, photos, recipe, embeddings)
-        lesson.check()
         fingerprint = lesson.fingerprint()
         persona, path = library.find(name, fingerprint) if reuse else (None, None)
         if persona is None:

@@ -4,8 +4,9 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
 from ..persona_core.charts import iou_chart, map_grid
+from ..persona_core.host.checks import check_models
 from ..persona_core.host.partition import attention_curve
-from ..persona_core.host.pictures import photos
+from ..persona_core.host.pictures import coarsest_cell, photos
 from ..persona_core.host.telling import tell
 from ..persona_core.stages import LAST_TIMESTEP, Stages, partition
 from . import sockets
@@ -51,9 +52,9 @@ class StagePartition(io.ComfyNode):
                 io.Int.Input(
                     "resolution",
                     default=512,
-                    min=64,
+                    min=32,
                     max=2048,
-                    step=64,
+                    step=8,
                     tooltip="About how many pixels a side the photo is shrunk to. Use what the checkpoint paints best at.",
                 ),
                 io.Int.Input(
@@ -81,7 +82,9 @@ class StagePartition(io.ComfyNode):
     def execute(
         cls, model, clip, vae, image, mask, supercategory, grid_step, noise_draws, resolution, draw_seed
     ) -> io.NodeOutput:
-        photo = photos(image[:1], mask[:1] if mask.ndim == 3 else mask)[0].resized(resolution)
+        check_models(model, clip, vae, supercategory)
+        photo = photos(image[:1], mask[:1] if mask.ndim == 3 else mask)[0]
+        photo = photo.resized(resolution, coarsest_cell(model, vae))
         bar = ProgressBar(1)
 
         def on_step(done: int, total: int) -> None:

@@ -16,7 +16,6 @@ from ..mapper import StageMapper
 from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
 from ..prompts import PHOTO_PROMPTS, RICH_PROMPTS
 from ..stages import Stages
-from .checks import check_models
 from .clip import text_tower
 from .denoiser import FrozenDenoiser, behaviour_of
 from .fingerprint import Weights, fingerprint
@@ -28,7 +27,7 @@ from .text import DifferentiableText
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the artist chooses, beside the photos. te_weight: lambda_TE. resolution: pixels, a multiple of 64."""
+    """What the artist chooses, beside the photos. te_weight: lambda_TE. resolution: pixels a side, about."""
 
     supercategory: str = "face"
     tokens: int = 4
@@ -58,10 +57,6 @@ class Lesson:
         weights = Weights(self.model, "diffusion_model."), Weights(self.clip.patcher, text), Weights(self.vae.patcher)
         behaviour = behaviour_of(self.model), self.clip.layer_idx
         return fingerprint(pictures, self.recipe, self.image_embeddings, weights, behaviour)
-
-    def check(self) -> None:
-        """Raise UnsupportedModel or ValueError, with a sentence, for what cannot be learned."""
-        check_models(self.model, self.clip, self.vae, self.recipe.supercategory)
 
 
 def learn_persona(

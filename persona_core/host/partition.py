@@ -9,7 +9,6 @@ from torch import Tensor
 from ..learning import add_noise
 from ..representation import TokenVectors
 from ..stages import LAST_TIMESTEP, attention_iou
-from .checks import check_models
 from .clip import text_tower
 from .denoiser import FrozenDenoiser
 from .frozen import differentiable
@@ -40,9 +39,8 @@ def attention_curve(
 ) -> AttentionCurve:
     """Attention of the word in "a photo of a {supercategory}" for one photo, noised to every `step`-th timestep.
 
-    draws: noise draws averaged at each. on_step(done, total) may raise to stop. Raises what `check_models` does.
+    draws: noise draws averaged at each. on_step(done, total) may raise to stop.
     """
-    check_models(model, clip, vae, supercategory)
     latents, masks = encode(model, vae, [photo])
     model, clip = model.clone(), clip.clone()
     timesteps = torch.arange(0, LAST_TIMESTEP + 1, step)

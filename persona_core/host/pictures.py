@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-MULTIPLE = 64  # what the UNet's three halvings of an eighth-size latent need
-
 
 @dataclass(frozen=True)
 class Photo:
@@ -23,9 +21,9 @@ class Photo:
         x0, y0, x1, y1 = box
         return Photo(self.image[y0:y1, x0:x1], self.mask[y0:y1, x0:x1])
 
-    def resized(self, resolution: int) -> "Photo":
-        """About resolution x resolution pixels in the photo's own shape, in multiples of 64."""
-        height, width = fit(*self.image.shape[:2], resolution)
+    def resized(self, resolution: int, multiple: int) -> "Photo":
+        """About resolution x resolution pixels in the photo's own shape, in multiples of `multiple`."""
+        height, width = fit(*self.image.shape[:2], resolution, multiple)
         image = resize(rearrange(self.image, "h w c -> 1 c h w"), height, width)
         mask = resize(rearrange(self.mask, "h w -> 1 1 h w"), height, width)
         return Photo(rearrange(image, "1 c h w -> h w c"), rearrange(mask, "1 1 h w -> h w"))
@@ -63,10 +61,16 @@ def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
     return [Photo(image[..., :3], mask) for image, mask in zip(images, masks)]
 
 
-def fit(height: int, width: int, resolution: int) -> tuple[int, int]:
-    """A size of the same shape with about resolution^2 pixels, in multiples of 64."""
+def coarsest_cell(model, vae) -> int:
+    """How many pixels a side one cell of the UNet's lowest level covers: 64 for SD1.x and SD2.x."""
+    levels = len(model.model.model_config.unet_config["channel_mult"])
+    return vae.spacial_compression_encode() * 2 ** (levels - 1)
+
+
+def fit(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
+    """A size of the same shape with about resolution^2 pixels, in multiples of `multiple`."""
     scale = resolution / (height * width) ** 0.5
-    return tuple(max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))
 
 
 def resize(pictures: Tensor, height: int, width: int) -> Tensor:

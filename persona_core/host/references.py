@@ -10,10 +10,13 @@ from .learner import Recipe
 from .pictures import Photo, photos
 
 
-def prepare(image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool, pack: Path | None) -> list[Photo]:
+def prepare(
+    image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool, multiple: int, pack: Path | None
+) -> list[Photo]:
     """Photos as learning takes them: masked (by the face if it is one), cropped, sized, mirrored copies at the end.
 
-    image: [M, H, W, 3] in 0..1. mask: [M, H, W] in 0..1, or None. pack: of InsightFace, or None for the cascade.
+    image: [M, H, W, 3] in 0..1. mask: [M, H, W] in 0..1, or None. multiple: of pixels, for the sizes of photos.
+    pack: of InsightFace, or None for the cascade.
     Raises `faces.NoFaceFound`, ValueError.
     """
     if mask is None and recipe.supercategory.lower() in faces.FACE_WORDS:
@@ -26,7 +29,7 @@ def prepare(image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool, pack
         boxes = [mask_square(photo) for photo in ready] if mask is not None else None
     if crop and boxes:
         ready = [photo.crop(box) for photo, box in zip(ready, boxes)]
-    ready = [photo.resized(recipe.resolution) for photo in ready]
+    ready = [photo.resized(recipe.resolution, multiple) for photo in ready]
     return ready + [photo.mirrored() for photo in ready] if recipe.mirror else ready
 
 

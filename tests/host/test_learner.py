@@ -10,12 +10,13 @@ import torch
 from comfy_extras.nodes_freelunch import FreeU
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
+from persona_core.host.checks import check_models
 from persona_core.host.clip import UnsupportedModel
 from persona_core.host.denoiser import FrozenDenoiser
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.frozen import differentiable
 from persona_core.host.learner import Lesson, learn_persona, load_progress
-from persona_core.host.pictures import Photo, encode
+from persona_core.host.pictures import Photo, coarsest_cell, encode, fit
 from persona_core.host.sampling import TABLE
 from persona_core.host.text import DifferentiableText
 from persona_core.learning import LearningSettings, LossNotFinite, References, add_noise, learn
@@ -237,13 +238,13 @@ def test_a_v_prediction_node_on_an_epsilon_model_is_learned_as_it_samples(lesson
 def test_a_model_with_few_timesteps_is_refused(lesson):
     model = ModelSamplingDiscrete().patch(lesson.model, "lcm", False)[0]
     with pytest.raises(UnsupportedModel, match="1000 timesteps.*without ModelSampling nodes such as LCM"):
-        replace(lesson, model=model).check()
+        check_models(model, lesson.clip, lesson.vae, "face")
 
 
 def test_a_vae_of_another_family_is_refused(lesson):
     lesson.vae.latent_channels = 16  # as that of SD3 or Flux
     with pytest.raises(UnsupportedModel, match="latents of 16 channels, but this MODEL takes 4"):
-        lesson.check()
+        check_models(lesson.model, lesson.clip, lesson.vae, "face")
 
 
 def test_sd2s_text_encoder_learns(lesson, tmp_path):
@@ -259,3 +260,9 @@ def test_sd2s_text_encoder_learns(lesson, tmp_path):
         ours = DifferentiableText(clip, 4).encode(["a photo of {}"], vectors)
     for one, other in zip(extra[TABLE].at(600), (ours.keys, ours.values), strict=True):
         torch.testing.assert_close(one, other, atol=3e-5, rtol=1e-4)
+
+
+def test_pictures_are_sized_for_the_unets_lowest_level(lesson):
+    cell = coarsest_cell(lesson.model, lesson.vae)
+    assert cell == 8 * 4  # the VAE's eighth, two halvings of the tiny UNet
+    assert fit(300, 400, 512, 64) == (448, 576) and fit(10, 4000, 128, 64) == (64, 2560)
