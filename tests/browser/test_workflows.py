@@ -145,7 +145,11 @@ def test_a_bypassed_apply_is_the_base_picture(page, server):
 
     plain = only(workflow(), "SaveImage")
     for node in plain.values():
-        links = {key: [loader, link[1]] for key, link in node["inputs"].items() if isinstance(link, list) and link[0] == apply}
+        links = {
+            key: [loader, link[1]]
+            for key, link in node["inputs"].items()
+            if isinstance(link, list) and link[0] == apply
+        }
         node["inputs"] |= links
     del plain[apply]
     plain[find(plain, "SaveImage")]["inputs"]["filename_prefix"] = "never_applied"
