@@ -10,7 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from safetensors.torch import save
 from torch import Tensor
 
-from ..learning import LearningSettings, LossNotFinite, Progress, References, learn
+from ..learning import LearningSettings, LossNotFinite, LossTerm, Progress, References, TextEncoder, learn
 from ..losses import TandemEquilibrium, masked_noise_loss
 from ..mapper import StageMapper
 from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
@@ -36,6 +36,17 @@ class Recipe:
     mirror: bool = False
     stages: Stages = Stages()
     learning: LearningSettings = LearningSettings()
+
+    def representation(self, word: Tensor, images: Tensor | None) -> StageMapper:
+        """What is learned, as it starts. word: [D], the supercategory's. images: [M, E] or None."""
+        return StageMapper(word, self.stages, self.tokens, images, self.learning.seed)
+
+    def terms(self, text: TextEncoder) -> dict[str, LossTerm]:
+        """The loss: the sum of these."""
+        terms: dict[str, LossTerm] = {"noise": masked_noise_loss}
+        if self.te_weight:
+            terms["equilibrium"] = TandemEquilibrium(text, RICH_PROMPTS, self.te_weight)
+        return terms
 
 
 @dataclass(frozen=True)
@@ -78,12 +89,8 @@ def learn_persona(
         device = denoiser.device
         word = tower.embedding(tower.word_id(recipe.supercategory))
         images = None if lesson.image_embeddings is None else lesson.image_embeddings.clone()
-        mapper = StageMapper(word, recipe.stages, recipe.tokens, images, recipe.learning.seed).to(device)
-        text = DifferentiableText(clip, recipe.tokens)
-        terms = {"noise": masked_noise_loss}
-        if recipe.te_weight:
-            terms["equilibrium"] = TandemEquilibrium(text, RICH_PROMPTS, recipe.te_weight)
-
+        representation = recipe.representation(word, images).to(device)
+        text = DifferentiableText(clip, representation.tokens)
         references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
         scaler = torch.amp.GradScaler(device.type, enabled=denoiser.dtype == torch.float16)
 
@@ -93,18 +100,9 @@ def learn_persona(
 
         try:
             learn(
-                mapper,
-                references,
-                text,
-                denoiser,
-                terms,
-                PHOTO_PROMPTS,
-                recipe.learning,
-                progress,
-                on_step,
-                keep,
-                scaler,
-            )
+                representation, references, text, denoiser, recipe.terms(text), PHOTO_PROMPTS, recipe.learning,
+                progress, on_step, keep, scaler,
+            )  # fmt: skip
         except LossNotFinite as error:
             raise LossNotFinite(
                 f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in the "
@@ -113,7 +111,7 @@ def learn_persona(
             ) from error
     return Persona(
         name=lesson.name,
-        representation=mapper.cpu().requires_grad_(False),
+        representation=representation.cpu().requires_grad_(False),
         family=tower.family,
         supercategory=recipe.supercategory,
         settings=settings_of(recipe),

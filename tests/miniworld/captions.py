@@ -10,12 +10,23 @@ from .world import CHOICES, EYES, HAIRS, TRAITS, Scene, people
 
 # Each is one token of CLIP's vocabulary.
 NAMES = """
-emma james anna john maria david sarah michael laura peter julia robert alice thomas lucy william sophie george
-olivia charles emily henry chloe edward grace frank hannah oscar lily jack rose leo ruby max ella adam mia simon zoe
-paul eva mark nina luke clara daniel amy kevin kate brian jane eric lisa martin helen oliver claire victor diana
-felix elena hugo irene ivan judy kurt linda marcus molly nathan nora patrick paula ralph rachel samuel sandra steven
-susan teresa tony vera walter wendy andrew angela arthur betty bruce carmen carl carol chris cindy derek donna dylan
-ethan fiona gary gloria harry heather jason jenny jesse joan joseph karen keith kyle larry leah lewis louis
+emma james anna john maria david sarah michael laura peter julia robert alice thomas lucy william sophie george olivia
+charles emily henry chloe edward grace frank hannah oscar lily jack rose leo ruby max ella adam mia simon zoe paul eva
+mark nina luke clara daniel amy kevin kate brian jane eric lisa martin helen oliver claire victor diana felix elena
+hugo irene ivan judy kurt linda marcus molly nathan nora patrick paula ralph rachel samuel sandra steven susan teresa
+tony vera walter wendy andrew angela arthur betty bruce carmen carl carol chris cindy derek donna dylan ethan fiona
+gary gloria harry heather jason jenny jesse joan joseph karen keith kyle larry leah lewis louis marshall kimberly
+dustin bobby katherine marco brent lara bryan rachael ellen arun pamela edith douglas lillian michelle allison alexa
+skylar jessica sabrina amanda jeff dennis michele wesley sanjay patty mabel brandon daphne otto bianca ibrahim terri
+jeremy toni eileen jennifer raymond connie roberto roger bruno lauren geoff joshua kenny henri amelia leonard mario
+erin cynthia danny lucia omar marilyn gina wilbur brittany constance abby leonardo yvonne amir fernando miriam jared
+pablo francisco sidney jackie megan samantha laurie delia geoffrey raul morris logan alejandro cecilia gwen monica
+craig emmanuel greta mateo willie margot dora louie dorothy jonathan jill sara alicia rebecca kristen neha kenneth
+steve alberto nigel isaac francesca frances stephen seth duncan shelby ezra eleanor warren jamie hailey valerie herman
+isaiah phil shelly juan arnold shawn julio annie nelson abdul melanie luca benjamin peggy pierre vanessa denise miguel
+roland clark liam ingrid barry trish aisha abigail lars anthony ethel chelsea shannon tamara brett lionel deepak bryce
+abraham tommy cora diego frankie stephanie kendra carlos taylor vince anastasia greg alyssa karla jake garrett
+lorraine bernard hassan casey gregory gabriel johnny abel joyce alfred rene neil tracy
 """.split()  # noqa: SIM905
 NAMED = 1  # the seed of the named people; every other seed is someone else
 

@@ -2,7 +2,8 @@
 
     python -m tests.miniworld.instruments FILE [--steps 2000]
 
-One eye with two heads: an identity vector, to be compared by its cosine, and a reading of every attribute.
+One eye with three heads: an identity vector, to be compared by its cosine, a reading of every attribute, and where
+the face is.
 Shapes: B pictures [B, 3, 32, 32] in 0..1, E = 64.
 """
 
@@ -21,10 +22,11 @@ from .world import CHOICES, people, render, scenes
 
 SHARPNESS = 12.0  # of the contrast between people: one over its temperature
 STRANGERS = 99  # the seed of the people whom only the examination shows
+POSERS = 98  # and of those by whom places are learned
 
 
 class Eye(nn.Module):
-    """Pictures to identity vectors [B, E] of length 1 and to logits {attribute: [B, choices]}."""
+    """Pictures to identity vectors [B, E] of length 1, logits {attribute: [B, choices]} and places [B, 2]."""
 
     def __init__(self, width: int = 32, size: int = 64):
         super().__init__()
@@ -36,13 +38,17 @@ class Eye(nn.Module):
         self.inside = nn.Linear(4 * width * 16, 256)
         self.who = nn.Linear(256, size)
         self.what = nn.ModuleDict({kind: nn.Linear(256, len(values)) for kind, values in CHOICES.items()})
+        self.where = nn.Linear(256, 2)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        x = self.features(pictures)
+        return F.normalize(self.who(x), dim=-1), {kind: head(x) for kind, head in self.what.items()}, self.where(x)
+
+    def features(self, pictures: Tensor) -> Tensor:
         x = pictures * 2 - 1
         for layer, norm in zip(self.layers, self.norms):
             x = F.silu(norm(layer(x)))
-        x = F.silu(self.inside(rearrange(x, "b c h w -> b (c h w)")))
-        return F.normalize(self.who(x), dim=-1), {kind: head(x) for kind, head in self.what.items()}
+        return F.silu(self.inside(rearrange(x, "b c h w -> b (c h w)")))
 
 
 def worn(pictures: Tensor, generator: torch.Generator) -> Tensor:
@@ -69,7 +75,7 @@ def train(steps: int, count: int, seed: int = 0) -> Eye:
         generator = torch.Generator().manual_seed((seed << 32) + step)
         # The identities of step n are those of the seed -n - 1: no one whom anything else has.
         scene = scenes(people(count, -step - 1).repeat(2, 1), generator)
-        who, what = eye(worn(render(scene)[0], generator))
+        who, what, _ = eye(worn(render(scene)[0], generator))
         loss = contrast(*who.chunk(2))
         loss = loss + sum(F.cross_entropy(logits, getattr(scene, kind)) for kind, logits in what.items())
         optimizer.zero_grad()
@@ -78,7 +84,18 @@ def train(steps: int, count: int, seed: int = 0) -> Eye:
         schedule.step()
         if (step + 1) % 50 == 0:
             print(f"step {step + 1}/{steps}  loss {loss.item():.4f}", flush=True)
+    learn_where(eye)
     return eye.eval()
+
+
+@torch.no_grad()
+def learn_where(eye: Eye, count: int = 4000) -> None:
+    """The place needs no training: it is read from what the other two heads look at, by least squares."""
+    scene = scenes(people(count, POSERS), torch.Generator().manual_seed(POSERS))
+    features = torch.cat([eye.features(render(scene)[0]), torch.ones(count, 1)], 1)
+    squares = features.T @ features + torch.eye(features.shape[1])
+    fitted = torch.linalg.solve(squares, features.T @ scene.pose[:, :2])
+    eye.where.weight.copy_(fitted[:-1].T), eye.where.bias.copy_(fitted[-1])
 
 
 @torch.no_grad()
@@ -94,10 +111,16 @@ def read(eye: Eye, pictures: Tensor) -> list[dict[str, str]]:
 
 
 @torch.no_grad()
+def place(eye: Eye, pictures: Tensor) -> Tensor:
+    """Where the middle of the face is: x and y [B, 2] in -1..1, as in Scene.pose."""
+    return eye(pictures)[2]
+
+
+@torch.no_grad()
 def examine(eye: Eye, count: int = 1000) -> dict[str, float]:
     """How good the instruments are on drawings of strangers: see the keys."""
     scene = scenes(people(count, STRANGERS).repeat(2, 1), torch.Generator().manual_seed(STRANGERS))
-    who, what = eye(render(scene)[0])
+    who, what, where = eye(render(scene)[0])
     scores = who[:count] @ who[count:].T
     same, other = scores.diagonal(), scores[~torch.eye(count, dtype=torch.bool)]
     levels = torch.linspace(-1, 1, 2001)
@@ -108,6 +131,7 @@ def examine(eye: Eye, count: int = 1000) -> dict[str, float]:
         "equal_error_rate": torch.maximum(missed, taken).min(),
     }  # fmt: skip
     figures |= {kind: (logits.argmax(-1) == getattr(scene, kind)).float().mean() for kind, logits in what.items()}
+    figures["place_error"] = (where - scene.pose[:, :2]).abs().mean()
     return {key: round(float(value), 4) for key, value in figures.items()}
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from einops import einsum
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from .world import CHOICES, TRAITS, Scene
 
@@ -56,7 +57,8 @@ def learn_to_read(
     reader = Reader(encode([""]).shape[-1])
     optimizer = torch.optim.AdamW([*weights, *reader.parameters()], lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
-    for step in range(steps):
+    bar = tqdm(range(steps), desc="reading", mininterval=5)
+    for step in bar:
         scene, texts = draw(step)
         loss = misread(reader(encode(texts)), scene)
         optimizer.zero_grad()
@@ -65,5 +67,4 @@ def learn_to_read(
         optimizer.step()
         schedule.step()
         after()
-        if (step + 1) % 50 == 0:
-            print(f"reading: step {step + 1}/{steps}  loss {loss.item():.3f}", flush=True)
+        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)

@@ -1,6 +1,6 @@
 """Train the small painter. Stop it when you like: it goes on where its last checkpoint was.
 
-    python -m tests.miniworld.train FOLDER [--steps 4000] [--batch 16] [--device cpu]
+    python -m tests.miniworld.train FOLDER [--steps 3200] [--batch 64] [--device cpu]
 
 FOLDER gets state.safetensors (all that going on needs), miniworld.safetensors (the averaged weights, fp16) and
 contact sheets painted with those.
@@ -18,6 +18,7 @@ import torch
 from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor
+from tqdm import tqdm
 
 from persona_core.host.denoiser import FrozenDenoiser
 from persona_core.host.text import DifferentiableText
@@ -142,12 +143,13 @@ def train(args) -> None:
     average = [weight.detach().clone() for weight in weights]
     state = args.folder / "state.safetensors"
     first = restore(state, names, weights, average, optimizer) if state.exists() else 0
-    if first == 0 or args.read_again:
-        read(painter, names, average, optimizer, args)
-    began = saved = drawn = time.monotonic()
+    if first == 0:
+        read(painter, names, average, args)
+    saved = drawn = time.monotonic()
     smooth = None
     end = min(args.steps, args.stop or args.steps)
-    for step in range(first, end):
+    bar = tqdm(range(first, end), initial=first, total=args.steps, desc="painting", mininterval=5)
+    for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = rate(step, args)
         loss = loss_of(painter, args, step)
@@ -159,11 +161,8 @@ def train(args) -> None:
         decay = min(DECAY, (1 + step) / (10 + step))
         torch._foreach_lerp_(average, [weight.detach() for weight in weights], 1 - decay)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
         now, last = time.monotonic(), step + 1 == end
-        if (step + 1) % 25 == 0 or last:
-            pace = (now - began) / (step + 1 - first)
-            print(f"step {step + 1}/{args.steps}  loss {smooth:.4f}  {pace:.2f} s a step  "
-                  f"{(end - step - 1) * pace / 60:.0f} min left", flush=True)  # fmt: skip
         if now - saved > 60 or last:
             saved = now
             keep(state, step + 1, names, weights, average, optimizer)
@@ -172,8 +171,8 @@ def train(args) -> None:
             draw(args.folder, step + 1, dict(zip(names, average)), painter.ids, args)
 
 
-def read(painter: Painter, names, average, optimizer, args) -> None:
-    """Let the text encoder learn to read; what was averaged or remembered of its weights no longer holds."""
+def read(painter: Painter, names, average, args) -> None:
+    """Let the text encoder learn to read; the averaged weights begin with what it learned."""
     text = {name: weight for name, weight in painter.weights.items() if name.startswith("clip_l.")}
     learn_to_read(
         painter.context,
@@ -185,7 +184,6 @@ def read(painter: Painter, names, average, optimizer, args) -> None:
     for name, mean in zip(names, average):
         if name in text:
             mean.copy_(text[name].detach())
-            optimizer.state.pop(text[name], None)
 
 
 def keep(path: Path, step: int, names, weights, average, optimizer) -> None:
@@ -203,9 +201,7 @@ def restore(path: Path, names, weights, average, optimizer) -> int:
     tensors = load_file(path)
     for name, weight, mean in zip(names, weights, average):
         weight.copy_(tensors[f"weight.{name}"]), mean.copy_(tensors[f"average.{name}"])
-        moments = {
-            key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors
-        }
+        moments = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         optimizer.state[weight] = {k: v if k == "step" else v.to(weight.device) for k, v in moments.items()}
     return int(tensors["step"])
 
@@ -222,16 +218,15 @@ def draw(folder: Path, step: int, average: dict[str, Tensor], ids: Tensor, args)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=4000, help="in all; over the last fifth the rate falls to 0")
+    parser.add_argument("--steps", type=int, default=3200, help="in all; over the last fifth the rate falls to 0")
     parser.add_argument("--stop", type=int, help="stop before this step, to go on later")
-    parser.add_argument("--reading-steps", type=int, default=800, help="the text encoder's, before all others")
-    parser.add_argument("--read-again", action="store_true", help="when going on, too")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--reading-steps", type=int, default=2500, help="the text encoder's, before all others")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sheet-every", type=float, default=4, help="minutes; 0: none")
+    parser.add_argument("--sheet-every", type=float, default=9, help="minutes; 0: none")
     train(parser.parse_args(arguments))
 
 

@@ -1,0 +1,107 @@
+"""The rows of the quality table: Textual Inversion, PersonaMagic whole, and PersonaMagic with one part taken out."""
+
+from dataclasses import dataclass, replace
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from persona_core.host.learner import Recipe
+from persona_core.host.partition import attention_curve
+from persona_core.host.pictures import Photo
+from persona_core.learning import LearningSettings
+from persona_core.mapper import StageMapper, sinusoid
+from persona_core.representation import TokenVectors
+from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
+
+ALWAYS = Stages(0, LAST_TIMESTEP)
+THIRDS = Stages(333, 666)
+
+
+class StaticVector(nn.Module):
+    """Textual Inversion (arXiv 2208.01618): one vector, the same at all timesteps, that starts at the word."""
+
+    tokens, stages = 1, ALWAYS
+
+    def __init__(self, word: Tensor):
+        super().__init__()
+        self.register_buffer("word", word.detach().clone().float())
+        self.vector = nn.Parameter(self.word.clone())
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        vectors = self.vector.expand(len(t), 1, -1)
+        return TokenVectors(vectors, vectors)
+
+
+class WithoutBypass(StageMapper):
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        return replace(super().at(t, picture), bypass=None)
+
+
+class WithoutSphere(StageMapper):
+    """Vectors of any length."""
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        features = self.time(self.anchors(sinusoid(t.to(self.word).clamp(self.stages.t_lo, self.stages.t_hi))))
+        vectors = rearrange(self.head(features), "b (n d) -> b n d", n=self.tokens) + self.word
+        return TokenVectors(vectors, vectors, super().at(t, picture).bypass)
+
+
+@dataclass(frozen=True)
+class TextualInversion(Recipe):
+    def representation(self, word: Tensor, images: Tensor | None) -> StaticVector:
+        return StaticVector(word)
+
+
+@dataclass(frozen=True)
+class Altered(Recipe):
+    """PersonaMagic with another mapper."""
+
+    mapper: type[StageMapper] = StageMapper
+
+    def representation(self, word: Tensor, images: Tensor | None) -> StageMapper:
+        return self.mapper(word, self.stages, self.tokens, images, self.learning.seed)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One row. masked: whether the loss looks at the person only. looked_up: the stages come from attention.
+
+    after: the steps at which the persona is tried out; the last one is how long is learned.
+    """
+
+    title: str
+    recipe: Recipe
+    masked: bool = True
+    looked_up: bool = False
+    after: tuple[int, ...] = ()
+
+    def stages(self, models, photo: Photo) -> Stages:
+        if not self.looked_up:
+            return self.recipe.stages
+        curve = attention_curve(*models, photo, self.recipe.supercategory, GRID, 4, 0, lambda done, total: None)
+        return partition(curve.timesteps, curve.iou).stages
+
+
+def rivals(settings: LearningSettings, static_rate: float, budgets: tuple[int, ...]) -> dict[str, Rival]:
+    """All rows that learn, by a short name. settings: of PersonaMagic. static_rate: Textual Inversion's own best."""
+    steps = (settings.steps,)
+    full = Recipe(resolution=32, learning=settings)
+    static = TextualInversion(te_weight=0.0, resolution=32, learning=replace(settings, learning_rate=static_rate))
+
+    def altered(mapper: type[StageMapper]) -> Altered:
+        return Altered(resolution=32, learning=settings, mapper=mapper)
+
+    return {
+        "textual_inversion": Rival("Textual Inversion: one static vector, no mask", static, masked=False, after=steps),
+        "full": Rival("PersonaMagic, all of it (N = 4)", full, after=tuple(sorted({*budgets, *steps}))),
+        "no_stages": Rival("without stages: 0-999", replace(full, stages=ALWAYS), after=steps),
+        "no_te": Rival("without Tandem Equilibrium", replace(full, te_weight=0.0), after=steps),
+        "no_bypass": Rival("without the bypass", altered(WithoutBypass), after=steps),
+        "no_mask": Rival("without the mask", full, masked=False, after=steps),
+        "no_sphere": Rival("without the sphere", altered(WithoutSphere), after=steps),
+        "n1": Rival("N = 1", replace(full, tokens=1), after=steps),
+        "n2": Rival("N = 2", replace(full, tokens=2), after=steps),
+        "n8": Rival("N = 8", replace(full, tokens=8), after=steps),
+        "partition": Rival("stages from attention", full, looked_up=True, after=steps),
+        "thirds": Rival("stages 333-666", replace(full, stages=THIRDS), after=steps),
+    }

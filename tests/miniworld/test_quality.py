@@ -1,0 +1,86 @@
+"""The measurement measures: who is told from whom, what a leak is, and each way of learning learns what it says."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from persona_core.learning import LearningSettings
+from tests.miniworld.measuring import PROMPTS, Examiner, sitter
+from tests.miniworld.quality_page import BASELINE, CEILING, FLOOR, Result, difference, leak, table
+from tests.miniworld.rivals import rivals
+from tests.miniworld.world import CHOICES, render
+
+
+@pytest.fixture(scope="module")
+def examiner():
+    return Examiner()
+
+
+def test_a_person_is_told_from_others_whatever_they_wear(examiner):
+    people = [sitter(number) for number in range(12)]
+    disguised = torch.cat([render(p.scene.having(hat="blue", glasses="round", background="red"))[0] for p in people])
+    likeness = torch.stack([examiner.likeness(disguised, person) for person in people])
+    same = likeness.diagonal()
+    others = likeness[~torch.eye(12, dtype=torch.bool)]
+    assert same.mean() > 0.9 and others.mean().abs() < 0.2
+    assert (likeness.argmax(0) == torch.arange(12)).all()
+
+
+def test_what_was_asked_for_is_seen(examiner):
+    person = sitter(0)
+    shown = torch.cat([render(person.scene.having(**asked))[0] for asked in PROMPTS.values()])
+    scores = examiner.score(shown, list(PROMPTS.values()), person)
+    assert scores.obeyed.all()
+    assert not examiner.score(shown, [{"hat": "black"}] * len(shown), person).obeyed.any()
+    asked = torch.tensor(["background" in want for want in PROMPTS.values()])
+    assert scores.background.isnan().equal(asked) and (scores.background[~asked] == 1).all()
+    assert scores.distance.mean() < 0.01
+    assert set().union(*PROMPTS.values()) == set(CHOICES)  # every kind of attribute is asked for
+
+
+def results(**rows) -> dict:
+    blank = Result("", 0, 0.0, 0.9, 0.0, 0.2, 0.1)
+    return {
+        row: {n: replace(blank, row=row, person=n, **values) for n, values in enumerate(people)}
+        for row, people in rows.items()
+    }
+
+
+def test_the_table_says_how_far_from_floor_to_ceiling_and_what_leaks():
+    found = results(
+        **{
+            FLOOR: [{"likeness": 0.0}, {"likeness": 0.2}],
+            CEILING: [{"likeness": 0.9}, {"likeness": 1.1}],
+            BASELINE: [{"identity_if_obeyed": 0.3, "background": 1.0, "distance": 0.0}] * 2,
+            "full": [{"likeness": 0.7, "identity_if_obeyed": 0.6}, {"likeness": 0.85, "identity_if_obeyed": 0.7}],
+        }
+    )
+    known = {FLOOR: "floor", CEILING: "ceiling", BASELINE: "TI", "full": "PersonaMagic"}
+    assert leak(found, FLOOR) == [0, 0] and leak(found, "full") == [0, 0]
+    assert leak(found, BASELINE) == pytest.approx([1, 1])
+    # Differences 0.3 and 0.4: mean 0.35, standard error 0.05, t of one degree of freedom 12.706.
+    assert difference(found["full"], found[BASELINE], "identity_if_obeyed") == "+0.350 (-0.285 to +0.985)"
+    assert "| 75% |" in table(found, known).splitlines()[-1]
+
+
+def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
+    rows = rivals(LearningSettings(steps=200), 0.01, (50, 400))
+    word = torch.randn(96, generator=torch.Generator().manual_seed(0))
+    word = word / word.norm()
+    t = torch.tensor([0, 400, 999])
+    for name, rival in rows.items():
+        vectors = rival.recipe.representation(word, None).at(t)
+        assert torch.allclose(vectors.keys, word.expand_as(vectors.keys), atol=1e-6), name
+        assert (vectors.bypass is None) == (name in ("textual_inversion", "no_bypass"))
+    assert rows["full"].after == (50, 200, 400) and rows["n8"].recipe.tokens == 8
+    assert rows["no_stages"].recipe.stages.t_hi == 999 and not rows["no_mask"].masked and rows["no_mask"].recipe.te_weight
+    assert rows["no_te"].recipe.te_weight == 0 == rows["textual_inversion"].recipe.te_weight
+    free = rows["no_sphere"].recipe.representation(word, None)
+    bound = rows["full"].recipe.representation(word, None)
+    for mapper in (free, bound):
+        torch.nn.init.normal_(mapper.head.weight, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(bound.at(t).keys.norm(dim=-1), torch.ones(3, 4), atol=1e-5)
+    assert (free.at(t).keys.norm(dim=-1) > 1.5).all()
+
+
