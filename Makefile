@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) scripts/setup.py --print python)"
 
-.PHONY: demo test test-all serve setup lint clean
+.PHONY: demo test test-all bench-quality serve setup lint clean
 
 demo: setup
 	@$(RUN) scripts/demo.py
@@ -15,6 +15,9 @@ test:
 test-all:
 	@$(PYTHON) scripts/setup.py --browser
 	@$(RUN) -m pytest -m "" $(ARGS)
+
+bench-quality: setup
+	@$(RUN) -m tests.miniworld.quality $(ARGS)
 
 serve: setup
 	@$(RUN) scripts/serve.py

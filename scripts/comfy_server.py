@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -62,6 +62,7 @@ class ComfyServer:
     base: holds custom_nodes, models, input, output, user; made if absent. env: added to this
     process's environment. log: where the server's output goes (default: base/server.log).
     cpu: None asks torch. port: None takes a free one.
+    packs: folders of further node packs, which this server gets besides ComfyUI-Persona.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class ComfyServer:
         log: Path | None = None,
         cpu: bool | None = None,
         port: int | None = None,
+        packs: Sequence[Path] = (),
     ):
         self.base, self.extra_args, self.cpu, self.port = Path(base).resolve(), extra_args, cpu, port
+        self.packs = [Path(pack).resolve() for pack in packs]
         self.log = Path(log) if log else self.base / "server.log"
         # Spinning threads make a machine crawl on which anything else runs.
         self.env = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE", **os.environ, **(env or {})}
@@ -227,6 +230,8 @@ class ComfyServer:
         if not settings.exists():  # or the frontend opens its tutorial over the canvas
             settings.write_text(json.dumps({"Comfy.TutorialCompleted": True}))
         link_pack(self.base / "custom_nodes")
+        for pack in self.packs:
+            link_pack(self.base / "custom_nodes", pack, pack.name)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT

@@ -1,11 +1,15 @@
-"""Write workflows/*.json, what the graph editor opens, from workflows/api/*.json, what the server takes.
+"""Write the workflows that the graph editor opens from those in API form, which the server takes.
 
-The real frontend converts them, so they are what it would save itself; only the layout is here. With them
-go their pictures in the Templates dialog and the README's. Look at those after each change.
+    python scripts/graph_workflows.py [NAME ...]
+
+workflows/*.json come from workflows/api/*.json, the small world's from tests/miniworld/lesson.py. The real frontend
+converts them, so they are what it would save itself; only the layout is here. With them go their pictures in the
+Templates dialog and the README's. Look at those after each change.
 """
 
 import io
 import json
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -18,12 +22,13 @@ from playwright.sync_api import Page, sync_playwright
 from setup import PACK, installed
 from skimage import data
 from skimage.io import imsave
+from small_world import GRAPH, NODE_PACK, PHOTO, lesson, place_photo
 
 WORKFLOWS, README_PICTURE = PACK / "workflows", PACK / "docs/graph.png"
 THUMBNAIL = 512
 
 # A note, then groups from left to right: title, columns; a column: width, nodes from top to bottom.
-PHOTO = ("1. Checkpoint and photo", [(300, [1, 2, 3])])
+SOURCE = ("1. Checkpoint and photo", [(300, [1, 2, 3])])
 PAINT = ("3. Paint with it", [(360, [10, 11, 12, 13]), (330, [14, 15, 16])])
 LAYOUTS = {
     "learn_and_generate": (
@@ -34,7 +39,7 @@ LAYOUTS = {
         "4. Run.\n\n"
         "Learning happens once. Change the prompt and run again: the persona is reused, also after a "
         "restart.\n\nIts file goes to `models/personas`.",
-        [PHOTO, ("2. Learn it, once", [(330, [4])]), PAINT],
+        [SOURCE, ("2. Learn it, once", [(330, [4])]), PAINT],
     ),
     "stages_from_attention": (
         "## Stages from attention\n\n"
@@ -44,7 +49,7 @@ LAYOUTS = {
         "1. Choose an SD1.5 **checkpoint** and your **photo**.\n"
         "2. Give the persona a **name**.\n"
         "3. Run, then read the **chart**: the stage is shaded.",
-        [PHOTO, ("2a. Find the stages", [(330, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (330, [8, 9])]), PAINT],
+        [SOURCE, ("2a. Find the stages", [(330, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (330, [8, 9])]), PAINT],
     ),
     "load_and_generate": (
         "## A persona you already have\n\n"
@@ -53,6 +58,19 @@ LAYOUTS = {
         "3. Choose the **checkpoint** it was learned with, or a relative.\n"
         "4. Write **&lt;ann&gt;** in the prompt and run.",
         [("1. Checkpoint and persona", [(300, [1, 9])]), ("2. Paint with it", PAINT[1])],
+    ),
+    GRAPH.stem: (
+        "## Try it on a made-up face\n\n"
+        "1. Run: learning takes about a minute.\n"
+        "2. Change the **prompt**, keep **&lt;ann&gt;** in it, and run again: that takes a second.\n\n"
+        "The small painter knows hats (red, blue, green, black), a crown, round or dark glasses, backgrounds in seven "
+        "colours, and smiling, sad and surprised faces.\n\n"
+        "The photo is transparent where the person is: that is how it carries its mask.",
+        [
+            ("1. Painter and photo", [(300, [1, 2])]),
+            ("2. Learn it, once", [(330, [4])]),
+            (PAINT[0], [PAINT[1][0], (330, [14, 15, 17, 16])]),
+        ],
     ),
 }
 HEIGHTS = {"LoadImage": 370, "CLIPTextEncode": 140, "SaveImage": 400, "PreviewImage": 240, "PreviewAny": 330}
@@ -126,15 +144,21 @@ def open_editor(page: Page, url: str) -> None:
     page.wait_for_function("window.app?.graph && window.app.extensionManager")
 
 
-def convert(page: Page, name: str) -> None:
+def sources() -> dict[Path, dict]:
+    """What is written from what: the graph's file and the workflow's API form."""
+    graphs = {WORKFLOWS / file.name: json.loads(file.read_text()) for file in WORKFLOWS.glob("api/*.json")}
+    return graphs | {GRAPH: lesson.workflow(PHOTO)}
+
+
+def convert(page: Page, api: dict, file: Path) -> None:
     """Write one workflow and its pictures."""
-    api = json.loads((WORKFLOWS / f"api/{name}.json").read_text())
-    note, groups = LAYOUTS[name]
-    page.evaluate("([api, name]) => app.loadApiJson(api, name)", [api, name])
+    note, groups = LAYOUTS[file.stem]
+    page.evaluate("([api, name]) => app.loadApiJson(api, name)", [api, file.stem])
     page.wait_for_function("app.graph.nodes.every(node => node.type !== 'LoadImage' || node.imgs)")
-    identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ComfyUI-Persona/{name}"))
+    identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ComfyUI-Persona/{file.stem}"))
     graph, (left, top, right, bottom), first = page.evaluate(ARRANGE, [note, groups, HEIGHTS, GROWN, identity])
-    (WORKFLOWS / f"{name}.json").write_text(json.dumps(json.loads(graph), indent=1) + "\n")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(json.loads(graph), indent=1) + "\n")
 
     page.set_viewport_size({"width": round(right - left), "height": round(bottom - top)})
     page.add_style_tag(content=ONLY_GRAPH)
@@ -143,25 +167,28 @@ def convert(page: Page, name: str) -> None:
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     square = picture.crop((start := round(first - left), 0, start + picture.height, picture.height))
     small = square.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    small.save(WORKFLOWS / f"{name}.jpg", quality=80)
-    if name == "learn_and_generate":
+    small.save(file.with_suffix(".jpg"), quality=80)
+    if file.stem == "learn_and_generate":
         README_PICTURE.parent.mkdir(exist_ok=True)
         picture.quantize().save(README_PICTURE, optimize=True)
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        ComfyServer(Path(folder), cpu=True) as server,
+        ComfyServer(Path(folder), cpu=True, packs=[NODE_PACK]) as server,
         open_browser() as browser,
     ):
         imsave(server.base / "input/example.png", data.astronaut(), check_contrast=False)
-        for name in LAYOUTS:
+        place_photo(server.base)
+        for file, api in sources().items():
+            if names and file.stem not in names:
+                continue
             page = browser.new_page()  # a fresh one, or ids of links go on counting
             open_editor(page, server.url)
-            convert(page, name)
+            convert(page, api, file)
             page.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

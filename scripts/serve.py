@@ -6,20 +6,33 @@ import sys
 
 from comfy_server import ComfyServer, free_port
 
-from demo import BASE, place_checkpoint
-
 DEFAULT_PORT = 8188
 
 
+def prepared() -> tuple[dict, str]:
+    """The server's folder and packs as the demo has them, and what to open in it."""
+    if os.environ.get("CHECKPOINT"):
+        from demo_checkpoint import BASE, place_checkpoint
+
+        return {"base": BASE}, f"Templates > ComfyUI-Persona; the checkpoint is {place_checkpoint()}"
+    from small_world import BASE, GRAPH, NODE_PACK, place_photo
+
+    place_photo()
+    return (
+        {"base": BASE, "packs": [NODE_PACK]},
+        f"Templates > {NODE_PACK.name} > {GRAPH.stem}, which runs without a checkpoint",
+    )
+
+
 def main() -> None:
-    checkpoint, _ = place_checkpoint()
+    folder, opening = prepared()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server ends with us
     port = int(os.environ.get("PORT", 0)) or free_port(DEFAULT_PORT)
-    print(f"Starting ComfyUI (a few seconds); its log is {BASE / 'server.log'}", flush=True)
-    with ComfyServer(BASE, port=port) as server:
+    print(f"Starting ComfyUI (a few seconds); its log is {folder['base'] / 'server.log'}", flush=True)
+    with ComfyServer(**folder, port=port) as server:
         print(
-            f"\n  {server.url}\n\nOpen it, and there Templates > ComfyUI-Persona; the checkpoint is "
-            f"{checkpoint}.\nPictures go to {BASE / 'output'}. Ctrl-C ends the server.",
+            f"\n  {server.url}\n\nOpen it, and there {opening}.\n"
+            f"Pictures go to {server.base / 'output'}. Ctrl-C ends the server.",
             flush=True,
         )
         try:

@@ -154,20 +154,20 @@ def check(python: Path, host: Path) -> None:
         )
 
 
-def link_pack(custom_nodes: Path) -> None:
-    """Make the pack a ComfyUI-Persona folder of custom_nodes (a link, so that edits count at once)."""
+def link_pack(custom_nodes: Path, pack: Path = PACK, name: str = "ComfyUI-Persona") -> None:
+    """Make a node pack, this one or another, a folder of custom_nodes (a link, so that edits count at once)."""
     custom_nodes.mkdir(parents=True, exist_ok=True)
-    link = custom_nodes / "ComfyUI-Persona"
-    if any(entry.resolve() == PACK for entry in custom_nodes.iterdir()):
+    link = custom_nodes / name
+    if any(entry.resolve() == pack for entry in custom_nodes.iterdir()):
         return
     if link.is_symlink():  # it points at another copy, or at one that is gone
         link.unlink()
     if link.exists():
         sys.exit(f"[setup] {link} is another copy of the pack: move it away, then run this again.")
     if os.name == "nt":  # a junction needs no administrator, a symbolic link does
-        call(["cmd", "/c", "mklink", "/J", link, PACK], "Linking the pack into custom_nodes")
+        call(["cmd", "/c", "mklink", "/J", link, pack], "Linking the pack into custom_nodes")
     else:
-        link.symlink_to(PACK, target_is_directory=True)
+        link.symlink_to(pack, target_is_directory=True)
 
 
 def find_chromium() -> str | None:

@@ -12,7 +12,6 @@ from torch import Tensor
 from . import captions, instruments
 from .world import CHOICES, Scene, people, render, scenes
 
-PAINTER = Path(__file__).with_name("miniworld.safetensors")
 EYE = Path(__file__).with_name("instruments.safetensors")
 HELD_OUT = 777  # the seed of people whom no caption names
 REDRAWN = 16  # drawings of a person that a picture is compared with

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+PAINTER = Path(__file__).with_name("miniworld.safetensors")
 WIDTH = 96
 TEXT = dict(
     hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4, intermediate_size=2 * WIDTH, projection_dim=WIDTH

@@ -1,9 +1,9 @@
 """Measure likeness and obedience: learn held-out people in every way to be compared, paint them, score the pictures.
 
-    make bench-quality [ARGS="--people 4 --rows textual_inversion full"]
+    make bench-quality [ARGS=--small]
 
-One process a core. Each result is a file of its own in the folder, so that a run which was stopped goes on where it
-was. At the end the page and the contact sheets are written: see quality_page.py.
+All of it takes over an hour on 2 cores and writes docs/quality.md; --small takes minutes and only prints. One process
+a core. Each result is a file of its own, so that a run which was stopped goes on where it was.
 """
 
 import argparse
@@ -34,12 +34,12 @@ from persona_core.persona import Persona
 from persona_core.table import AppliedPersona
 
 from . import model, quality_page
-from .measuring import PAINTER, PROMPTS, Examiner, Sitter, named_sitter, sitter
+from .measuring import PROMPTS, Examiner, Sitter, named_sitter, sitter
 from .painting import sample
 from .quality_page import Result
 from .rivals import Rival, StaticVector, rivals
 
-RESULTS = Path(".comfyui/quality")
+RESULTS, PAGE = Path(".comfyui/quality"), Path("docs/quality.md")
 PLACEHOLDER = "<ann>"
 SEEDS = 4  # pictures of each prompt
 STEPS, GUIDANCE = 20, 3.0  # of the sampler
@@ -51,7 +51,7 @@ UNLEARNED = {"plain": "plain prompt (floor)", "named": "a person whom the painte
 
 @cache
 def models() -> tuple:
-    return model.load(PAINTER)
+    return model.load(model.PAINTER)
 
 
 @cache
@@ -154,10 +154,13 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=known, default=list(known))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--folder", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, help="write the table and its sheets here; default: only print it")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the table and its sheets go")
+    parser.add_argument("--small", action="store_true", help="four people, the most telling rows, no page")
     args = parser.parse_args()
+    if args.small:
+        args.people, args.rows, args.page = 4, ["plain", "named", "textual_inversion", "full"], None
     # Results of another painter are no results of this one.
-    folder = args.folder / hashlib.sha256(PAINTER.read_bytes()).hexdigest()[:12]
+    folder = args.folder / hashlib.sha256(model.PAINTER.read_bytes()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [
         (row, number) for number in range(args.people) for row in args.rows

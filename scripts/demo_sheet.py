@@ -1,0 +1,94 @@
+"""The demo's sheet: the photo, the person in every prompt, and below what the plain word gives instead."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+PAPER, INK, GRAY, GOOD, BAD = "#fbfaf7", "#1d1d22", "#74747c", "#24803f", "#c03528"
+# Pixels: round the sheet, between two pictures, of the three sizes of pictures, of a line of text.
+MARGIN, GAP = 48, 24
+PHOTO, LARGE, SMALL = 480, 224, 160
+HEADLINE, TITLE, TEXT, FINE = 40, 24, 18, 16
+LINE = 1.3  # of a text's size, from one line to the next
+
+WORLD = "A made-up world of faces, 32 pixels wide; the model had never seen this one."
+FIGURES = "Likeness: 0 = a stranger, 1 = the same person drawn again."
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A picture [3, H, W] in 0..1, its prompt, and what was measured of it."""
+
+    prompt: str
+    picture: Tensor
+    likeness: float  # 0: a stranger, 1: the same person drawn again
+    as_asked: bool
+
+
+def summary(row: Sequence[Painted]) -> str:
+    likeness, as_asked = mean(one.likeness for one in row), sum(one.as_asked for one in row)
+    return f"likeness {likeness:.2f}, {as_asked} of {len(row)} as asked"
+
+
+class Sheet:
+    """A page on which things are put at places in pixels."""
+
+    def __init__(self, width: int, height: int):
+        self.page = Image.new("RGB", (width, height), PAPER)
+        self.pen = ImageDraw.Draw(self.page)
+
+    def picture(self, picture: Tensor, x: int, y: int, size: int) -> None:
+        """With hard pixels."""
+        pixels = picture.movedim(0, -1).clamp(0, 1).mul(255).round().byte().numpy()
+        self.page.paste(Image.fromarray(pixels).resize((size, size), Image.Resampling.NEAREST), (x, y))
+
+    def text(self, text: str, x: int, y: int, size: int, colour: str = INK, width: int = 10_000) -> int:
+        """In as many lines as it takes; returns where the next line would be."""
+        font, line = ImageFont.load_default(size), ""
+        for word in text.split():
+            longer = f"{line} {word}".strip()
+            if line and font.getlength(longer) > width:
+                self.pen.text((x, y), line, colour, font)
+                y, longer = y + round(LINE * size), word
+            line = longer
+        self.pen.text((x, y), line, colour, font)
+        return y + round(LINE * size)
+
+    def painted(self, one: Painted, x: int, y: int, size: int, text: int) -> None:
+        """A picture, with its prompt and its figures below."""
+        self.picture(one.picture, x, y, size)
+        y = self.text(one.prompt, x, y + size + 8, text, width=size + GAP // 2)
+        verdict, colour = ("as asked", GOOD) if one.as_asked else ("not as asked", BAD)
+        self.text(f"{one.likeness:.2f}   {verdict}", x, y + 2, text, colour)
+
+
+def draw(photo: Tensor, learned: Sequence[Painted], plain: Sequence[Painted], path: Path) -> None:
+    """Write the sheet. photo: [3, H, W]. learned, plain: the same prompts with the persona and with the plain word."""
+    columns = len(learned) // 2
+    width = 2 * MARGIN + PHOTO + GAP + columns * (LARGE + GAP)
+    top = MARGIN + round(LINE * HEADLINE) + GAP
+    row = LARGE + 8 + round(LINE * TEXT * 4)  # three lines of prompt, one of figures
+    below = top + 2 * row + GAP
+    strip = below + round(LINE * TITLE) + GAP // 2
+    sheet = Sheet(width, strip + SMALL + 8 + round(LINE * FINE * 5) + MARGIN)
+
+    sheet.text("One photo, learned in a word", MARGIN, MARGIN, HEADLINE)
+    sheet.picture(photo, MARGIN, top, PHOTO)
+    y = sheet.text("All that was known of <ann>", MARGIN, top + PHOTO + 8, TITLE)
+    y = sheet.text(f"The pictures: {summary(learned)}", MARGIN, y, TEXT)
+    y = sheet.text(f"With the plain word: {summary(plain)}", MARGIN, y, TEXT)
+    sheet.text(f"{WORLD} {FIGURES}", MARGIN, y + 4, FINE, GRAY, PHOTO)
+    for index, one in enumerate(learned):
+        down, right = divmod(index, columns)
+        sheet.painted(one, MARGIN + PHOTO + 2 * GAP + right * (LARGE + GAP), top + down * row, LARGE, TEXT)
+
+    sheet.text("Without it: the same prompts and the same noise, with the plain word", MARGIN, below, TITLE)
+    step = (width - 2 * MARGIN - SMALL) / (len(plain) - 1)
+    for index, one in enumerate(plain):
+        sheet.painted(one, MARGIN + round(index * step), strip, SMALL, FINE)
+    path.parent.mkdir(exist_ok=True)
+    sheet.page.save(path)
