@@ -20,8 +20,8 @@ PLACEHOLDER, WORD = "<ann>", "face"
 ENLARGED = 8  # what is saved, so that it can be seen in the editor
 SETTINGS = {
     "PersonaLearn": {
-        "name": "ann", "supercategory": WORD, "tokens": 4, "steps": 200, "learning_rate": 1e-3, "batch_size": 8,
-        "resolution": 32, "crop_to_face": False,
+        "name": "ann", "supercategory": WORD, "tokens": 4, "steps": 100, "learning_rate": 1e-3, "batch_size": 2,
+        "te_weight": 0.3, "resolution": 32, "crop_to_face": False,
     },
     # The host takes an eighth of it for the latent, which here is the picture.
     "EmptyLatentImage": {"width": 256, "height": 256, "batch_size": 1},

@@ -33,7 +33,7 @@ from persona_core.learning import LearningSettings
 from persona_core.persona import Persona
 from persona_core.table import AppliedPersona
 
-from . import model, quality_page
+from . import lesson, model, quality_page
 from .measuring import PROMPTS, Examiner, Sitter, named_sitter, sitter
 from .painting import sample
 from .quality_page import Result
@@ -42,10 +42,10 @@ from .rivals import Rival, StaticVector, rivals
 RESULTS, PAGE = Path(".comfyui/quality"), Path("docs/quality.md")
 PLACEHOLDER = "<ann>"
 SEEDS = 4  # pictures of each prompt
-STEPS, GUIDANCE = 20, 3.0  # of the sampler
+STEPS, GUIDANCE = 12, 3.0  # of the sampler
 BUDGETS = (50, 100, 200, 400, 1000)
-SETTINGS = LearningSettings(steps=200, learning_rate=1e-3, batch_size=8)
-STATIC_RATE = 5e-3
+LEARN = lesson.SETTINGS["PersonaLearn"]
+SETTINGS = LearningSettings(LEARN["steps"], LEARN["learning_rate"], LEARN["batch_size"])
 UNLEARNED = {"plain": "plain prompt (floor)", "named": "a person whom the painter knows by name (ceiling)"}
 
 
@@ -104,10 +104,10 @@ def learned(recipe: Recipe, photo: Photo, after: tuple[int, ...]) -> Iterator[tu
     seconds = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for steps in after:
-            lesson = Lesson("ann", *models(), [photo], replace(recipe, learning=replace(recipe.learning, steps=steps)))
+            asked = Lesson("ann", *models(), [photo], replace(recipe, learning=replace(recipe.learning, steps=steps)))
             began = time.monotonic()
             # Goes on where the file says the last one ended.
-            persona = learn_persona(lesson, "quality", Path(folder) / "unfinished", lambda progress: None)
+            persona = learn_persona(asked, "quality", Path(folder) / "unfinished", lambda progress: None)
             seconds += time.monotonic() - began
             yield steps, seconds, persona
 
@@ -134,21 +134,26 @@ def work(name: str, number: int, folder: Path) -> str:
     if name in UNLEARNED:
         compare(name, number, folder)
     else:
-        learn_and_judge(rivals(SETTINGS, STATIC_RATE, BUDGETS)[name], name, number, folder)
+        learn_and_judge(learning()[name], name, number, folder)
     return f"{name} {number}"
+
+
+def learning() -> dict[str, Rival]:
+    """The rows in which somebody is learned."""
+    return rivals(SETTINGS, LEARN["te_weight"], BUDGETS)
 
 
 def settings() -> str:
     """How everything was learned and painted, for the page."""
     return (
-        f"{SETTINGS.steps} steps of {SETTINGS.batch_size} pictures, learning rate {SETTINGS.learning_rate:g} "
-        f"(Textual Inversion: {STATIC_RATE:g}); {len(PROMPTS)} prompts, {SEEDS} seeds each; Euler, {STEPS} steps, "
-        f"guidance {GUIDANCE:g}"
+        f"{SETTINGS.steps} steps of {SETTINGS.batch_size} pictures, learning rate {SETTINGS.learning_rate:g} and TE "
+        f"weight {LEARN['te_weight']:g}, where the row does not say otherwise; {len(PROMPTS)} prompts, {SEEDS} seeds "
+        f"each; Euler, {STEPS} steps, guidance {GUIDANCE:g}"
     )
 
 
 def main() -> None:
-    known = {**UNLEARNED, **{name: rival.title for name, rival in rivals(SETTINGS, STATIC_RATE, BUDGETS).items()}}
+    known = UNLEARNED | {name: rival.title for name, rival in learning().items()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--rows", nargs="+", choices=known, default=list(known))
@@ -159,8 +164,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.small:
         args.people, args.rows, args.page = 4, ["plain", "named", "textual_inversion", "full"], None
-    # Results of another painter are no results of this one.
-    folder = args.folder / hashlib.sha256(model.PAINTER.read_bytes()).hexdigest()[:12]
+    # Results of another painter or of other settings are no results of these.
+    folder = args.folder / hashlib.sha256(model.PAINTER.read_bytes() + settings().encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [
         (row, number) for number in range(args.people) for row in args.rows

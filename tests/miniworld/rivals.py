@@ -15,6 +15,8 @@ from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 
 ALWAYS = Stages(0, LAST_TIMESTEP)
 THIRDS = Stages(333, 666)
+# Textual Inversion's published learning rate, and the one that did best on people who are not in the table.
+PUBLISHED_RATE, CAREFUL_RATE = 5e-3, 2e-3
 
 
 class StaticVector(nn.Module):
@@ -82,19 +84,26 @@ class Rival:
         return partition(curve.timesteps, curve.iou).stages
 
 
-def rivals(settings: LearningSettings, static_rate: float, budgets: tuple[int, ...]) -> dict[str, Rival]:
-    """All rows that learn, by a short name. settings: of PersonaMagic. static_rate: Textual Inversion's own best."""
+def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...]) -> dict[str, Rival]:
+    """All rows that learn, by a short name. settings, te_weight: PersonaMagic's."""
     steps = (settings.steps,)
-    full = Recipe(resolution=32, learning=settings)
-    static = TextualInversion(te_weight=0.0, resolution=32, learning=replace(settings, learning_rate=static_rate))
+    all_steps = tuple(sorted({*budgets, *steps}))
+    full = Recipe(te_weight=te_weight, resolution=32, learning=settings)
+
+    def static(rate: float) -> Rival:
+        learning = replace(settings, learning_rate=rate)
+        recipe = TextualInversion(te_weight=0.0, resolution=32, learning=learning)
+        return Rival(f"Textual Inversion, rate {rate:g}", recipe, masked=False, after=all_steps)
 
     def altered(mapper: type[StageMapper]) -> Altered:
-        return Altered(resolution=32, learning=settings, mapper=mapper)
+        return Altered(te_weight=te_weight, resolution=32, learning=settings, mapper=mapper)
 
     return {
-        "textual_inversion": Rival("Textual Inversion: one static vector, no mask", static, masked=False, after=steps),
-        "full": Rival("PersonaMagic, all of it (N = 4)", full, after=tuple(sorted({*budgets, *steps}))),
+        "textual_inversion": static(PUBLISHED_RATE),
+        "careful_inversion": static(CAREFUL_RATE),
+        "full": Rival("PersonaMagic, all of it (N = 4)", full, after=all_steps),
         "no_stages": Rival("without stages: 0-999", replace(full, stages=ALWAYS), after=steps),
+        "weak_te": Rival("Tandem Equilibrium as published, 0.001", replace(full, te_weight=1e-3), after=steps),
         "no_te": Rival("without Tandem Equilibrium", replace(full, te_weight=0.0), after=steps),
         "no_bypass": Rival("without the bypass", altered(WithoutBypass), after=steps),
         "no_mask": Rival("without the mask", full, masked=False, after=steps),

@@ -1,6 +1,6 @@
 """Train the small painter. Stop it when you like: it goes on where its last checkpoint was.
 
-    python -m tests.miniworld.train FOLDER [--steps 3200] [--batch 64] [--device cpu]
+    python -m tests.miniworld.train FOLDER [--steps 2500] [--batch 64] [--device cpu]
 
 FOLDER gets state.safetensors (all that going on needs), miniworld.safetensors (the averaged weights, fp16) and
 contact sheets painted with those.
@@ -218,7 +218,7 @@ def draw(folder: Path, step: int, average: dict[str, Tensor], ids: Tensor, args)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=3200, help="in all; over the last fifth the rate falls to 0")
+    parser.add_argument("--steps", type=int, default=2500, help="in all; over the last fifth the rate falls to 0")
     parser.add_argument("--stop", type=int, help="stop before this step, to go on later")
     parser.add_argument("--reading-steps", type=int, default=2500, help="the text encoder's, before all others")
     parser.add_argument("--batch", type=int, default=64)
