@@ -128,19 +128,19 @@ def compare(name: str, number: int, folder: Path) -> None:
         judge(name, number, person, paint(models()[1], word), folder)
 
 
-def work(name: str, number: int, folder: Path) -> str:
+def work(name: str, number: int, folder: Path, budgets: tuple[int, ...]) -> str:
     """One row for one person, in a process of its own."""
     torch.set_num_threads(1)
     if name in UNLEARNED:
         compare(name, number, folder)
     else:
-        learn_and_judge(learning()[name], name, number, folder)
+        learn_and_judge(learning(budgets)[name], name, number, folder)
     return f"{name} {number}"
 
 
-def learning() -> dict[str, Rival]:
+def learning(budgets: tuple[int, ...]) -> dict[str, Rival]:
     """The rows in which somebody is learned."""
-    return rivals(SETTINGS, LEARN["te_weight"], BUDGETS)
+    return rivals(SETTINGS, LEARN["te_weight"], budgets)
 
 
 def settings() -> str:
@@ -153,7 +153,7 @@ def settings() -> str:
 
 
 def main() -> None:
-    known = UNLEARNED | {name: rival.title for name, rival in learning().items()}
+    known = UNLEARNED | {name: rival.title for name, rival in learning(BUDGETS).items()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--rows", nargs="+", choices=known, default=list(known))
@@ -162,10 +162,13 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE, help="where the table and its sheets go")
     parser.add_argument("--small", action="store_true", help="four people, the most telling rows, no page")
     args = parser.parse_args()
+    budgets = BUDGETS
     if args.small:
-        args.people, args.rows, args.page = 4, ["plain", "named", "textual_inversion", "full"], None
+        budgets, args.page = (), None
+        args.people, args.rows = 4, ["plain", "named", "textual_inversion", "careful_inversion", "full"]
     # Results of another painter or of other settings are no results of these.
-    folder = args.folder / hashlib.sha256(model.PAINTER.read_bytes() + settings().encode()).hexdigest()[:12]
+    made_with = model.PAINTER.read_bytes() + f"{settings()} {budgets}".encode()
+    folder = args.folder / hashlib.sha256(made_with).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [
         (row, number) for number in range(args.people) for row in args.rows
@@ -174,7 +177,7 @@ def main() -> None:
     began = time.monotonic()
     # Forked, because a spawned process would not find `tests`: ComfyUI has a package of that name.
     with ProcessPoolExecutor(args.processes, get_context("fork")) as pool:
-        running = [pool.submit(work, row, number, folder) for row, number in jobs]
+        running = [pool.submit(work, row, number, folder, budgets) for row, number in jobs]
         for done, future in enumerate(as_completed(running), 1):
             spent = time.monotonic() - began
             left = spent * (len(jobs) - done) / done / 60

@@ -1,13 +1,16 @@
 """The measurement measures: who is told from whom, what a leak is, and each way of learning learns what it says."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from persona_core.learning import LearningSettings
 from tests.miniworld.measuring import PROMPTS, Examiner, sitter
-from tests.miniworld.quality_page import BASELINE, CEILING, FLOOR, Result, difference, leak, table
+from tests.miniworld.quality_page import BASELINE, CEILING, FLOOR, Result, difference, leak, read, table, write
 from tests.miniworld.rivals import rivals
 from tests.miniworld.world import CHOICES, render
 
@@ -62,6 +65,23 @@ def test_the_table_says_how_far_from_floor_to_ceiling_and_what_leaks():
     # Differences 0.3 and 0.4: mean 0.35, standard error 0.05, t of one degree of freedom 12.706.
     assert difference(found["full"], found[BASELINE], "identity_if_obeyed") == "+0.350 (-0.285 to +0.985)"
     assert "| 75% |" in table(found, known).splitlines()[-1]
+
+
+def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path, examiner):
+    known = {FLOOR: "floor", CEILING: "ceiling", "full": "PersonaMagic"}
+    shown = torch.zeros(1 + len(PROMPTS), 3, 32, 32, dtype=torch.uint8)
+    for row, likeness in ((FLOOR, 0.0), (CEILING, 1.0), ("full", 0.8), ("full_50", 0.5)):
+        for person in range(2):
+            result = Result(row, person, likeness, 0.9, likeness, 0.2, 0.1, steps=50 if row == "full_50" else 100)
+            (tmp_path / f"{row}-{person:02}.json").write_text(json.dumps(asdict(result)))
+            save_file({"shown": shown}, tmp_path / f"{row}-{person:02}.safetensors")
+    found = read(tmp_path, known)
+    assert list(found) == [FLOOR, CEILING, "full", "full_50"]
+    write(tmp_path / "docs/quality.md", found, known, tmp_path, "100 steps", examiner.figures)
+    page = (tmp_path / "docs/quality.md").read_text()
+    assert "100 steps" in page and "| 80% |" in page and "PersonaMagic, 50 steps" in page and "a photo of a <ann>" in page
+    for row in found:
+        assert f"quality/{row}.png" in page and Image.open(tmp_path / f"docs/quality/{row}.png").width == 9 * 34 * 2
 
 
 def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
