@@ -42,7 +42,7 @@ from .rivals import Rival, StaticVector, rivals
 RESULTS, PAGE = Path(".comfyui/quality"), Path("docs/quality.md")
 PLACEHOLDER = "<ann>"
 SEEDS = 4  # pictures of each prompt
-STEPS, GUIDANCE = 12, 3.0  # of the sampler
+STEPS, GUIDANCE = 10, 3.0  # of the sampler
 BUDGETS = (50, 100, 200, 400, 1000)
 LEARN = lesson.SETTINGS["PersonaLearn"]
 SETTINGS = LearningSettings(LEARN["steps"], LEARN["learning_rate"], LEARN["batch_size"])

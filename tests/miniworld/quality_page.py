@@ -120,6 +120,18 @@ def difference(one: dict[int, Result], other: dict[int, Result], key: str) -> st
     return f"{mean(values):+.3f} ({mean(values) - half:+.3f} to {mean(values) + half:+.3f})"
 
 
+def baseline_of(people: dict[int, Result], results: Results) -> dict[int, Result]:
+    """Textual Inversion after as many steps as this row took; empty if it was not measured then."""
+    steps = next(iter(people.values())).steps
+    return next(
+        (
+            found for row, found in results.items()
+            if row.startswith(BASELINE) and next(iter(found.values())).steps == steps
+        ),
+        {},
+    )  # fmt: skip
+
+
 def title(row: str, known: Mapping[str, str]) -> str:
     return known[row] if row in known else f"{known[row.rpartition('_')[0]]}, {row.rpartition('_')[2]} steps"
 
@@ -137,14 +149,14 @@ def table(results: Results, known: Mapping[str, str]) -> str:
     for row, people in results.items():
         found, learned = list(people.values()), row not in (FLOOR, CEILING)
         way = (mean(result.likeness for result in found) - floor) / (ceiling - floor)
-        compared = learned and row != BASELINE and BASELINE in results
+        baseline = baseline_of(people, results) if learned and not row.startswith(BASELINE) else {}
         lines.append([
             title(row, known),
             with_error([result.likeness for result in found]),
             f"{way:.0%}",
             with_error([result.obeyed for result in found]),
             with_error([result.identity_if_obeyed for result in found]),
-            difference(people, results[BASELINE], "identity_if_obeyed") if compared else "",
+            difference(people, baseline, "identity_if_obeyed"),
             with_error(leak(results, row)) if learned else "",
             f"{mean(result.seconds for result in found):.0f}" if learned else "",
             f"{found[0].size / 1000:.1f}" if learned else "",

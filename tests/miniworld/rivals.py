@@ -90,17 +90,17 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
     all_steps = tuple(sorted({*budgets, *steps}))
     full = Recipe(te_weight=te_weight, resolution=32, learning=settings)
 
-    def static(rate: float) -> Rival:
+    def static(rate: float, after: tuple[int, ...]) -> Rival:
         learning = replace(settings, learning_rate=rate)
         recipe = TextualInversion(te_weight=0.0, resolution=32, learning=learning)
-        return Rival(f"Textual Inversion, rate {rate:g}", recipe, masked=False, after=all_steps)
+        return Rival(f"Textual Inversion, rate {rate:g}", recipe, masked=False, after=after)
 
     def altered(mapper: type[StageMapper]) -> Altered:
         return Altered(te_weight=te_weight, resolution=32, learning=settings, mapper=mapper)
 
     return {
-        "textual_inversion": static(PUBLISHED_RATE),
-        "careful_inversion": static(CAREFUL_RATE),
+        "textual_inversion": static(PUBLISHED_RATE, all_steps),
+        "careful_inversion": static(CAREFUL_RATE, tuple(sorted({*steps, *budgets[-2:-1]}))),
         "full": Rival("PersonaMagic, all of it (N = 4)", full, after=all_steps),
         "no_stages": Rival("without stages: 0-999", replace(full, stages=ALWAYS), after=steps),
         "weak_te": Rival("Tandem Equilibrium as published, 0.001", replace(full, te_weight=1e-3), after=steps),

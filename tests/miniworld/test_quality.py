@@ -67,6 +67,22 @@ def test_the_table_says_how_far_from_floor_to_ceiling_and_what_leaks():
     assert "| 75% |" in table(found, known).splitlines()[-1]
 
 
+def test_rows_are_compared_at_the_same_number_of_steps():
+    found = results(
+        **{
+            FLOOR: [{"likeness": 0.0}] * 2,
+            CEILING: [{"likeness": 1.0}] * 2,
+            BASELINE: [{"identity_if_obeyed": 0.3, "steps": 100}] * 2,
+            f"{BASELINE}_400": [{"identity_if_obeyed": 0.1, "steps": 400}] * 2,
+            "full": [{"identity_if_obeyed": 0.6, "steps": 100}] * 2,
+            "full_400": [{"identity_if_obeyed": 0.6, "steps": 400}] * 2,
+        }
+    )
+    lines = table(found, {BASELINE: "TI", "full": "PersonaMagic", FLOOR: "floor", CEILING: "ceiling"}).splitlines()
+    assert [line.count("+0.") for line in lines[2:]] == [0, 0, 0, 0, 3, 3]
+    assert "| +0.300 (" in lines[-2] and "| +0.500 (" in lines[-1]
+
+
 def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path, examiner):
     known = {FLOOR: "floor", CEILING: "ceiling", "full": "PersonaMagic"}
     shown = torch.zeros(1 + len(PROMPTS), 3, 32, 32, dtype=torch.uint8)
