@@ -4,6 +4,7 @@ Nothing of the diffusion model learns: the only parameters are the representatio
 Shapes: B rows, N persona tokens, L tokens of the context, D its width, latents C x h x w, M references.
 """
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -176,8 +177,9 @@ def see(
 ) -> Step:
     """Draw pictures, timesteps in the dynamic stage, noise and prompts for step `index`, and predict."""
     latents, stages, rows = references.latents, representation.stages, settings.batch_size
-    # On the CPU, and one a step: the same draws on every device, and after an interrupt.
-    generator = torch.Generator().manual_seed((settings.seed << 24) + index)
+    # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
+    # only 32 bits of a seed.
+    generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
     picture = torch.randint(len(latents), (rows,), generator=generator)
     t = torch.randint(stages.t_lo, stages.t_hi + 1, (rows,), generator=generator).to(latents.device)
     noise = torch.randn(rows, *latents.shape[1:], generator=generator).to(latents)

@@ -61,7 +61,7 @@ LAYOUTS = {
     ),
     GRAPH.stem: (
         "## Try it on a made-up face\n\n"
-        "1. Run: learning takes about a minute.\n"
+        "1. Run: learning takes less than a minute.\n"
         "2. Change the **prompt**, keep **&lt;ann&gt;** in it, and run again: that takes a second.\n\n"
         "The small painter knows hats (red, blue, green, black), a crown, round or dark glasses, backgrounds in seven "
         "colours, and smiling, sad and surprised faces.\n\n"

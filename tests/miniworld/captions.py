@@ -125,5 +125,5 @@ def vocabulary() -> list[str]:
     """Every word that a caption can hold."""
     texts = [", and", "hair eyes skin beard", "thin wide face", "long short big small pale dark"]
     texts += [*SUBJECTS, *NAMES, *PLAIN_PROMPTS, *NAME_PROMPTS, *PHOTO_PROMPTS, *HAIRS, *EYES]
-    texts += [said for kind, values in CHOICES.items() for value in values for said in attribute_phrases(kind, value)]
+    texts += [text for kind, values in CHOICES.items() for value in values for text in attribute_phrases(kind, value)]
     return sorted({word for text in texts for word in text.replace("{}", " ").replace(",", " , ").split()})

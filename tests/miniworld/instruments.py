@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .world import CHOICES, people, render, scenes
+from .world import CHOICES, people, render, scenes, seed_of
 
 SHARPNESS = 12.0  # of the contrast between people: one over its temperature
 STRANGERS = 99  # the seed of the people whom only the examination shows
@@ -72,9 +72,8 @@ def train(steps: int, count: int, seed: int = 0) -> Eye:
     optimizer = torch.optim.AdamW(eye.parameters(), lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
     for step in range(steps):
-        generator = torch.Generator().manual_seed((seed << 32) + step)
-        # The identities of step n are those of the seed -n - 1: no one whom anything else has.
-        scene = scenes(people(count, -step - 1).repeat(2, 1), generator)
+        generator = torch.Generator().manual_seed(seed_of("drawings", seed, step))
+        scene = scenes(people(count, seed_of("drawn people", seed, step)).repeat(2, 1), generator)
         who, what, _ = eye(worn(render(scene)[0], generator))
         loss = contrast(*who.chunk(2))
         loss = loss + sum(F.cross_entropy(logits, getattr(scene, kind)) for kind, logits in what.items())

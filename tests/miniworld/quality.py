@@ -2,8 +2,8 @@
 
     make bench-quality [ARGS=--small]
 
-All of it takes over an hour on 2 cores and writes docs/quality.md; --small takes minutes and only prints. One process
-a core. Each result is a file of its own, so that a run which was stopped goes on where it was.
+All of it takes about two hours on 2 cores and writes docs/quality.md; --small takes minutes and only prints. One
+process a core. Each result is a file of its own, so that a run which was stopped goes on where it was.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,23 +30,56 @@ from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe, learn_persona
 from persona_core.host.pictures import Photo
 from persona_core.learning import LearningSettings
-from persona_core.persona import Persona
+from persona_core.persona import Persona, write_whole
 from persona_core.table import AppliedPersona
 
 from . import lesson, model, quality_page
-from .measuring import PROMPTS, Examiner, Sitter, named_sitter, sitter
+from .measuring import EYE, HELD_OUT, PROMPTS, TUNING, Examiner, Sitter, named_sitter, sitter
 from .painting import sample
-from .quality_page import Result
+from .results import CEILING, FLOOR, Result, read
 from .rivals import Rival, StaticVector, rivals
 
-RESULTS, PAGE = Path(".comfyui/quality"), Path("docs/quality.md")
+HERE = Path(__file__).parent
+PACK = HERE.parents[1]
+RESULTS, PAGE = PACK / ".comfyui/quality", PACK / "docs/quality.md"
 PLACEHOLDER = "<ann>"
 SEEDS = 4  # pictures of each prompt
 STEPS, GUIDANCE = 10, 3.0  # of the sampler
 BUDGETS = (50, 100, 200, 400, 1000)
 LEARN = lesson.SETTINGS["PersonaLearn"]
 SETTINGS = LearningSettings(LEARN["steps"], LEARN["learning_rate"], LEARN["batch_size"])
-UNLEARNED = {"plain": "plain prompt (floor)", "named": "a person whom the painter knows by name (ceiling)"}
+UNLEARNED = {FLOOR: "plain prompt (floor)", CEILING: "a person whom the painter knows by name (ceiling)"}
+SMALL = ("textual_inversion", "careful_inversion", "full")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where results go, whom they are of, and after how many steps personas are tried out."""
+
+    folder: Path
+    seed: int = HELD_OUT
+    budgets: tuple[int, ...] = BUDGETS
+
+    @property
+    def rivals(self) -> dict[str, Rival]:
+        return rivals(SETTINGS, LEARN["te_weight"], self.budgets)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Of every row, in the table's order."""
+        titles = dict(UNLEARNED)
+        for name, rival in self.rivals.items():
+            for row, steps in rival.rows(name).items():
+                titles[row] = rival.title if row == name else f"{rival.title}, {steps} steps"
+        return titles
+
+    def file(self, row: str, number: int) -> Path:
+        return self.folder / f"{row}-{number:02}.json"
+
+    def missing(self, name: str, number: int) -> bool:
+        """Whether one of the rows that this rival gives for this person is still to be measured."""
+        rows = self.rivals[name].rows(name) if name in self.rivals else [name]
+        return not all(self.file(row, number).exists() for row in rows)
 
 
 @cache
@@ -60,43 +93,50 @@ def examiner() -> Examiner:
 
 
 @torch.inference_mode()
-def paint(clip, word: str) -> Tensor:
-    """Every prompt with every seed: pictures [prompts * SEEDS, 3, 32, 32]."""
+def paint(clip, word: str, seed: int) -> Tensor:
+    """Every prompt with SEEDS seeds from this one on: pictures [prompts * SEEDS, 3, 32, 32]."""
     painter, _, vae = models()
     encoded = (clip.encode_from_tokens_scheduled(clip.tokenize(prompt.replace("{}", word))) for prompt in PROMPTS)
-    return torch.cat([sample(painter, clip, vae, positive, SEEDS, 0, STEPS, GUIDANCE) for positive in encoded])
+    return torch.cat([sample(painter, clip, vae, positive, SEEDS, seed, STEPS, GUIDANCE) for positive in encoded])
 
 
-def judge(row: str, number: int, person: Sitter, pictures: Tensor, folder: Path, **facts) -> None:
-    """Score, and write result and pictures down."""
+def judge(bench: Bench, row: str, number: int, person: Sitter, clip, word: str, **facts) -> None:
+    """Paint somebody, score the pictures, write the figures and the first picture of each prompt down."""
+    pictures = paint(clip, word, SEEDS * number)
     asked = [want for want in PROMPTS.values() for _ in range(SEEDS)]
     scores = examiner().score(pictures, asked, person)
+    asking = torch.tensor([bool(want) for want in asked])
     result = Result(
         row=row,
         person=number,
         likeness=scores.likeness.mean().item(),
-        obeyed=scores.obeyed.float().mean().item(),
+        obeyed=scores.obeyed[asking].float().mean().item(),
         identity_if_obeyed=(scores.likeness * scores.obeyed).mean().item(),
         background=scores.background.nanmean().item(),
-        distance=scores.distance.mean().item(),
+        place=tuple(scores.place.mean(0).tolist()),
+        photo_place=tuple(person.scene.pose[0, :2].tolist()),
         **facts,
     )
-    shown = torch.cat([person.photo[None], pictures[::SEEDS]])  # the first seed of each prompt
-    save_file({"shown": shown.mul(255).round().byte()}, folder / f"{row}-{number:02}.safetensors")
-    (folder / f"{row}-{number:02}.json").write_text(json.dumps(asdict(result)))
+    shown = torch.cat([person.photo[None], pictures[::SEEDS]])
+    file = bench.file(row, number)
+    save_file({"shown": shown.mul(255).round().byte()}, file.with_suffix(".safetensors"))
+    write_whole(file, json.dumps(asdict(result)).encode())
 
 
-def learn_and_judge(rival: Rival, name: str, number: int, folder: Path) -> None:
+def learn_and_judge(bench: Bench, name: str, number: int) -> None:
     """Learn one person, and try the persona out after each of the steps that the rival asks for."""
-    person = sitter(number)
+    rival, person = bench.rivals[name], sitter(number, bench.seed)
     mask = person.mask if rival.masked else torch.ones_like(person.mask)
     photo = Photo(rearrange(person.photo, "c h w -> h w c"), mask)
-    recipe = replace(rival.recipe, stages=rival.stages(models(), photo))
-    for steps, seconds, persona in learned(recipe, photo, rival.after):
-        row = name if steps == recipe.learning.steps else f"{name}_{steps}"
+    began = time.monotonic()
+    stages, looked = rival.stages(models(), photo)
+    looking = time.monotonic() - began
+    recipe = replace(rival.recipe, stages=stages)
+    rows = rival.rows(name)
+    for row, (steps, seconds, persona) in zip(rows, learned(recipe, photo, tuple(rows.values()))):
         clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
-        size = file_size(persona)
-        judge(row, number, person, paint(clip, PLACEHOLDER), folder, steps=steps, seconds=seconds, size=size)
+        facts = {"passes": looked + steps, "seconds": looking + seconds, "size": file_size(persona)}
+        judge(bench, row, number, person, clip, PLACEHOLDER, **facts)
 
 
 def learned(recipe: Recipe, photo: Photo, after: tuple[int, ...]) -> Iterator[tuple[int, float, Persona]]:
@@ -119,28 +159,17 @@ def file_size(persona: Persona) -> int:
     return len(persona.to_bytes())
 
 
-def compare(name: str, number: int, folder: Path) -> None:
-    """Paint and judge a row in which nobody is learned."""
-    if name == "plain":
-        judge(name, number, sitter(number), paint(models()[1], "face"), folder)
-    else:
-        word, person = named_sitter(number)
-        judge(name, number, person, paint(models()[1], word), folder)
-
-
-def work(name: str, number: int, folder: Path, budgets: tuple[int, ...]) -> str:
-    """One row for one person, in a process of its own."""
+def work(bench: Bench, name: str, number: int) -> str:
+    """One rival and one person, in a process of its own."""
     torch.set_num_threads(1)
-    if name in UNLEARNED:
-        compare(name, number, folder)
+    if name == FLOOR:
+        judge(bench, name, number, sitter(number, bench.seed), models()[1], lesson.WORD)
+    elif name == CEILING:
+        word, person = named_sitter(number)
+        judge(bench, name, number, person, models()[1], word)
     else:
-        learn_and_judge(learning(budgets)[name], name, number, folder)
+        learn_and_judge(bench, name, number)
     return f"{name} {number}"
-
-
-def learning(budgets: tuple[int, ...]) -> dict[str, Rival]:
-    """The rows in which somebody is learned."""
-    return rivals(SETTINGS, LEARN["te_weight"], budgets)
 
 
 def settings() -> str:
@@ -152,40 +181,44 @@ def settings() -> str:
     )
 
 
+def made_with(*more: object) -> str:
+    """A name for all that results depend on: those of other code, weights or settings are no results of these."""
+    code = [*PACK.glob("persona_core/**/*.py"), *(file for file in HERE.glob("*.py") if "page" not in file.name)]
+    digest = hashlib.sha256(repr(more).encode())
+    for file in (model.PAINTER, EYE, *sorted(code)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def main() -> None:
-    known = UNLEARNED | {name: rival.title for name, rival in learning(BUDGETS).items()}
+    bench = Bench(RESULTS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=16)
-    parser.add_argument("--rows", nargs="+", choices=known, default=list(known))
+    parser.add_argument("--rows", nargs="+", choices=bench.rivals, default=list(bench.rivals), help="beside the floor")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--folder", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE, help="where the table and its sheets go")
-    parser.add_argument("--small", action="store_true", help="four people, the most telling rows, no page")
+    parser.add_argument("--tuning", action="store_true", help="other people, to choose settings by; no page")
+    parser.add_argument("--small", action="store_true", help=f"four people, only {', '.join(SMALL)}; no page")
     args = parser.parse_args()
-    budgets = BUDGETS
     if args.small:
-        budgets, args.page = (), None
-        args.people, args.rows = 4, ["plain", "named", "textual_inversion", "careful_inversion", "full"]
-    # Results of another painter or of other settings are no results of these.
-    made_with = model.PAINTER.read_bytes() + f"{settings()} {budgets}".encode()
-    folder = args.folder / hashlib.sha256(made_with).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (row, number) for number in range(args.people) for row in args.rows
-        if not (folder / f"{row}-{number:02}.json").exists()
-    ]  # fmt: skip
+        args.people, args.rows = 4, SMALL
+    bench = Bench(RESULTS, TUNING if args.tuning else HELD_OUT, () if args.small else BUDGETS)
+    bench = replace(bench, folder=RESULTS / made_with(bench))
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    names = [*UNLEARNED, *args.rows]
+    jobs = [(name, number) for number in range(args.people) for name in names if bench.missing(name, number)]
     began = time.monotonic()
     # Forked, because a spawned process would not find `tests`: ComfyUI has a package of that name.
     with ProcessPoolExecutor(args.processes, get_context("fork")) as pool:
-        running = [pool.submit(work, row, number, folder, budgets) for row, number in jobs]
+        running = [pool.submit(work, bench, name, number) for name, number in jobs]
         for done, future in enumerate(as_completed(running), 1):
             spent = time.monotonic() - began
             left = spent * (len(jobs) - done) / done / 60
             print(f"{done}/{len(jobs)}  {future.result()}  {left:.0f} min left", flush=True)
-    results = quality_page.read(folder, known)
-    print(quality_page.table(results, known))
-    if args.page:
-        quality_page.write(args.page, results, known, folder, settings(), examiner().figures)
+    results = read(bench.folder, list(bench.titles))
+    print(quality_page.table(results, bench.titles))
+    if not (args.small or args.tuning):
+        quality_page.write(args.page, results, bench.titles, bench.folder, settings(), examiner().figures)
 
 
 if __name__ == "__main__":

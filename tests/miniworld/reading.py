@@ -37,9 +37,10 @@ class Reader(nn.Module):
 
 def misread(answers: list[Tensor], scene: Scene) -> Tensor:
     """How wrong: what a caption leaves out cannot be known, so this does not fall to 0."""
-    attributes = sum(F.cross_entropy(logits, getattr(scene, kind)) for logits, kind in zip(answers, CHOICES))
     traits = torch.cat(answers[len(CHOICES) :], 1)
-    return attributes + IDENTITY * F.mse_loss(traits, scene.identity)
+    true = (getattr(scene, kind).to(traits.device) for kind in CHOICES)
+    attributes = sum(F.cross_entropy(logits, value) for logits, value in zip(answers, true))
+    return attributes + IDENTITY * F.mse_loss(traits, scene.identity.to(traits.device))
 
 
 def learn_to_read(
@@ -54,7 +55,7 @@ def learn_to_read(
     after: is called after every step.
     """
     torch.manual_seed(0)
-    reader = Reader(encode([""]).shape[-1])
+    reader = Reader(encode([""]).shape[-1]).to(weights[0].device)
     optimizer = torch.optim.AdamW([*weights, *reader.parameters()], lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
     bar = tqdm(range(steps), desc="reading", mininterval=5)

@@ -17,6 +17,7 @@ ALWAYS = Stages(0, LAST_TIMESTEP)
 THIRDS = Stages(333, 666)
 # Textual Inversion's published learning rate, and the one that did best on people who are not in the table.
 PUBLISHED_RATE, CAREFUL_RATE = 5e-3, 2e-3
+DRAWS = 4  # of noise at each timestep at which stages are looked for
 
 
 class StaticVector(nn.Module):
@@ -77,11 +78,16 @@ class Rival:
     looked_up: bool = False
     after: tuple[int, ...] = ()
 
-    def stages(self, models, photo: Photo) -> Stages:
+    def rows(self, name: str) -> dict[str, int]:
+        """The table's rows, with their steps; the one that learns as long as all others has just the name."""
+        return {name if after == self.recipe.learning.steps else f"{name}_{after}": after for after in self.after}
+
+    def stages(self, models, photo: Photo) -> tuple[Stages, int]:
+        """And the passes that finding them took."""
         if not self.looked_up:
-            return self.recipe.stages
-        curve = attention_curve(*models, photo, self.recipe.supercategory, GRID, 4, 0, lambda done, total: None)
-        return partition(curve.timesteps, curve.iou).stages
+            return self.recipe.stages, 0
+        curve = attention_curve(*models, photo, self.recipe.supercategory, GRID, DRAWS, 0, lambda done, total: None)
+        return partition(curve.timesteps, curve.iou).stages, len(curve.timesteps)
 
 
 def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...]) -> dict[str, Rival]:
@@ -90,17 +96,17 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
     all_steps = tuple(sorted({*budgets, *steps}))
     full = Recipe(te_weight=te_weight, resolution=32, learning=settings)
 
-    def static(rate: float, after: tuple[int, ...]) -> Rival:
+    def static(rate: float) -> Rival:
         learning = replace(settings, learning_rate=rate)
         recipe = TextualInversion(te_weight=0.0, resolution=32, learning=learning)
-        return Rival(f"Textual Inversion, rate {rate:g}", recipe, masked=False, after=after)
+        return Rival(f"Textual Inversion, rate {rate:g}", recipe, masked=False, after=all_steps)
 
     def altered(mapper: type[StageMapper]) -> Altered:
         return Altered(te_weight=te_weight, resolution=32, learning=settings, mapper=mapper)
 
     return {
-        "textual_inversion": static(PUBLISHED_RATE, all_steps),
-        "careful_inversion": static(CAREFUL_RATE, tuple(sorted({*steps, *budgets[-2:-1]}))),
+        "textual_inversion": static(PUBLISHED_RATE),
+        "careful_inversion": static(CAREFUL_RATE),
         "full": Rival("PersonaMagic, all of it (N = 4)", full, after=all_steps),
         "no_stages": Rival("without stages: 0-999", replace(full, stages=ALWAYS), after=steps),
         "weak_te": Rival("Tandem Equilibrium as published, 0.001", replace(full, te_weight=1e-3), after=steps),

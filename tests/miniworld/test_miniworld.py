@@ -10,8 +10,9 @@ from persona_core.host.checks import check_models
 from persona_core.host.text import DifferentiableText
 from tests.miniworld import captions, instruments, model, train
 from tests.miniworld.canvas import SIZE
+from tests.miniworld.measuring import HELD_OUT, TUNING, Examiner
 from tests.miniworld.painting import paint
-from tests.miniworld.world import people, portrait, render, scenes
+from tests.miniworld.world import people, portrait, render, scenes, seed_of
 
 
 def some(count: int = 16, seed: int = 3):
@@ -94,6 +95,22 @@ def test_training_goes_on_as_if_it_had_never_stopped(tmp_path):
 
     whole, parts = run("whole", 4), run("parts", 2, 4)
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+
+
+def test_what_is_shipped_is_small_and_the_instruments_are_good():
+    assert model.PAINTER.stat().st_size < 12_000_000
+    figures = Examiner().figures
+    assert figures["equal_error_rate"] < 0.03
+    assert all(figures[kind] > 0.97 for kind in captions.CHOICES)
+
+
+def test_nothing_is_trained_on_the_people_who_are_measured():
+    trained = {seed_of("people", seed, step) for seed in range(3) for step in range(3000)}
+    assert max(trained) < 2**31 < min(HELD_OUT, TUNING) and max(HELD_OUT, TUNING) < 2**32
+    shown = people(64, seed_of("people", 0, 777))
+    assert (torch.cdist(people(16, HELD_OUT), shown) > 0.05).all()
+    # What is shipped was trained with the numbers of the steps for seeds.
+    assert all((torch.cdist(people(16, HELD_OUT), people(64, step)) > 0.05).all() for step in range(2500))
 
 
 def test_the_instruments_scale(tmp_path):

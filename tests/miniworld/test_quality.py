@@ -8,10 +8,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from persona_core.host.pictures import Photo
 from persona_core.learning import LearningSettings
-from tests.miniworld.measuring import PROMPTS, Examiner, sitter
-from tests.miniworld.quality_page import BASELINE, CEILING, FLOOR, Result, difference, leak, read, table, write
-from tests.miniworld.rivals import rivals
+from tests.miniworld import quality
+from tests.miniworld.measuring import PROMPTS, Examiner, Scores, sitter
+from tests.miniworld.quality_page import against_baseline, table, write
+from tests.miniworld.results import BASELINES, CEILING, FLOOR, Result, baseline_of, difference, leak, read
+from tests.miniworld.rivals import ALWAYS, THIRDS, rivals
 from tests.miniworld.world import CHOICES, render
 
 
@@ -38,66 +41,117 @@ def test_what_was_asked_for_is_seen(examiner):
     assert not examiner.score(shown, [{"hat": "black"}] * len(shown), person).obeyed.any()
     asked = torch.tensor(["background" in want for want in PROMPTS.values()])
     assert scores.background.isnan().equal(asked) and (scores.background[~asked] == 1).all()
-    assert scores.distance.mean() < 0.01
+    assert (scores.place - person.scene.pose[:, :2]).abs().mean() < 0.05
     assert set().union(*PROMPTS.values()) == set(CHOICES)  # every kind of attribute is asked for
 
 
+BLANK = Result("", 0, 0.0, 0.9, 0.0, 0.2, (0.0, 0.0), (0.0, 0.0), passes=100)
+PHOTOS = (-0.1, 0.0), (0.1, 0.0)
+
+
 def results(**rows) -> dict:
-    blank = Result("", 0, 0.0, 0.9, 0.0, 0.2, 0.1)
     return {
-        row: {n: replace(blank, row=row, person=n, **values) for n, values in enumerate(people)}
+        row: {n: replace(BLANK, row=row, person=n, photo_place=PHOTOS[n], **values) for n, values in enumerate(people)}
         for row, people in rows.items()
     }
 
 
-def test_the_table_says_how_far_from_floor_to_ceiling_and_what_leaks():
+def test_the_table_says_how_far_from_floor_to_ceiling():
     found = results(
         **{
             FLOOR: [{"likeness": 0.0}, {"likeness": 0.2}],
             CEILING: [{"likeness": 0.9}, {"likeness": 1.1}],
-            BASELINE: [{"identity_if_obeyed": 0.3, "background": 1.0, "distance": 0.0}] * 2,
-            "full": [{"likeness": 0.7, "identity_if_obeyed": 0.6}, {"likeness": 0.85, "identity_if_obeyed": 0.7}],
+            "full": [{"likeness": 0.7}, {"likeness": 0.85}],
         }
     )
-    known = {FLOOR: "floor", CEILING: "ceiling", BASELINE: "TI", "full": "PersonaMagic"}
-    assert leak(found, FLOOR) == [0, 0] and leak(found, "full") == [0, 0]
-    assert leak(found, BASELINE) == pytest.approx([1, 1])
-    # Differences 0.3 and 0.4: mean 0.35, standard error 0.05, t of one degree of freedom 12.706.
-    assert difference(found["full"], found[BASELINE], "identity_if_obeyed") == "+0.350 (-0.285 to +0.985)"
-    assert "| 75% |" in table(found, known).splitlines()[-1]
+    assert "| 75% |" in table(found, {row: row for row in found}).splitlines()[-1]
 
 
-def test_rows_are_compared_at_the_same_number_of_steps():
+def test_what_leaks_is_told_from_chance_and_from_standing_still():
     found = results(
         **{
-            FLOOR: [{"likeness": 0.0}] * 2,
-            CEILING: [{"likeness": 1.0}] * 2,
-            BASELINE: [{"identity_if_obeyed": 0.3, "steps": 100}] * 2,
-            f"{BASELINE}_400": [{"identity_if_obeyed": 0.1, "steps": 400}] * 2,
-            "full": [{"identity_if_obeyed": 0.6, "steps": 100}] * 2,
-            "full_400": [{"identity_if_obeyed": 0.6, "steps": 400}] * 2,
+            FLOOR: [{"place": (0.05, 0.1)}] * 2,  # wherever photos are
+            "same": [{"place": (0.05, 0.1)}] * 2,
+            "still": [{"place": (0.0, 0.0)}] * 2,  # nearer to all photos, but to neither more
+            "photo": [{"place": PHOTOS[0], "background": 1.0}, {"place": PHOTOS[1], "background": 1.0}],
         }
     )
-    lines = table(found, {BASELINE: "TI", "full": "PersonaMagic", FLOOR: "floor", CEILING: "ceiling"}).splitlines()
-    assert [line.count("+0.") for line in lines[2:]] == [0, 0, 0, 0, 3, 3]
-    assert "| +0.300 (" in lines[-2] and "| +0.500 (" in lines[-1]
+    assert [sum(leak(found, row)) / 2 for row in ("same", "still", "photo")] == pytest.approx([0, 0, 1])
+
+
+def test_rows_are_compared_with_the_better_baseline_of_as_many_passes():
+    one, other = BASELINES
+    found = results(
+        **{
+            one: [{"identity_if_obeyed": 0.3}] * 2,
+            f"{one}_400": [{"identity_if_obeyed": 0.1, "passes": 400}] * 2,
+            other: [{"identity_if_obeyed": 0.2}] * 2,
+            f"{other}_400": [{"identity_if_obeyed": 0.2, "passes": 400}] * 2,
+            "full": [{"identity_if_obeyed": 0.6}, {"identity_if_obeyed": 0.7}],
+            "full_400": [{"identity_if_obeyed": 0.6, "passes": 400}] * 2,
+            "full_50": [{"identity_if_obeyed": 0.6, "passes": 50}] * 2,
+        }
+    )
+    assert [baseline_of(row, found) for row in ("full", "full_400", "full_50")] == [one, f"{other}_400", None]
+    # Differences 0.3 and 0.4: mean 0.35, standard error 0.05, t of one degree of freedom 12.706.
+    assert difference(found["full"], found[one], "identity_if_obeyed") == pytest.approx((0.35, 0.635), abs=1e-3)
+    assert against_baseline("full", found) == "+0.350 (-0.285 to +0.985)"
+    assert against_baseline("full_50", found) == against_baseline(one, found) == ""
 
 
 def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path, examiner):
-    known = {FLOOR: "floor", CEILING: "ceiling", "full": "PersonaMagic"}
+    titles = {FLOOR: "floor", CEILING: "ceiling", "full": "PersonaMagic", "full_50": "PersonaMagic, 50 steps"}
     shown = torch.zeros(1 + len(PROMPTS), 3, 32, 32, dtype=torch.uint8)
-    for row, likeness in ((FLOOR, 0.0), (CEILING, 1.0), ("full", 0.8), ("full_50", 0.5)):
+    for row, likeness in (("full_50", 0.5), (FLOOR, 0.0), (CEILING, 1.0), ("full", 0.8), ("other", 0.9)):
         for person in range(2):
-            result = Result(row, person, likeness, 0.9, likeness, 0.2, 0.1, steps=50 if row == "full_50" else 100)
+            result = replace(BLANK, row=row, person=person, likeness=likeness, photo_place=PHOTOS[person])
             (tmp_path / f"{row}-{person:02}.json").write_text(json.dumps(asdict(result)))
             save_file({"shown": shown}, tmp_path / f"{row}-{person:02}.safetensors")
-    found = read(tmp_path, known)
-    assert list(found) == [FLOOR, CEILING, "full", "full_50"]
-    write(tmp_path / "docs/quality.md", found, known, tmp_path, "100 steps", examiner.figures)
+    found = read(tmp_path, list(titles))
+    assert list(found) == list(titles)
+    write(tmp_path / "docs/quality.md", found, titles, tmp_path, "100 steps", examiner.figures)
     page = (tmp_path / "docs/quality.md").read_text()
     assert "100 steps" in page and "| 80% |" in page and "PersonaMagic, 50 steps" in page and "a photo of a <ann>" in page
     for row in found:
         assert f"quality/{row}.png" in page and Image.open(tmp_path / f"docs/quality/{row}.png").width == 9 * 34 * 2
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """A bench that learns for two steps and paints each prompt once."""
+    monkeypatch.setattr(quality, "SETTINGS", LearningSettings(1, 1e-3, 1))
+    monkeypatch.setattr(quality, "SEEDS", 1)
+    monkeypatch.setattr(quality, "STEPS", 2)
+    return quality.Bench(tmp_path, budgets=(2,))
+
+
+def test_all_rows_of_a_rival_are_measured_before_it_counts_as_done(quick):
+    quality.learn_and_judge(quick, "full", 0)
+    found = read(quick.folder, list(quick.titles))
+    assert list(found) == ["full", "full_2"] and not quick.missing("full", 0) and quick.missing("full", 1)
+    assert [found[row][0].passes for row in found] == [1, 2]
+    quick.file("full_2", 0).unlink()
+    assert quick.missing("full", 0)
+
+
+def test_identity_counts_only_where_the_prompt_was_obeyed(quick, monkeypatch):
+    obeyed = torch.tensor([True] * 4 + [False] * 4)
+    scores = Scores(torch.full((8,), 0.5), obeyed, torch.full((8,), 0.2), torch.tensor([[0.1, 0.3]]).expand(8, 2))
+    monkeypatch.setattr(Examiner, "score", lambda *args: scores)
+    quality.judge(quick, FLOOR, 0, sitter(0), quality.models()[1], "face")
+    result = read(quick.folder, [FLOOR])[FLOOR][0]
+    assert (result.likeness, result.identity_if_obeyed) == (0.5, 0.25)
+    assert result.obeyed == pytest.approx(3 / 7)  # the first prompt asks for nothing
+    assert result.place == pytest.approx([0.1, 0.3])
+
+
+def test_going_on_learns_what_learning_at_once_does():
+    recipe, person = rivals(LearningSettings(2, 1e-3, 1), 0.3, ())["full"].recipe, sitter(0)
+    photo = Photo(person.photo.movedim(0, -1), person.mask)
+    parts, whole = ([*quality.learned(recipe, photo, after)][-1] for after in ((1, 2), (2,)))
+    assert parts[0] == whole[0] == 2
+    at = torch.tensor([500.0])
+    assert torch.equal(parts[2].representation.at(at).keys, whole[2].representation.at(at).keys)
 
 
 def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
@@ -109,7 +163,11 @@ def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
         vectors = rival.recipe.representation(word, None).at(t)
         assert torch.allclose(vectors.keys, word.expand_as(vectors.keys), atol=1e-6), name
         assert (vectors.bypass is None) == (name.endswith("inversion") or name == "no_bypass")
-    assert rows["full"].after == (50, 200, 400) and rows["n8"].recipe.tokens == 8
+    assert rows["full"].after == (50, 200, 400)
+    assert rows["full"].rows("full") == {"full_50": 50, "full": 200, "full_400": 400}
+    assert [rows[name].recipe.tokens for name in ("n1", "n2", "full", "n8")] == [1, 2, 4, 8]
+    assert (rows["no_stages"].recipe.stages, rows["thirds"].recipe.stages) == (ALWAYS, THIRDS)
+    assert rows["weak_te"].recipe.te_weight == 1e-3 and [n for n in rows if rows[n].looked_up] == ["partition"]
     assert rows["no_stages"].recipe.stages.t_hi == 999 and not rows["no_mask"].masked and rows["no_mask"].recipe.te_weight
     assert rows["no_te"].recipe.te_weight == 0 == rows["textual_inversion"].recipe.te_weight
     free = rows["no_sphere"].recipe.representation(word, None)

@@ -28,7 +28,7 @@ from . import captions, model
 from .painting import paint
 from .reading import learn_to_read
 from .sheet import sheet
-from .world import Scene, people, render, scenes
+from .world import Scene, people, render, scenes, seed_of
 
 NAMED, WORDLESS = 0.7, 0.1  # shares of the captions that name someone, and that say nothing (for guidance)
 DECAY = 0.998
@@ -99,10 +99,10 @@ class Painter:
 
 def captioned(count: int, seed: int, step: int) -> tuple[Scene, list[str], torch.Generator]:
     """Scenes and their captions, the same for the same seed and step."""
-    generator = torch.Generator().manual_seed((seed << 32) + step)
-    chance = random.Random((seed << 32) + step)
+    generator = torch.Generator().manual_seed(seed_of("scenes", seed, step))
+    chance = random.Random(f"captions {seed} {step}")
     named = [chance.randrange(len(captions.NAMES)) if chance.random() < NAMED else None for _ in range(count)]
-    identity, known = people(count, int(generator.initial_seed()) + (1 << 40)), captions.named_people()
+    identity, known = people(count, seed_of("people", seed, step)), captions.named_people()
     for row, who in enumerate(named):
         if who is not None:
             identity[row] = known[who]
@@ -202,7 +202,7 @@ def restore(path: Path, names, weights, average, optimizer) -> int:
     for name, weight, mean in zip(names, weights, average):
         weight.copy_(tensors[f"weight.{name}"]), mean.copy_(tensors[f"average.{name}"])
         moments = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-        optimizer.state[weight] = {k: v if k == "step" else v.to(weight.device) for k, v in moments.items()}
+        optimizer.state[weight] = {key: value.to(weight.device) for key, value in moments.items()}
     return int(tensors["step"])
 
 

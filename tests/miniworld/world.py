@@ -4,6 +4,7 @@ Identity is continuous and mostly beyond words, so only an example can say who i
 Shapes: B pictures of SIZE x SIZE pixels, drawn finer. Colours 0..1.
 """
 
+import random
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -62,6 +63,11 @@ class Scene:
 
 
 CHOICES = {"background": BACKGROUNDS, "hat": HATS, "glasses": GLASSES, "expression": EXPRESSIONS}
+
+
+def seed_of(*what: object) -> int:
+    """A seed for this and nothing else, below 2**31. Mixed, because torch keeps only 32 bits of a seed."""
+    return random.Random(" ".join(map(str, what))).getrandbits(31)
 
 
 def people(count: int, seed: int) -> Tensor:
