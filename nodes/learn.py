@@ -1,29 +1,16 @@
 """Learning: Learn Persona (one-shot)."""
 
-import glob
-import time
-from dataclasses import replace
-from pathlib import Path
-
-import comfy.model_management
-from comfy.utils import ProgressBar
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..persona_core import faces
-from ..persona_core.charts import loss_chart
 from ..persona_core.host.checks import check_models
-from ..persona_core.host.learner import Lesson, Recipe, learn_persona
+from ..persona_core.host.learner import Lesson, Recipe
 from ..persona_core.host.pictures import coarsest_cell
 from ..persona_core.host.references import embed, prepare
-from ..persona_core.host.telling import Clock, log, tell
-from ..persona_core.learning import LearningSettings, Progress
-from ..persona_core.persona import Persona
+from ..persona_core.learning import LearningSettings
 from ..persona_core.stages import Stages
-from . import library, sockets
+from . import library, sockets, teaching
 from .faces import insightface_folders
-
-# Learned, but the disk would not take it: kept until the node runs again.
-unsaved: dict[str, Persona] = {}
 
 
 class LearnPersona(io.ComfyNode):
@@ -143,80 +130,37 @@ class LearnPersona(io.ComfyNode):
                     optional=True,
                     tooltip="An image encoder that also looks at the photo while learning. Optional; the photo is not stored.",
                 ),
+                io.Float.Input(
+                    "attention_weight",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.0001,
+                    round=False,
+                    optional=True,
+                    tooltip="Face-wise attention loss of Face-Wise K/V Tokens: keeps every word looking where it would look for the common word. 0.003 there, off here.",
+                ),
             ],
-            outputs=[
-                sockets.Persona.Output(display_name="persona", tooltip="To Apply Stage-Regulated Embedding."),
-                io.Image.Output(display_name="loss", tooltip="The loss over the steps: noisy, but it should fall."),
-                io.String.Output(display_name="path", tooltip="Where the persona's file lies."),
-            ],
+            outputs=teaching.OUTPUTS,
         )
 
     @classmethod
     def execute(
         cls, model, clip, vae, image, name, supercategory, tokens, steps, learning_rate, batch_size, te_weight,
         resolution, crop_to_face, mirror, train_seed, reuse, mask=None, stages=None, clip_vision=None,
+        attention_weight=0.0,
     ) -> io.NodeOutput:  # fmt: skip
         name = library.check_name(name, folders=False)
         learning = LearningSettings(steps, learning_rate, batch_size, seed=train_seed)
-        recipe = Recipe(supercategory.strip(), tokens, te_weight, resolution, mirror, stages or Stages(), learning)
+        recipe = Recipe(
+            supercategory.strip(), tokens, te_weight, resolution, mirror, stages or Stages(), learning, attention_weight
+        )
         pack = faces.choose_pack(insightface_folders()) if mask is None else None
         check_models(model, clip, vae, recipe.supercategory)
         photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)
         lesson = Lesson(name, model, clip, vae, photos, recipe, embeddings)
-        fingerprint = lesson.fingerprint()
-        persona, path = library.find(name, fingerprint) if reuse else (None, None)
-        if persona is None:
-            path = library.path_for(name)
-            persona = learn_and_save(lesson, fingerprint, path)
-            tell(f"Learned '{name}'; saved as {path.name}")
-        else:
-            tell(f"Loaded '{name}': it was learned from these inputs before.")
-        chart = loss_chart(persona.losses, steps)
-        return io.NodeOutput(
-            persona, chart, str(path), ui={**ui.PreviewImage(chart, cls=cls).as_dict(), "text": (str(path),)}
-        )
-
-
-def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> Persona:
-    """Learn, or take what an earlier run learned but could not save, and save it."""
-    library.check_writable(lesson.name, path)
-    unfinished = path.with_name(f".{lesson.name}-{fingerprint[:12]}.partial")
-    persona = unsaved.pop(fingerprint, None) or learn_persona(lesson, fingerprint, unfinished, Reporter(lesson))
-    try:
-        persona = library.save(replace(persona, name=lesson.name), path)
-    except OSError:
-        unsaved[fingerprint] = persona
-        raise
-    for partial in path.parent.glob(f".{glob.escape(lesson.name)}-*.partial"):
-        partial.unlink()
-    return persona
-
-
-class Reporter:
-    """Tells the artist what is about to happen, then how far it is, and lets Interrupt stop between steps."""
-
-    def __init__(self, lesson: Lesson):
-        self.total = lesson.recipe.learning.steps
-        self.bar, self.clock, self.spoken = ProgressBar(self.total), None, 0.0
-        height, width = lesson.photos[0].image.shape[:2]
-        count, batch = len(lesson.photos), lesson.recipe.learning.batch_size
-        pictures = f"{count} picture{'s' * (count != 1)}"
-        line = (
-            f"Learning '{lesson.name}': {self.total} steps of {batch}, {width}x{height}, {pictures}; time left follows"
-        )
-        log.info(line)
-        tell(line)
-
-    def __call__(self, progress: Progress) -> None:
-        done, now = progress.step, time.monotonic()
-        self.clock = self.clock or Clock(self.total, done)
-        self.bar.update_absolute(done, self.total)
-        if now - self.spoken > 0.5 or done == self.total:
-            self.spoken = now
-            losses = ", ".join(f"{name} {values[-1]:.4f}" for name, values in progress.losses.items())
-            tell(f"step {done}/{self.total}, loss {losses}, {self.clock.left(done) or 'measuring'}")
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        return teaching.persona_of(lesson, reuse, cls)
 
 
 NODES = [LearnPersona]

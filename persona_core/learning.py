@@ -71,21 +71,58 @@ class Denoiser(Protocol):
         """The model's own output [B, C, h, w] for noisy latents at timesteps t [B]."""
         ...
 
+    def predict_watched(
+        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor
+    ) -> tuple[Tensor, list["CrossAttention"]]:
+        """The same, and how each cross-attention layer looked at the context for K and would at `reference`."""
+        ...
+
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """What `predict` should give: the noise, or the velocity of a v-prediction model."""
         ...
 
 
 @dataclass(frozen=True)
+class CrossAttention:
+    """One cross-attention layer in a learning pass, before its softmax.
+
+    queries: [B, h w, heads d]. keys, reference: [B, L, heads d], of the persona's prompt and of the reference
+    prompt. shape: (h, w). latent: (h, w) of the latents.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    reference: Tensor
+    heads: int
+    shape: tuple[int, int]
+    latent: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is learned for. terms: their sum is minimised. prompts: templates with one "{}".
+
+    reference: [D], the input embedding of a common word. If given, the learning pass also tells how its
+    cross-attention would be with that word in the persona's place.
+    """
+
+    terms: Mapping[str, "LossTerm"]
+    prompts: Sequence[str]
+    reference: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Step:
-    """What one step saw; every loss term is a function of it."""
+    """What one step saw; every loss term is a function of it. attentions: with Objective.reference only."""
 
     t: Tensor
     vectors: TokenVectors
+    encoding: TextEncoding
     prediction: Tensor
     target: Tensor
     mask: Tensor
     generator: torch.Generator
+    attentions: Sequence[CrossAttention] = ()
 
     def draw(self, prompts: Sequence[str]) -> list[str]:
         """A random prompt for each row."""
@@ -120,8 +157,7 @@ def learn(
     references: References,
     text: TextEncoder,
     denoiser: Denoiser,
-    terms: Mapping[str, LossTerm],
-    prompts: Sequence[str],
+    objective: Objective,
     settings: LearningSettings,
     progress: Progress | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
@@ -149,8 +185,8 @@ def learn(
 
     try:
         for index in range(progress.step, settings.steps):
-            step = see(representation, references, text, denoiser, prompts, settings, index)
-            losses = {name: term(step) for name, term in terms.items()}
+            step = see(representation, references, text, denoiser, objective, settings, index)
+            losses = {name: term(step) for name, term in objective.terms.items()}
             check_finite(losses, index)
             optimizer.zero_grad()
             scaler.scale(sum(losses.values())).backward()
@@ -171,7 +207,7 @@ def see(
     references: References,
     text: TextEncoder,
     denoiser: Denoiser,
-    prompts: Sequence[str],
+    objective: Objective,
     settings: LearningSettings,
     index: int,
 ) -> Step:
@@ -184,11 +220,24 @@ def see(
     t = torch.randint(stages.t_lo, stages.t_hi + 1, (rows,), generator=generator).to(latents.device)
     noise = torch.randn(rows, *latents.shape[1:], generator=generator).to(latents)
     vectors = representation.at(t, picture).drop_bypass(settings.bypass_dropout, generator)
-    encoding = text.encode(draw(prompts, rows, generator), vectors)
+    prompts = draw(objective.prompts, rows, generator)
+    encoding = text.encode(prompts, vectors)
     clean, mask = latents[picture], references.masks[picture]
     noisy = add_noise(clean, noise, denoiser.alphas_cumprod[t])
-    prediction = denoiser.predict(noisy, t, encoding.keys, encoding.values)
-    return Step(t, vectors, prediction, denoiser.target(clean, noise, t), mask, generator)
+    target = denoiser.target(clean, noise, t)
+    if objective.reference is None:
+        prediction, attentions = denoiser.predict(noisy, t, encoding.keys, encoding.values), ()
+    else:
+        plain = encode_word(text, prompts, objective.reference, vectors)
+        prediction, attentions = denoiser.predict_watched(noisy, t, encoding.keys, encoding.values, plain)
+    return Step(t, vectors, encoding, prediction, target, mask, generator, attentions)
+
+
+@torch.no_grad()
+def encode_word(text: TextEncoder, prompts: Sequence[str], word: Tensor, like: TokenVectors) -> Tensor:
+    """The prompts' context [B, L, D] with a word [D] at each of the persona's tokens, so that both are as long."""
+    words = word.to(like.keys).expand_as(like.keys)
+    return text.encode(prompts, TokenVectors(words, words)).keys
 
 
 def draw(prompts: Sequence[str], rows: int, generator: torch.Generator) -> list[str]:

@@ -10,9 +10,10 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .learning import Step, TextEncoder
+    from .learning import CrossAttention, Step, TextEncoder
 
 SHARPNESS = 100.0
+COMPARED = ALL, PROMPT, PLACEHOLDER = "all tokens", "the prompt's tokens", "the placeholder only"
 
 
 def masked_noise_loss(step: Step) -> Tensor:
@@ -56,3 +57,51 @@ def persona_share(attention: Tensor, persona: Tensor, words: Tensor) -> Tensor:
     shares = torch.softmax(SHARPNESS * rearrange(pair, "two b h q -> b h q two"), dim=-1)[..., 0]
     share = reduce(shares, "b h q -> b", "mean")
     return torch.where(words.any(1), share, torch.full_like(share, 0.5))
+
+
+class FaceWiseAttention:
+    """Keeps each word looking at where it looks for a common word (Beyond Inserting, Equation 1, Algorithm 1).
+
+    In every cross-attention layer, the maps of the persona's prompt are drawn to those of the reference prompt, both
+    from the queries of the learning pass. weight: the paper's lambda, 0.003. tokens: whose maps are compared: ALL (the
+    paper's variant 3), PROMPT (2: from the first token to the end token) or PLACEHOLDER (1).
+    """
+
+    def __init__(self, weight: float, tokens: str = ALL):
+        self.weight, self.tokens = weight, tokens
+
+    def __call__(self, step: Step) -> Tensor:
+        chosen = compared_tokens(step.encoding.persona, step.encoding.words, self.tokens)
+        layers = [attention_difference(attention, chosen) for attention in step.attentions]
+        return self.weight * torch.stack(layers).mean()
+
+
+def compared_tokens(persona: Tensor, words: Tensor, tokens: str) -> Tensor:
+    """[B, L], true at the tokens whose maps are compared. persona, words: [B, L] as in TextEncoding."""
+    if tokens == PLACEHOLDER:
+        return persona
+    if tokens == ALL:
+        return torch.ones_like(persona)
+    place = torch.arange(persona.shape[1], device=persona.device)
+    last = torch.where(persona | words, place, 0).amax(1, keepdim=True)
+    return place <= last + 1  # the end token too
+
+
+def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
+    """Mean squared difference of a layer's maps for the chosen tokens [B, L], at half the latent's size."""
+    size = tuple(-(-side // 2) for side in attention.latent)
+    maps = [attention_maps(attention, keys, size) for keys in (attention.keys, attention.reference.detach())]
+    squares = reduce((maps[0] - maps[1]).square(), "b heads l h w -> b l", "mean")
+    return squares[chosen].mean()
+
+
+def attention_maps(attention: CrossAttention, keys: Tensor, size: tuple[int, int]) -> Tensor:
+    """Probabilities over the tokens in fp32, as maps of a size: [B, heads, L, *size]. keys: [B, L, heads d]."""
+    query, key = (
+        rearrange(x.float(), "b n (heads d) -> b heads n d", heads=attention.heads)
+        for x in (attention.queries, keys)
+    )
+    shares = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+    maps = rearrange(shares, "b heads (h w) l -> b (heads l) h w", h=attention.shape[0])
+    maps = torch.nn.functional.interpolate(maps, size, mode="bilinear")
+    return rearrange(maps, "b (heads l) h w -> b heads l h w", heads=attention.heads)

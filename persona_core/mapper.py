@@ -4,6 +4,7 @@ Shapes: B rows, N persona tokens, D width of the text encoder, M reference pictu
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from einops import rearrange
@@ -27,6 +28,8 @@ class StageMapper(nn.Module):
     At the start every token vector is the word itself and the bypass is zero.
     """
 
+    kind = "stage_mapper"
+
     def __init__(
         self, word: Tensor, stages: Stages, tokens: int = 4, image_embeddings: Tensor | None = None, seed: int = 0
     ):
@@ -43,6 +46,20 @@ class StageMapper(nn.Module):
             self.head = zero_linear(HIDDEN, tokens * len(word))
             self.bypass = nn.Sequential(*hidden_layer(HIDDEN + image_width), *hidden_layer(HIDDEN))
             self.bypass_head = zero_linear(HIDDEN, tokens * len(word))
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int) -> "StageMapper":
+        """From the tensors of a file."""
+        mapper = cls(tensors["word"], stages, tokens)
+        mapper.load_state_dict({name: value.float() for name, value in tensors.items()})
+        return mapper
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        return self.stages.t_lo, self.stages.t_hi + 1
+
+    def settle(self, t: float) -> float:
+        return min(max(t, self.stages.t_lo), self.stages.t_hi)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """The vectors for timesteps t [B]; `picture` [B] indexes the references (None: their mean)."""

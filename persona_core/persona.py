@@ -15,11 +15,13 @@ import safetensors
 from safetensors.torch import save
 from torch import Tensor
 
+from .kv_tokens import KVTokens
 from .mapper import StageMapper
+from .representation import Representation
 from .stages import Stages
 
 FORMAT = "persona/1"
-STAGE_MAPPER = "stage_mapper"
+KINDS = {kind.kind: kind for kind in (StageMapper, KVTokens)}
 
 
 class PersonaFileError(ValueError):
@@ -36,7 +38,7 @@ class Persona:
     """
 
     name: str
-    representation: StageMapper
+    representation: Representation
     family: str
     supercategory: str
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -45,16 +47,16 @@ class Persona:
 
     def to_bytes(self) -> bytes:
         """The file's content."""
-        mapper = self.representation.folded()
-        tensors = {name: value.detach().cpu().half().contiguous() for name, value in mapper.state_dict().items()}
+        kept = self.representation.folded()
+        tensors = {name: value.detach().cpu().half().contiguous() for name, value in kept.state_dict().items()}
         metadata = {
             "format": FORMAT,
-            "kind": STAGE_MAPPER,
+            "kind": kept.kind,
             "name": self.name,
             "family": self.family,
             "supercategory": self.supercategory,
-            "tokens": str(mapper.tokens),
-            "stages": json.dumps([mapper.stages.t_lo, mapper.stages.t_hi]),
+            "tokens": str(kept.tokens),
+            "stages": json.dumps([kept.stages.t_lo, kept.stages.t_hi]),
             "settings": json.dumps(dict(self.settings)),
             "losses": json.dumps({name: thinned(values) for name, values in self.losses.items()}),
             "fingerprint": self.fingerprint,
@@ -69,7 +71,8 @@ class Persona:
     def load(cls, path: Path) -> "Persona":
         """Read a persona's file. Raises PersonaFileError with the reason, FileNotFoundError."""
         metadata, tensors = read_safetensors(path)
-        if metadata.get("format") != FORMAT or metadata.get("kind") != STAGE_MAPPER:
+        kind = KINDS.get(metadata.get("kind", ""))
+        if metadata.get("format") != FORMAT or kind is None:
             known = metadata.get("format", "")
             why = (
                 f"it says '{known}', kind '{metadata.get('kind')}'"
@@ -77,14 +80,15 @@ class Persona:
                 else "it is no persona"
             )
             raise PersonaFileError(
-                f"'{path.name}' cannot be used as a persona: {why}; this version reads {FORMAT}, kind '{STAGE_MAPPER}'."
+                f"'{path.name}' cannot be used as a persona: {why}; this version reads {FORMAT}, kind "
+                f"{' or '.join(KINDS)}."
             )
         try:
-            mapper = StageMapper(tensors["word"], Stages(*json.loads(metadata["stages"])), int(metadata["tokens"]))
-            mapper.load_state_dict({name: value.float() for name, value in tensors.items()})
+            stages, tokens = Stages(*json.loads(metadata["stages"])), int(metadata["tokens"])
+            representation = kind.from_tensors(tensors, stages, tokens)
             return cls(
                 name=metadata["name"],
-                representation=mapper.requires_grad_(False),
+                representation=representation.requires_grad_(False),
                 family=metadata["family"],
                 supercategory=metadata["supercategory"],
                 settings=json.loads(metadata["settings"]),

@@ -29,6 +29,17 @@ PHOTO_PROMPTS = (
     "a detailed photo of the {}",
 )
 
+# For K/V tokens: the word stands for who it is, not for what is seen.
+FACE_PROMPTS = (
+    "a photo of a face of {}",
+    "a photo of the face of {}",
+    "a close-up photo of a face of {}",
+    "a close-up photo of the face of {}",
+    "a portrait of the face of {}",
+    "a picture of the face of {}",
+    "a cropped photo of the face of {}",
+)
+
 # For Tandem Equilibrium: rich prompts that no picture goes with, full of words that could be drowned out.
 RICH_PROMPTS = (
     "{} is reading a book",

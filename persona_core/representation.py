@@ -48,15 +48,25 @@ class TokenVectors:
 class Representation(Protocol):
     """A persona as it is learned and used: a function of the timestep. Implementations are `nn.Module`s.
 
-    tokens: N. stages: where it is dynamic. word: [D], the input embedding of the supercategory.
+    tokens: N. stages: the timesteps that are learned. word: [D], the input embedding of the supercategory.
+    cuts: the timesteps at which another piece of the function begins; inside a piece it is smooth, or constant.
     """
 
     tokens: int
     stages: Stages
     word: Tensor
+    cuts: tuple[int, ...]
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """The vectors for timesteps t [B] in 0..999; `picture` [B] tells which reference a row shows."""
+        ...
+
+    def settle(self, t: float) -> float:
+        """A timestep that has the same vectors as t, and is the same all over a piece that is constant."""
+        ...
+
+    def folded(self) -> "Representation":
+        """The same function with no more than generating needs: this is what a file keeps."""
         ...
 
 

@@ -35,7 +35,7 @@ class AppliedPersona:
         stages = self.persona.representation.stages
         if self.strength == 0 or (t > stages.t_hi and self.early == WORD) or (t < stages.t_lo and self.late == WORD):
             return None
-        return min(max(t, stages.t_lo), stages.t_hi)
+        return self.persona.representation.settle(t)
 
     @torch.no_grad()
     def vectors(self, t: float) -> TokenVectors | None:
@@ -60,13 +60,10 @@ class Segment:
 
 
 def plan(applied: Sequence[AppliedPersona]) -> list[Segment]:
-    """Cut the timesteps where a persona's stage begins or ends; leave out where every persona is its word."""
-    cuts = {-0.5, LAST_TIMESTEP + 0.5}
-    for use in applied:
-        # Timesteps are whole numbers, so a cut between two of them leaves no question of whose end it is.
-        stages = use.persona.representation.stages
-        cuts |= {stages.t_lo - 0.5, stages.t_hi + 0.5}
-    ends = sorted(cuts)
+    """Cut the timesteps where a piece of a persona begins; leave out where every persona is its word."""
+    firsts = {0, LAST_TIMESTEP + 1}.union(*(use.persona.representation.cuts for use in applied))
+    # Timesteps are whole numbers, so a cut between two of them leaves no question of whose end it is.
+    ends = sorted(first - 0.5 for first in firsts)
     segments = []
     for after, until in zip(ends, ends[1:]):
         first, last = math.ceil(after), math.floor(until)

@@ -4,7 +4,7 @@ from .clip import UnsupportedModel, text_tower
 from .denoiser import check_supported, text_width
 
 
-def check_models(model, clip, vae, supercategory: str) -> None:
+def check_models(model, clip, vae, supercategory: str, reference: str = "") -> None:
     """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit."""
     tower, width = text_tower(clip), text_width(model)
     check_supported(model)
@@ -21,3 +21,5 @@ def check_models(model, clip, vae, supercategory: str) -> None:
             "Use the VAE of the checkpoint."
         )
     tower.word_id(supercategory)
+    if reference:
+        tower.word_id(reference, "reference word")

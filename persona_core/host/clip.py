@@ -40,12 +40,12 @@ class TextTower:
         """Under which name the host's tokens hold this encoder's pairs."""
         return self.name.removeprefix("clip_")
 
-    def word_id(self, word: str) -> int:
-        """The one token of a word. Raises ValueError if it has none or several."""
+    def word_id(self, word: str, called: str = "supercategory") -> int:
+        """The one token of a word. Raises ValueError if it has none or several, naming the input it came from."""
         ids = self.tokenizer.tokenizer(word.strip())["input_ids"][1:-1]
         if len(ids) != 1:
             raise ValueError(
-                f"The supercategory '{word}' must be one common word that the text encoder knows as a single token, "
+                f"The {called} '{word}' must be one common word that the text encoder knows as a single token, "
                 f"but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
             )
         return ids[0]

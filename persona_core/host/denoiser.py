@@ -3,7 +3,7 @@
 Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ..learning import CrossAttention
 from ..stages import LAST_TIMESTEP
 from .clip import UnsupportedModel
 
@@ -36,11 +37,39 @@ class FrozenDenoiser:
 
     def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """See `learning.Denoiser`; computed in the host's precision for this model, returned in fp32."""
-        options = self.options(t)
+        return self.forward(noisy, t, keys, self.with_values(self.options(t), keys, values))
+
+    def predict_watched(
+        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor
+    ) -> tuple[Tensor, list[CrossAttention]]:
+        """See `learning.Denoiser`. The reference's keys come from the same pass: it is appended to the context."""
+        options, layers = self.with_values(self.options(t), keys, values), []
+        reference, length = reference.to(self.device, self.dtype), keys.shape[1]
+        # Last of the patches, so that others see the context that they know.
+        options["patches"].setdefault("attn2_patch", []).append(
+            lambda n, k, v, _: (n, torch.cat([k, reference], 1), v)
+        )
+
+        def watched(original: Callable):
+            def look(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
+                heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
+                key, beside = key[:, :-length], key[:, -length:]
+                layers.append(CrossAttention(query, key[:, :length], beside, heads, shape, tuple(noisy.shape[-2:])))
+                return original(query, key, value, extra)
+
+            return look
+
+        replaced = options["patches_replace"].setdefault("attn2", {})
+        for block in cross_attention_blocks(self.unet):
+            replaced[block] = watched(replaced.get(block, replaced.get(block[:2], host_attention)))
+        return self.forward(noisy, t, keys, options), layers
+
+    def with_values(self, options: dict, keys: Tensor, values: Tensor) -> dict:
+        """Options of a pass whose V has a context of its own, if it has."""
         if values is not keys:
             values = values.to(self.device, self.dtype)
             options["patches"].setdefault("attn2_patch", []).append(lambda n, k, v, _: (n, k, values))
-        return self.forward(noisy, t, keys, options)
+        return options
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """See `learning.Denoiser`: the noise, or for a v-prediction model sqrt(a) noise - sqrt(1 - a) z."""
@@ -92,6 +121,11 @@ class FrozenDenoiser:
             "sigmas": self.sigmas.to(self.device)[t],
             "optimized_attention_override": backward_attention,
         }
+
+
+def host_attention(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
+    """What a cross-attention layer does where nothing replaces it."""
+    return attention_pytorch(query, key, value, extra["n_heads"])
 
 
 def backward_attention(original, query, key, value, heads, mask=None, **options):

@@ -10,11 +10,13 @@ from comfy.model_patcher import ModelPatcher
 from safetensors.torch import save
 from torch import Tensor
 
-from ..learning import LearningSettings, LossNotFinite, LossTerm, Progress, References, TextEncoder, learn
-from ..losses import TandemEquilibrium, masked_noise_loss
+from ..kv_tokens import TokenExpander
+from ..learning import LearningSettings, LossNotFinite, LossTerm, Objective, Progress, References, learn
+from ..losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_noise_loss
 from ..mapper import StageMapper
 from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
-from ..prompts import PHOTO_PROMPTS, RICH_PROMPTS
+from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
+from ..representation import Representation
 from ..stages import Stages
 from .clip import text_tower
 from .denoiser import FrozenDenoiser, behaviour_of
@@ -27,7 +29,11 @@ from .text import DifferentiableText
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the artist chooses, beside the photos. te_weight: lambda_TE. resolution: pixels a side, about."""
+    """What the artist chooses, beside the photos; the defaults are PersonaMagic's.
+
+    te_weight: lambda_TE. attention_weight: the face-wise attention loss's lambda; attention_tokens: whose maps it
+    compares; reference: the word it compares with, the supercategory if empty. resolution: pixels a side, about.
+    """
 
     supercategory: str = "face"
     tokens: int = 4
@@ -36,17 +42,41 @@ class Recipe:
     mirror: bool = False
     stages: Stages = Stages()
     learning: LearningSettings = LearningSettings()
+    attention_weight: float = 0.0
+    attention_tokens: str = ALL
+    reference: str = ""
+    prompts: Sequence[str] = PHOTO_PROMPTS
 
-    def representation(self, word: Tensor, images: Tensor | None) -> StageMapper:
+    def representation(self, word: Tensor, images: Tensor | None) -> Representation:
         """What is learned, as it starts. word: [D], the supercategory's. images: [M, E] or None."""
         return StageMapper(word, self.stages, self.tokens, images, self.learning.seed)
 
-    def terms(self, text: TextEncoder) -> dict[str, LossTerm]:
-        """The loss: the sum of these."""
+    def objective(self, text: DifferentiableText) -> Objective:
+        """The loss, and the prompts it is learned with."""
         terms: dict[str, LossTerm] = {"noise": masked_noise_loss}
+        reference = None
         if self.te_weight:
             terms["equilibrium"] = TandemEquilibrium(text, RICH_PROMPTS, self.te_weight)
-        return terms
+        if self.attention_weight:
+            terms["attention"] = FaceWiseAttention(self.attention_weight, self.attention_tokens)
+            reference = text.tower.embedding(text.tower.word_id(self.reference or self.supercategory))
+        return Objective(terms, self.prompts, reference)
+
+
+@dataclass(frozen=True)
+class KVRecipe(Recipe):
+    """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe. pairs: the number of even stages."""
+
+    supercategory: str = "person"
+    tokens: int = 1
+    te_weight: float = 0.0
+    learning: LearningSettings = LearningSettings(learning_rate=5e-3, weight_decay=0.0)
+    attention_weight: float = 3e-3
+    prompts: Sequence[str] = FACE_PROMPTS
+    pairs: int = 5
+
+    def representation(self, word: Tensor, images: Tensor | None) -> Representation:
+        return TokenExpander(word, self.pairs, self.learning.seed)
 
 
 @dataclass(frozen=True)
@@ -100,8 +130,8 @@ def learn_persona(
 
         try:
             learn(
-                representation, references, text, denoiser, recipe.terms(text), PHOTO_PROMPTS, recipe.learning,
-                progress, on_step, keep, scaler,
+                representation, references, text, denoiser, recipe.objective(text), recipe.learning, progress,
+                on_step, keep, scaler,
             )  # fmt: skip
         except LossNotFinite as error:
             raise LossNotFinite(
@@ -111,7 +141,7 @@ def learn_persona(
             ) from error
     return Persona(
         name=lesson.name,
-        representation=representation.cpu().requires_grad_(False),
+        representation=representation.cpu().folded().requires_grad_(False),
         family=tower.family,
         supercategory=recipe.supercategory,
         settings=settings_of(recipe),
@@ -128,6 +158,7 @@ def settings_of(recipe: Recipe) -> dict[str, object]:
         "learning rate": learning.learning_rate,
         "batch size": learning.batch_size,
         "TE weight": recipe.te_weight,
+        "attention weight": recipe.attention_weight,
         "resolution": recipe.resolution,
         "mirror": recipe.mirror,
         "seed": learning.seed,

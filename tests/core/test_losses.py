@@ -6,7 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from persona_core.losses import TandemEquilibrium, masked_noise_loss, persona_share
+from persona_core.learning import CrossAttention
+from persona_core.losses import (
+    ALL,
+    PLACEHOLDER,
+    PROMPT,
+    FaceWiseAttention,
+    TandemEquilibrium,
+    attention_maps,
+    masked_noise_loss,
+    persona_share,
+)
 
 
 def random(*shape, seed=0):
@@ -90,3 +100,67 @@ def test_equilibrium_is_least_when_persona_and_words_are_level(where):
 
 def test_a_prompt_of_nothing_but_the_persona_is_level(attention, where):
     assert (persona_share(attention, where[0], torch.zeros_like(where[1])) == 0.5).all()
+
+
+def loop_difference(layer, chosen):
+    """Beyond Inserting, Algorithm 1, word by word; the maps have the size they are compared at."""
+    rows, places, width = layer.queries.shape
+    depth, total, count = width // layer.heads, 0.0, 0
+    for b in range(rows):
+        for h in range(layer.heads):
+            part = slice(h * depth, (h + 1) * depth)
+            for place in range(places):
+                query = layer.queries[b, place, part]
+                maps = []
+                for keys in (layer.keys, layer.reference):
+                    scores = [math.exp(float(query @ key) / math.sqrt(depth)) for key in keys[b, :, part]]
+                    maps.append([score / sum(scores) for score in scores])
+                for token, compared in enumerate(chosen[b]):
+                    if compared:
+                        total += (maps[0][token] - maps[1][token]) ** 2
+                        count += 1
+    return total / count
+
+
+@pytest.fixture
+def watched():
+    """A step with two layers of 4 x 6 and 6 tokens: start, word, persona, word, end, padding."""
+    layers = [
+        CrossAttention(random(2, 24, 8, seed=s), random(2, 6, 8, seed=s + 1), random(2, 6, 8, seed=s + 2), 2, (4, 6), (8, 12))
+        for s in (1, 5)
+    ]
+    persona = torch.tensor([[0, 0, 1, 0, 0, 0]] * 2).bool()
+    words = torch.tensor([[0, 1, 0, 1, 0, 0]] * 2).bool()
+    return SimpleNamespace(attentions=layers, encoding=SimpleNamespace(persona=persona, words=words))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "chosen"), [(ALL, [1] * 6), (PROMPT, [1, 1, 1, 1, 1, 0]), (PLACEHOLDER, [0, 0, 1, 0, 0, 0])]
+)
+def test_face_wise_attention_against_a_loop(watched, tokens, chosen):
+    expected = sum(loop_difference(layer, [chosen] * 2) for layer in watched.attentions) / 2
+    assert float(FaceWiseAttention(0.003, tokens)(watched)) == pytest.approx(0.003 * expected, rel=1e-4)
+
+
+def test_face_wise_attention_is_zero_where_both_look_alike(watched):
+    layer = watched.attentions[0]
+    watched.attentions = [CrossAttention(layer.queries, layer.keys, layer.keys, 2, (4, 6), (8, 12))]
+    assert float(FaceWiseAttention(1.0)(watched)) == 0
+
+
+def test_face_wise_attention_brings_layers_of_all_sizes_to_half_the_latent(watched):
+    layers = [
+        CrossAttention(random(1, h * w, 8), random(1, 6, 8), random(1, 6, 8, seed=1), 2, (h, w), (8, 12))
+        for h, w in ((8, 12), (4, 6), (1, 2))
+    ]
+    assert all(attention_maps(layer, layer.keys, (4, 6)).shape == (1, 2, 6, 4, 6) for layer in layers)
+    torch.testing.assert_close(attention_maps(layers[0], layers[0].keys, (4, 6)).sum(2), torch.ones(1, 2, 4, 6))
+
+
+def test_only_the_personas_side_of_face_wise_attention_learns(watched):
+    layer = watched.attentions[0]
+    for tensor in (layer.queries, layer.keys, layer.reference):
+        tensor.requires_grad_()
+    watched.attentions = [layer]
+    FaceWiseAttention(1.0)(watched).backward()
+    assert layer.keys.grad.any() and layer.queries.grad.any() and layer.reference.grad is None

@@ -4,60 +4,9 @@ import comfy.sample
 import comfy.samplers
 import pytest
 import torch
+from recording import Recorder, encode, sample
 
 from persona_core.host.sampling import TABLE, VALUES, apply_to_model
-
-
-def encode(clip, text):
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
-
-
-def sample(
-    model,
-    positive,
-    negative,
-    *,
-    sampler="euler",
-    scheduler="normal",
-    steps=5,
-    cfg=5.0,
-    batch=1,
-    size=8,
-    denoise=1.0,
-    **more,
-):
-    noise = torch.randn(batch, 4, size, size, generator=torch.Generator().manual_seed(0))
-    return comfy.sample.sample(
-        model,
-        noise,
-        steps,
-        cfg,
-        sampler,
-        scheduler,
-        positive,
-        negative,
-        torch.zeros_like(noise),
-        denoise=denoise,
-        seed=0,
-        **more,
-    )
-
-
-class Recorder:
-    """What the UNet's cross-attentions were really given, pass by pass: {"t", "rows" of cond_or_uncond, "k", "v"}."""
-
-    def __init__(self, model):
-        unet, self.passes = model.model.diffusion_model, []
-        unet.register_forward_pre_hook(self.begin, with_kwargs=True)
-        for name, module in unet.named_modules():
-            if name.endswith(("attn2.to_k", "attn2.to_v")):
-                module.register_forward_hook(
-                    lambda m, inputs, output, side=name[-1]: self.passes[-1][side].append(inputs[0].clone())
-                )
-
-    def begin(self, module, args, kwargs):
-        options = kwargs["transformer_options"]
-        self.passes.append({"t": float(args[1][0]), "rows": options["cond_or_uncond"], "k": [], "v": []})
 
 
 @pytest.fixture

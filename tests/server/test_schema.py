@@ -7,7 +7,12 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 FROZEN = {
     "PersonaLearn": (
         "name supercategory tokens steps learning_rate batch_size te_weight resolution crop_to_face mirror "
-        "train_seed reuse",
+        "train_seed reuse attention_weight",
+        "persona loss path",
+    ),
+    "PersonaKVTokens": (
+        "name supercategory pairs steps learning_rate batch_size attention_weight attention_tokens reference_word "
+        "te_weight augment resolution crop_to_face mirror train_seed reuse",
         "persona loss path",
     ),
     "PersonaStagePartition": ("supercategory grid_step noise_draws resolution draw_seed", "stages chart maps"),

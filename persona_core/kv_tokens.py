@@ -1,0 +1,109 @@
+"""SeFi-IDE's K/V tokens: even stages over all timesteps, each with one token for K and one for V
+(arXiv 2402.00631, section 3.2).
+
+Shapes: S stages, D width of the text encoder, B rows.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .representation import TokenVectors
+from .stages import LAST_TIMESTEP, Stages
+
+HEADS = 8
+TIMESTEPS = LAST_TIMESTEP + 1
+
+
+class KVTokens(nn.Module):
+    """What is kept of such a persona: its vectors [S, 2, D], one pair of K and V tokens for each stage.
+
+    word: [D], the input embedding of the supercategory. Stage 0 holds the timesteps from 0.
+    """
+
+    kind = "kv_tokens"
+    tokens, stages = 1, Stages(0, LAST_TIMESTEP)
+
+    def __init__(self, word: Tensor, vectors: Tensor):
+        super().__init__()
+        self.register_buffer("word", word.detach().clone().float())
+        self.register_buffer("vectors", vectors.detach().clone().float())
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int) -> "KVTokens":
+        return cls(tensors["word"], tensors["vectors"])
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """The first timestep of each stage."""
+        return tuple(first_timestep(stage, len(self.vectors)) for stage in range(len(self.vectors)))
+
+    def settle(self, t: float) -> float:
+        """The timestep whose vectors stand for t: the first one of its stage."""
+        return float(first_timestep(int(stage_of(torch.tensor(t), len(self.vectors))), len(self.vectors)))
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        """The pair of each timestep's stage: keys and values [B, 1, D] for t [B] in 0..999."""
+        return pair_of(self.vectors, t)
+
+    def folded(self) -> "KVTokens":
+        return self
+
+
+class TokenExpander(nn.Module):
+    """What is learned: a small module that expands one vector, the word, to the pairs of all stages.
+
+    word: [D]. count: S. reference: [D], the input embedding to start at (the paper's "person").
+    seed: of the initial weights. At the start every token is the word itself.
+    """
+
+    tokens, stages = 1, Stages(0, LAST_TIMESTEP)
+
+    def __init__(self, word: Tensor, count: int = 5, seed: int = 0):
+        super().__init__()
+        width = len(word)
+        self.register_buffer("word", word.detach().clone().float())
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            # Which of the tokens a copy of the word is to become.
+            self.place = nn.Parameter(torch.randn(2 * count, width) * self.word.norm() * width**-0.5)
+            self.attentions = nn.ModuleList(
+                nn.MultiheadAttention(width, HEADS, batch_first=True) for _ in range(2)
+            )
+            self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+            self.feed_forward = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+            nn.init.zeros_(self.feed_forward[-1].weight)
+            nn.init.zeros_(self.feed_forward[-1].bias)
+
+    def expand(self) -> Tensor:
+        """All pairs [S, 2, D]."""
+        x = (self.word + self.place)[None]
+        for attention, norm in zip(self.attentions, self.norms):
+            normed = norm(x)
+            x = x + attention(normed, normed, normed, need_weights=False)[0]
+        return (self.word + self.feed_forward(self.norms[-1](x))).reshape(-1, 2, len(self.word))
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        return pair_of(self.expand(), t)
+
+    @torch.no_grad()
+    def folded(self) -> KVTokens:
+        """The vectors alone: the module is needed no more."""
+        return KVTokens(self.word, self.expand())
+
+
+def stage_of(t: Tensor, count: int) -> Tensor:
+    """Which of `count` even stages of the timesteps 0..999 each t is in."""
+    return (t.float() * count / TIMESTEPS).long().clamp(0, count - 1)
+
+
+def first_timestep(stage: int, count: int) -> int:
+    """The lowest timestep of a stage."""
+    return -(-stage * TIMESTEPS // count)
+
+
+def pair_of(vectors: Tensor, t: Tensor) -> TokenVectors:
+    """The stage's tokens at t [B]: keys and values [B, 1, D] of vectors [S, 2, D]."""
+    keys, values = vectors[stage_of(t.to(vectors.device), len(vectors))][:, None].unbind(2)
+    return TokenVectors(keys, values)

@@ -1,0 +1,75 @@
+"""K/V tokens: how they start, which stage holds when, what is kept."""
+
+import pytest
+import torch
+
+from persona_core.kv_tokens import KVTokens, TokenExpander, first_timestep, stage_of
+from persona_core.persona import Persona
+from persona_core.table import AppliedPersona, plan
+
+WORD = torch.randn(768, generator=torch.Generator().manual_seed(0)) * 0.02
+
+
+def tokens(count=5):
+    return KVTokens(WORD, torch.randn(count, 2, 768, generator=torch.Generator().manual_seed(count)))
+
+
+@pytest.mark.parametrize("count", [1, 5, 10])
+def test_every_token_starts_at_the_word_and_becomes_its_own(count):
+    expander = TokenExpander(WORD, count)
+    assert expander.expand().shape == (count, 2, 768)
+    assert torch.equal(expander.expand(), WORD.expand(count, 2, 768))
+    optimizer = torch.optim.Adam(expander.parameters(), 1e-3)
+    target = tokens(count).vectors
+    for _ in range(3):
+        optimizer.zero_grad()
+        (expander.expand() - target).square().mean().backward()
+        optimizer.step()
+    assert all(parameter.grad.any() for parameter in expander.parameters())
+    learned = expander.expand().detach()
+    apart = torch.cdist(learned.flatten(0, 1), learned.flatten(0, 1)) + torch.eye(2 * count)
+    assert (apart > 0).all()
+
+
+def test_the_same_seed_starts_alike_and_the_global_one_is_left_alone():
+    state = torch.get_rng_state()
+    one, two, other = TokenExpander(WORD, seed=1), TokenExpander(WORD, seed=1), TokenExpander(WORD, seed=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(one.place, two.place) and not torch.equal(one.place, other.place)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 7, 10])
+def test_stages_are_even_and_meet_without_a_gap(count):
+    stages = [min(t * count // 1000, count - 1) for t in range(1000)]
+    assert stage_of(torch.arange(1000), count).tolist() == stages
+    assert [first_timestep(stage, count) for stage in range(count)] == [stages.index(s) for s in range(count)]
+    assert stage_of(torch.tensor([-1.0, 1000.0]), count).tolist() == [0, count - 1]
+
+
+def test_each_timestep_gets_its_stages_pair():
+    kept = tokens()
+    found = kept.at(torch.tensor([0, 199, 200, 999]))
+    assert found.bypass is None and found.keys.shape == (4, 1, 768)
+    assert torch.equal(found.keys[:, 0], kept.vectors[[0, 0, 1, 4], 0])
+    assert torch.equal(found.values[:, 0], kept.vectors[[0, 0, 1, 4], 1])
+
+
+def test_the_table_has_one_context_a_stage():
+    applied = AppliedPersona(Persona("ann", tokens(), "SD1.x", "person"))
+    segments = plan([applied])
+    assert [(s.after, s.until, s.grid) for s in segments] == [
+        (first - 0.5, first + 199.5, (first,)) for first in (0, 200, 400, 600, 800)
+    ]
+    vectors = applied.vectors(399.0)
+    assert torch.equal(vectors.keys[0, 0], tokens().vectors[1, 0])
+
+
+def test_only_the_vectors_are_kept_and_they_are_small(tmp_path):
+    expander = TokenExpander(WORD, 5)
+    torch.nn.init.normal_(expander.feed_forward[-1].weight, std=0.01, generator=torch.Generator().manual_seed(1))
+    persona = Persona("ann", expander, "SD1.x", "person", {}, {"noise": [0.123456] * 1000, "attention": [0.1] * 1000})
+    path = persona.save(tmp_path / "ann.safetensors")
+    assert path.stat().st_size <= 40_000
+    read = Persona.load(path)
+    assert isinstance(read.representation, KVTokens)
+    torch.testing.assert_close(read.representation.vectors, expander.expand().detach(), atol=1e-3, rtol=1e-3)

@@ -1,0 +1,174 @@
+"""K/V tokens on the host's models: what each layer is given, what the attention loss looks at, what is learned."""
+
+from dataclasses import replace
+
+import comfy.ldm.modules.attention
+import pytest
+import torch
+from recording import Recorder, encode, sample
+
+from persona_core.host.clip import text_tower
+from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks, host_attention
+from persona_core.host.encoding import apply_to_clip
+from persona_core.host.frozen import differentiable
+from persona_core.host.learner import KVRecipe, learn_persona
+from persona_core.host.sampling import TABLE
+from persona_core.kv_tokens import KVTokens
+from persona_core.learning import LearningSettings
+from persona_core.losses import COMPARED
+from persona_core.persona import Persona
+from persona_core.table import AppliedPersona
+
+
+@pytest.fixture
+def bob(clip):
+    """A persona of five pairs that are nothing alike."""
+    tower = text_tower(clip)
+    word = tower.embedding(tower.word_id("person"))
+    vectors = torch.randn(5, 2, tower.width, generator=torch.Generator().manual_seed(3)) * word.std()
+    return Persona("bob", KVTokens(word, vectors), tower.family, "person")
+
+
+@pytest.fixture
+def kv_lesson(lesson):
+    settings = LearningSettings(steps=4, learning_rate=5e-3, batch_size=2, weight_decay=0.0, seed=5)
+    return replace(lesson, recipe=KVRecipe(resolution=64, learning=settings))
+
+
+def learned(lesson, folder, name="run"):
+    return learn_persona(lesson, lesson.fingerprint(), folder / f"{name}.partial", lambda progress: None)
+
+
+def context_with(clip, vector):
+    """The context [1, L, D] of the prompt with a vector in the persona's place: in a run of its own."""
+    text = clip.tokenize("a photo of person in snow")
+    name = text_tower(clip).key
+    word = text_tower(clip).word_id("person")
+    pairs = {name: [[(vector if token == word else token, weight) for token, weight in row] for row in text[name]]}
+    return clip.cond_stage_model.encode_token_weights(pairs)[0]
+
+
+def test_k_and_v_come_from_their_stages_pair_in_every_layer(model, clip, bob):
+    applied = apply_to_clip(clip, AppliedPersona(bob), "<bob>")
+    positive, negative = encode(applied, "a photo of <bob> in snow"), encode(clip, "lowres")
+    recorder = Recorder(model)
+    sample(model, positive, negative, steps=12)
+    layers, stages = len(cross_attention_blocks(model.model.diffusion_model)), set()
+    for one in recorder.passes:
+        stage = min(int(one["t"] * 5 / 1000), 4)
+        pair = bob.representation.vectors[stage]
+        stages.add(stage)
+        for side, vector in zip("kv", pair):
+            expected = context_with(clip, vector)
+            assert len(one[side]) == layers
+            for context in one[side]:
+                torch.testing.assert_close(context[one["rows"].index(0)][None], expected, atol=1e-5, rtol=1e-4)
+    assert stages == {0, 1, 2, 3, 4}
+
+
+def test_two_people_in_one_prompt_and_in_two_regions(model, clip, bob, make_persona):
+    applied = apply_to_clip(apply_to_clip(clip, AppliedPersona(bob), "<bob>"), AppliedPersona(make_persona()), "<ann>")
+    negative = encode(clip, "lowres")
+    both = encode(applied, "a photo of <ann> and <bob>")
+    assert both[0][1][TABLE].placeholders == {"<ann>", "<bob>"}
+    areas = []
+    for name, x in (("<ann>", 0), ("<bob>", 4)):
+        context, options = encode(applied, f"a photo of {name}")[0]
+        areas.append([context, {**options, "area": (8, 4, 0, x), "strength": 1.0, "set_area_to_bounds": False}])
+    for positive in (both, areas):
+        recorder = Recorder(model)
+        sample(model, positive, negative, steps=6)
+        tables = [options[TABLE] for _, options in positive]
+        seen = set()
+        for one in recorder.passes:
+            expected = [table.at(one["t"]) for table in tables]
+            for side, k_or_v in (("k", 0), ("v", 1)):
+                for context in one[side]:
+                    for row, cond in zip(context, one["rows"]):
+                        if cond == 0:
+                            owners = [i for i, pair in enumerate(expected) if torch.equal(row[None], pair[k_or_v])]
+                            assert owners
+                            seen.update(owners)
+        assert seen == set(range(len(tables)))
+        for module in model.model.diffusion_model.modules():
+            module._forward_hooks.clear(), module._forward_pre_hooks.clear()
+
+
+def test_watching_changes_no_prediction_and_sees_what_the_layers_see(model, clip):
+    with differentiable(model, clip.patcher), torch.no_grad():
+        denoiser = FrozenDenoiser(model)
+        draw = torch.Generator().manual_seed(0)
+        noisy, t = torch.randn(2, 4, 8, 8, generator=draw), torch.tensor([100, 700])
+        width = text_tower(clip).width
+        keys, values, reference = (torch.randn(2, 77, width, generator=draw) for _ in range(3))
+        plain = denoiser.predict(noisy, t, keys, values)
+        seen, layers = denoiser.predict_watched(noisy, t, keys, values, reference)
+        torch.testing.assert_close(plain, seen, atol=1e-5, rtol=1e-4)
+        attentions = [m for n, m in model.model.diffusion_model.named_modules() if n.endswith("attn2")]
+        assert len(layers) == len(attentions)
+        projected = [attention.to_k(reference) for attention in attentions]
+        assert all(any(torch.allclose(layer.reference, one) for one in projected if one.shape == layer.reference.shape) for layer in layers)
+        alike = denoiser.predict_watched(noisy, t, keys, keys, keys)[1]
+        assert all(torch.equal(layer.keys, layer.reference) for layer in alike)
+
+
+def test_the_attention_loss_costs_no_second_pass(model, kv_lesson, tmp_path):
+    passes = []
+    model.model.diffusion_model.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    for weight in (0.0, 0.003):
+        passes.clear()
+        learned(replace(kv_lesson, recipe=replace(kv_lesson.recipe, attention_weight=weight)), tmp_path, str(weight))
+        assert passes == [2] * 4
+
+
+@pytest.mark.parametrize("tokens", COMPARED)
+def test_learning_moves_all_pairs_and_tells_every_term(kv_lesson, tmp_path, tokens):
+    recipe = replace(kv_lesson.recipe, attention_tokens=tokens, te_weight=1e-3)
+    persona = learned(replace(kv_lesson, recipe=recipe), tmp_path)
+    assert set(persona.losses) == {"noise", "equilibrium", "attention"} and len(persona.losses["attention"]) == 4
+    kept = persona.representation
+    assert isinstance(kept, KVTokens) and (kept.vectors != kept.word).all(-1).all()
+    assert persona.save(tmp_path / "bob.safetensors").stat().st_size <= 40_000
+
+
+def test_the_attention_loss_draws_the_maps_together(kv_lesson, tmp_path):
+    def attention(weight):
+        settings = replace(kv_lesson.recipe.learning, steps=60)
+        recipe = replace(kv_lesson.recipe, learning=settings, attention_weight=weight)
+        return sum(learned(replace(kv_lesson, recipe=recipe), tmp_path, f"{weight}").losses["attention"][-20:]) / weight
+
+    assert attention(1000.0) < 0.75 * attention(1e-9)
+
+
+def test_learn_persona_takes_the_attention_loss_too(lesson, tmp_path):
+    persona = learned(replace(lesson, recipe=replace(lesson.recipe, attention_weight=0.003)), tmp_path)
+    assert set(persona.losses) == {"noise", "equilibrium", "attention"}
+
+
+@pytest.mark.parametrize("backend", ["attention_pytorch", "attention_sub_quad", "attention_split", "attention_basic"])
+def test_whatever_attention_the_host_chose(kv_lesson, tmp_path, monkeypatch, backend):
+    usual = learned(kv_lesson, tmp_path, "usual").representation.vectors
+    chosen = getattr(comfy.ldm.modules.attention, backend)
+    monkeypatch.setattr(comfy.ldm.modules.attention, "optimized_attention", chosen)
+    torch.testing.assert_close(learned(kv_lesson, tmp_path, backend).representation.vectors, usual)
+
+
+def test_another_packs_cross_attention_stays_in_the_pass(model, clip):
+    other = model.clone()
+    calls = []
+
+    def theirs(query, key, value, extra):
+        calls.append(key.shape[1])
+        return 0.5 * host_attention(query, key, value, extra)
+
+    for section, number, _ in cross_attention_blocks(model.model.diffusion_model):
+        other.set_model_attn2_replace(theirs, section, number)
+    with differentiable(other, clip.patcher), torch.no_grad():
+        noisy, t, width = torch.zeros(1, 4, 8, 8), torch.tensor([500]), text_tower(clip).width
+        context = torch.randn(1, 77, width, generator=torch.Generator().manual_seed(0))
+        denoiser = FrozenDenoiser(other)
+        plain = denoiser.predict(noisy, t, context, context)
+        count = len(calls)
+        watched, _ = denoiser.predict_watched(noisy, t, context, context, context)
+        torch.testing.assert_close(plain, watched)
+        assert len(calls) == 2 * count and set(calls) == {77}
