@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .nodes import apply, faces, kv_tokens, learn, library, stages
+from .nodes import apply, attention, faces, kv_tokens, learn, library, stages
 
 WEB_DIRECTORY = "web"
 
@@ -11,7 +11,8 @@ library.register_folder()
 
 class PersonaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*learn.NODES, *kv_tokens.NODES, *stages.NODES, *apply.NODES, *library.NODES, *faces.NODES]
+        modules = learn, kv_tokens, stages, apply, attention, library, faces
+        return [node for module in modules for node in module.NODES]
 
 
 async def comfy_entrypoint() -> PersonaExtension:

@@ -97,6 +97,31 @@ def map_grid(timesteps: Tensor, maps: Tensor, mask: Tensor, tile: int = 96, colu
     return to_tensor(sheet)
 
 
+def word_grid(picture: Tensor, moments: Sequence[tuple[str, Mapping[str, Tensor]]], tile: int = 160) -> Tensor:
+    """Where words look, as light on the picture: [1, H, W, 3]. A row a moment, a column a word, the picture first.
+
+    picture: [H, W, 3] in 0..1. moments: (label, {word: map [h, w]}). The maps of a row share one scale, so that a
+    word which is drowned looks dark.
+    """
+    painted = Image.fromarray((picture.clamp(0, 1) * 255).byte().numpy())
+    painted = painted.resize((tile, round(tile * painted.height / painted.width)), Image.Resampling.LANCZOS)
+    columns = 1 + max(len(maps) for _, maps in moments)
+    font, line = ImageFont.load_default(14), 22
+    grid = Image.new("RGB", (columns * tile, len(moments) * (painted.height + line)), PAPER)
+    draw = ImageDraw.Draw(grid)
+    for row, (label, maps) in enumerate(moments):
+        top = row * (painted.height + line)
+        grid.paste(painted, (0, top + line))
+        draw.text((4, top + 3), label, INK, font)
+        brightest = max(float(values.max()) for values in maps.values())
+        for column, (word, values) in enumerate(maps.items(), start=1):
+            light = Image.fromarray((values / brightest * 255).byte().numpy())
+            light = light.resize(painted.size, Image.Resampling.BICUBIC)
+            grid.paste(Image.composite(painted, Image.new("RGB", painted.size), light), (column * tile, top + line))
+            draw.text((column * tile + 4, top + 3), word, INK, font)
+    return to_tensor(grid)
+
+
 def tile_of(values: Tensor, size: int, label: str) -> Image.Image:
     low, high = values.min(), values.max()
     scaled = ((values - low) / (high - low).clamp(min=1e-12) * 255).byte().numpy()

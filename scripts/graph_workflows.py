@@ -51,6 +51,16 @@ LAYOUTS = {
         "3. Run, then read the **chart**: the stage is shaded.",
         [SOURCE, ("2a. Find the stages", [(330, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (330, [8, 9])]), PAINT],
     ),
+    "face_wise_kv_tokens": (
+        "## A persona of K and V tokens\n\n"
+        "Like *learn_and_generate*, the second way: a file of tens of kilobytes.\n\n"
+        "1. Choose an SD1.5 **checkpoint** and your **photo**.\n"
+        "2. Give the persona a **name**.\n"
+        "3. Write **&lt;ann&gt;** in both prompts and run.\n\n"
+        "**Persona Attention** shows where each word looks while the picture forms. A word that stays dark is "
+        "drowned by the others.",
+        [PHOTO, ("2. Learn it, once", [(330, [4])]), PAINT, ("4. See why", [(420, [17])])],
+    ),
     "load_and_generate": (
         "## A persona you already have\n\n"
         "1. Put its file into `models/personas`. Learn Persona saves there by itself.\n"
@@ -75,7 +85,7 @@ LAYOUTS = {
 }
 HEIGHTS = {"LoadImage": 370, "CLIPTextEncode": 140, "SaveImage": 400, "PreviewImage": 240, "PreviewAny": 330}
 # What a node grows to, once it shows a text or a chart.
-GROWN = {"PersonaFaceMask": 250, "PersonaLearn": 730, "PersonaStagePartition": 520, "PersonaInfo": 290}
+GROWN = {"PersonaFaceMask": 250, "PersonaLearn": 730, "PersonaKVTokens": 800, "PersonaAttention": 700, "PersonaStagePartition": 520, "PersonaInfo": 290}
 
 ARRANGE = """([note, groups, heights, grown, id]) => {
     const gap = 50, title = 30

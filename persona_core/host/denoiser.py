@@ -93,9 +93,8 @@ class FrozenDenoiser:
         def record(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
             heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
             if shape in wanted:
-                maps.append(
-                    F.interpolate(token_attention(query, key, heads, token, shape), (height, width), mode="bilinear")
-                )
+                shares = attention_shares(query, key, heads, shape)[:, token : token + 1]
+                maps.append(F.interpolate(shares, (height, width), mode="bilinear"))
             return attention_pytorch(query, key, value, heads)
 
         options = self.options(t)
@@ -135,10 +134,9 @@ def backward_attention(original, query, key, value, heads, mask=None, **options)
 
 def check_supported(patcher: ModelPatcher) -> None:
     """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
+    check_unet(patcher)
     model, sampling = patcher.model, patcher.get_model_object("model_sampling")
     unet, name = model.diffusion_model, type(model.model_config).__name__
-    if not isinstance(unet, UNetModel):
-        raise UnsupportedModel(f"Personas work with UNet models of the SD1.5 and SD2 kind; this MODEL is {name}.")
     if model.adm_channels:
         raise UnsupportedModel(
             f"This MODEL is {name}, whose size conditioning is not supported yet. Use an SD1.5 or SD2 checkpoint."
@@ -154,6 +152,13 @@ def check_supported(patcher: ModelPatcher) -> None:
             "Personas are learned over 1000 timesteps with epsilon or v-prediction; this MODEL samples otherwise. "
             "Learn with the checkpoint as it is loaded, without ModelSampling nodes such as LCM."
         )
+
+
+def check_unet(patcher: ModelPatcher) -> None:
+    """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those that the pack knows."""
+    if not isinstance(patcher.model.diffusion_model, UNetModel):
+        name = type(patcher.model.model_config).__name__
+        raise UnsupportedModel(f"Personas work with UNet models of the SD1.5 and SD2 kind; this MODEL is {name}.")
 
 
 def predicts(sampling, kind: type) -> bool:
@@ -201,11 +206,11 @@ def cross_attention_blocks(unet: UNetModel) -> list[tuple[str, int, int]]:
     ]
 
 
-def token_attention(query: Tensor, key: Tensor, heads: int, token: int, shape: tuple[int, int]) -> Tensor:
-    """Cross-attention probabilities of one token, mean over H heads.
+def attention_shares(query: Tensor, key: Tensor, heads: int, shape: tuple[int, int]) -> Tensor:
+    """Cross-attention probabilities of every token as maps [B, L, h, w], mean over H heads.
 
-    query: [B, h w, H d]. key: [B, L, H d]. Returns [B, 1, h, w].
+    query: [B, h w, H d]. key: [B, L, H d].
     """
     query, key = (rearrange(x.float(), "b n (h d) -> b h n d", h=heads) for x in (query, key))
-    scores = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)[..., token]
-    return rearrange(reduce(scores, "b heads n -> b n", "mean"), "b (h w) -> b 1 h w", h=shape[0])
+    scores = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+    return rearrange(reduce(scores, "b heads n l -> b n l", "mean"), "b (h w) l -> b l h w", h=shape[0])

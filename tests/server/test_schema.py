@@ -18,6 +18,7 @@ FROZEN = {
     "PersonaStagePartition": ("supercategory grid_step noise_draws resolution draw_seed", "stages chart maps"),
     "PersonaStages": ("t_lo t_hi", "stages"),
     "PersonaApply": ("placeholder strength early_stage late_stage", "model clip"),
+    "PersonaAttention": ("text negative seed steps cfg sampler_name scheduler", "attention image"),
     "PersonaLoad": ("persona_name", "persona"),
     "PersonaSave": ("name", "path"),
     "PersonaInfo": ("", "text loss"),

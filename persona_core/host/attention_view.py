@@ -1,0 +1,128 @@
+"""Where each word of a prompt looks while the host's own sampler paints it (the papers' Figures 1, 2 and 6).
+
+Shapes: L tokens of a section, h x w of the latents.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import comfy.sample
+import torch
+import torch.nn.functional as F
+from comfy.model_patcher import ModelPatcher
+from einops import reduce
+from torch import Tensor
+
+from .clip import text_tower
+from .denoiser import attention_shares, cross_attention_blocks, host_attention
+from .encoding import Section
+from .sampling import discrete_timestep
+from .tokens import PersonaToken
+
+WORD_END = "</w>"
+
+
+@dataclass(frozen=True)
+class WordMaps:
+    """At timestep t, where each word looks: maps {word: [h, w]}, summed over its tokens."""
+
+    t: float
+    maps: dict[str, Tensor]
+
+
+def watch(
+    model: ModelPatcher,
+    clip,
+    text: str,
+    negative: str,
+    latents: Tensor,
+    moments: Sequence[float],
+    *,
+    steps: int,
+    cfg: float,
+    sampler: str,
+    scheduler: str,
+    seed: int,
+    on_step: Callable[[int, int], None],
+) -> tuple[Tensor, list[WordMaps]]:
+    """Paint `text` and tell where its words look at the steps nearest to `moments` (timesteps 0..999).
+
+    latents: empty ones [1, C, h, w]. Returns the painted latents and one WordMaps a moment.
+    """
+    watched, seen = watching(model, tuple(latents.shape[-2:]))
+    conditionings = [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in (text, negative)]
+    painted = comfy.sample.sample(
+        watched, comfy.sample.prepare_noise(latents, seed), steps, cfg, sampler, scheduler, *conditionings, latents,
+        callback=lambda step, *rest: on_step(step + 1, steps), disable_pbar=True, seed=seed,
+    )  # fmt: skip
+    tower = text_tower(clip)
+    section = clip.tokenize(text)[tower.key][0]
+    found = []
+    for moment in moments:
+        t = min(seen, key=lambda at: abs(at - moment))
+        maps = reduce(torch.stack(seen[t]), "layers l h w -> l h w", "mean")
+        found.append(
+            WordMaps(t, {word: maps[places].sum(0) for word, places in words_at(section, t, tower.tokenizer)})
+        )
+    return painted, found
+
+
+def watching(model: ModelPatcher, size: tuple[int, int]) -> tuple[ModelPatcher, dict[float, list[Tensor]]]:
+    """A clone of the MODEL, and what its layers at 1/2 and 1/4 of the size will see: {t: [maps [L, h, w], ...]}.
+
+    Of the first positive row, whichever guider samples.
+    """
+    model, seen = model.clone(), {}
+    sampling = model.get_model_object("model_sampling")
+    wanted = {tuple(-(-side // part) for side in size) for part in (2, 4)}
+
+    def watched(original: Callable):
+        def look(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
+            shape, groups = tuple(extra["activations_shape"][2:]), extra["cond_or_uncond"]
+            if shape in wanted and 0 in groups:
+                row = groups.index(0) * (len(query) // len(groups))
+                shares = attention_shares(query[row : row + 1], key[row : row + 1], extra["n_heads"], shape)
+                maps = F.interpolate(shares, size, mode="bilinear")[0].cpu()
+                seen.setdefault(discrete_timestep(sampling, extra["sigmas"][:1]), []).append(maps)
+            return original(query, key, value, extra)
+
+        return look
+
+    replaced = model.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
+    for block in cross_attention_blocks(model.model.diffusion_model):
+        original = replaced.get(block, replaced.get(block[:2], host_attention))
+        model.set_model_attn2_replace(watched(original), *block)
+    return model, seen
+
+
+def words_at(section: Section, t: float, tokenizer) -> list[tuple[str, list[int]]]:
+    """The words of a prompt and the places of their tokens in its context at t, in reading order.
+
+    A persona's N tokens count as one word; while its common word stands for it, it has one token.
+    A word that comes twice is told apart by its number.
+    """
+    special = {tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token}
+    words, place, begun = [], 0, None
+    for token, _ in section:
+        if isinstance(token, PersonaToken):
+            dynamic = token.subject.applied.vectors(t) is not None
+            if token.index == 0:
+                words.append((token.subject.placeholder, [place]))
+            elif dynamic:
+                words[-1][1].append(place)
+            place += 1 if dynamic or token.index == 0 else 0
+            begun = None
+            continue
+        if isinstance(token, int) and token not in special:
+            piece = tokenizer.inv_vocab[token]
+            if begun is None:
+                words.append(("", []))
+            words[-1] = (words[-1][0] + piece.removesuffix(WORD_END), [*words[-1][1], place])
+            begun = None if piece.endswith(WORD_END) else True
+        place += 1
+    counted: dict[str, int] = {}
+    for index, (word, places) in enumerate(words):
+        counted[word] = counted.get(word, 0) + 1
+        if counted[word] > 1:
+            words[index] = (f"{word} ({counted[word]})", places)
+    return words

@@ -1,0 +1,60 @@
+"""Persona Attention: the maps are those of the words they are named after, and watching changes nothing."""
+
+import torch
+from recording import encode, sample
+
+from persona_core.host.attention_view import watch, words_at
+from persona_core.host.clip import text_tower
+from persona_core.host.encoding import apply_to_clip
+from persona_core.table import AppliedPersona
+
+SIZE = 16
+
+
+def look(model, clip, text, steps=10):
+    return watch(
+        model, clip, text, "lowres", torch.zeros(1, 4, SIZE, SIZE), [900, 600, 200],
+        steps=steps, cfg=5.0, sampler="euler", scheduler="normal", seed=0, on_step=lambda done, total: None,
+    )  # fmt: skip
+
+
+def test_words_and_their_places_before_and_in_the_dynamic_stage(clip, applied):
+    tower = text_tower(clip)
+    section = applied.tokenize("a photo of <ann> holding a cup")[tower.key][0]
+    dynamic = dict(words_at(section, 600, tower.tokenizer))
+    assert dynamic == {
+        "a": [1], "photo": [2], "of": [3], "<ann>": [4, 5, 6, 7], "holding": [8], "a (2)": [9], "cup": [10]
+    }  # fmt: skip
+    early = dict(words_at(section, 900, tower.tokenizer))
+    assert early["<ann>"] == [4] and early["cup"] == [7] and list(early) == list(dynamic)
+
+
+def test_pieces_of_one_word_are_one_word(clip):
+    tower = text_tower(clip)
+    section = clip.tokenize("an xylophonist sings")[tower.key][0]
+    words = words_at(section, 0, tower.tokenizer)
+    assert [word for word, _ in words] == ["an", "xylophonist", "sings"] and len(words[1][1]) > 1
+
+
+def test_the_picture_is_the_samplers_and_the_maps_are_probabilities(model, applied):
+    painted, found = look(model, applied, "a photo of <ann> in snow")
+    positive, negative = encode(applied, "a photo of <ann> in snow"), encode(applied, "lowres")
+    torch.testing.assert_close(painted, sample(model, positive, negative, steps=10, size=SIZE), atol=1e-4, rtol=1e-4)
+    assert [abs(one.t - moment) < 60 for one, moment in zip(found, (900, 600, 200))] == [True] * 3
+    for one in found:
+        assert list(one.maps) == ["a", "photo", "of", "<ann>", "in", "snow"]
+        assert all(m.shape == (SIZE, SIZE) and m.min() >= 0 for m in one.maps.values())
+        assert sum(one.maps.values()).max() <= 1 + 1e-5
+
+
+def test_the_persona_changes_the_maps_only_where_it_is(model, clip, make_persona):
+    applied = apply_to_clip(clip, AppliedPersona(make_persona()), "<ann>")
+    mine, plain = (look(model, c, text)[1] for c, text in ((applied, "a <ann> cup"), (clip, "a face cup")))
+    torch.testing.assert_close(mine[0].maps["cup"], plain[0].maps["cup"], atol=1e-5, rtol=1e-4)  # the early stage
+    assert not torch.allclose(mine[1].maps["cup"], plain[1].maps["cup"], atol=1e-5)
+
+
+def test_the_model_is_left_without_a_trace(model, applied):
+    before = dict(model.model_options.get("transformer_options", {}))
+    look(model, applied, "a <ann>", steps=3)
+    assert model.model_options.get("transformer_options", {}) == before
