@@ -85,7 +85,14 @@ LAYOUTS = {
 }
 HEIGHTS = {"LoadImage": 370, "CLIPTextEncode": 140, "SaveImage": 400, "PreviewImage": 240, "PreviewAny": 330}
 # What a node grows to, once it shows a text or a chart.
-GROWN = {"PersonaFaceMask": 250, "PersonaLearn": 730, "PersonaKVTokens": 800, "PersonaAttention": 700, "PersonaStagePartition": 520, "PersonaInfo": 290}
+GROWN = {
+    "PersonaFaceMask": 250,
+    "PersonaLearn": 730,
+    "PersonaKVTokens": 800,
+    "PersonaAttention": 700,
+    "PersonaStagePartition": 520,
+    "PersonaInfo": 290,
+}
 
 ARRANGE = """([note, groups, heights, grown, id]) => {
     const gap = 50, title = 30
