@@ -14,6 +14,8 @@ SMALL = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "LoadImage": {"image": "photo.png"},
     "PersonaLearn": {"steps": 4, "resolution": 64},
+    "PersonaKVTokens": {"steps": 4, "resolution": 64},
+    "PersonaAttention": {"steps": 4, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
     "PersonaStagePartition": {"grid_step": 100, "noise_draws": 1, "resolution": 64},
     "EmptyLatentImage": {"width": 64, "height": 64, "batch_size": 1},
     "KSampler": {"steps": 4, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},

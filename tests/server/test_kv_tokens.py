@@ -1,0 +1,87 @@
+"""Face-Wise K/V Tokens and Persona Attention through the HTTP API of a real server."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prompts import find, only, pictures, workflow
+
+from persona_core.kv_tokens import KVTokens
+from persona_core.persona import Persona
+
+LEARN, KV, ATTENTION = "PersonaLearn", "PersonaKVTokens", "PersonaAttention"
+
+
+def learning(**inputs) -> dict:
+    return only(workflow("face_wise_kv_tokens", {KV: inputs}), KV)
+
+
+def test_the_workflow_gives_a_small_file_pictures_and_where_words_look(server, texts):
+    prompt = workflow("face_wise_kv_tokens", {KV: {"name": "pairs"}})
+    run = server.run(prompt, texts)
+    assert run.status == "success", run.error
+    painted = pictures(server, run, find(prompt, "SaveImage"))
+    assert painted[0].shape == (64, 64, 3) and painted[0].std() > 5
+    [path] = run.outputs[find(prompt, KV)]["text"]
+    assert Path(path).stat().st_size <= 40_000
+    persona = Persona.load(Path(path))
+    assert isinstance(persona.representation, KVTokens) and persona.representation.vectors.shape == (5, 2, 768)
+    assert set(persona.losses) == {"noise", "attention"} and persona.losses["attention"][0] == 0
+    [grid] = pictures(server, run, find(prompt, ATTENTION))
+    assert grid.shape[1] > 8 * 160 and grid.std() > 5
+    assert "Learning 'pairs': 4 steps of 2, 64x64, 32 pictures" in "\n".join(texts)
+
+
+def test_the_same_inputs_give_the_same_persona_and_load_it(server, texts):
+    def tensors(name):
+        return Persona.load(server.base / f"models/personas/{name}.safetensors").representation.vectors
+
+    assert server.run(learning(name="kv_one")).status == "success"
+    assert server.run(learning(name="kv_two", reuse=False)).status == "success"
+    assert (tensors("kv_one") == tensors("kv_two")).all()
+    server.run(learning(name="kv_one", steps=4, mirror=True), texts)
+    assert "Learning 'kv_one'" in "\n".join(texts)  # other inputs, another persona
+
+
+def test_both_kinds_in_one_prompt(server):
+    assert server.run(only(workflow(changes={LEARN: {"name": "ann"}}), LEARN)).status == "success"
+    assert server.run(learning(name="bob")).status == "success"
+
+    def paint(text):
+        prompt = workflow("load_and_generate", {"PersonaLoad": {"persona_name": "ann.safetensors"}})
+        apply = find(prompt, "PersonaApply")
+        users = [node for node in prompt.values() if [apply, 1] in node["inputs"].values()]
+        prompt["bob"] = {"class_type": "PersonaLoad", "inputs": {"persona_name": "bob.safetensors"}}
+        prompt["second"] = {
+            "class_type": "PersonaApply",
+            "inputs": {
+                **prompt[apply]["inputs"], "model": [apply, 0], "clip": [apply, 1], "persona": ["bob", 0],
+                "placeholder": "<bob>",
+            },
+        }  # fmt: skip
+        for node in users:
+            node["inputs"]["clip"] = ["second", 1]
+        prompt[find(prompt, "CLIPTextEncode")]["inputs"]["text"] = text
+        run = server.run(prompt)
+        assert run.status == "success", run.error
+        return pictures(server, run, find(prompt, "SaveImage"))[0].astype(int)
+
+    both, ann, bob = (paint(f"a photo of {who}") for who in ("<ann> and <bob>", "<ann> and face", "person and <bob>"))
+    assert all(np.abs(both - alone).max() > 0 for alone in (ann, bob))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"reference_word": "fluffy cat"}, "reference word 'fluffy cat' must be one common word"),
+        ({"supercategory": ""}, "supercategory '' must be one common word"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(server, inputs, message):
+    run = server.run(learning(name="bad_kv", **inputs))
+    assert run.status == "error" and run.error_type == KV and message in run.error
+
+
+def test_attention_needs_a_prompt(server):
+    run = server.run(workflow("face_wise_kv_tokens", {KV: {"name": "pairs"}, ATTENTION: {"text": " "}}))
+    assert run.status == "error" and run.error_type == ATTENTION and "The text is empty" in run.error
