@@ -1,16 +1,20 @@
 """The rows of the quality table: Textual Inversion, PersonaMagic whole, and PersonaMagic with one part taken out."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from persona_core.host.learner import Recipe
+from persona_core.host.learner import KVRecipe, Recipe
 from persona_core.host.partition import attention_curve
 from persona_core.host.pictures import Photo
+from persona_core.kv_tokens import TokenExpander
 from persona_core.learning import LearningSettings
-from persona_core.mapper import StageMapper, sinusoid
-from persona_core.representation import TokenVectors
+from persona_core.losses import PLACEHOLDER, PROMPT
+from persona_core.mapper import HIDDEN, StageMapper, sinusoid, zero_linear
+from persona_core.prompts import PHOTO_PROMPTS
+from persona_core.representation import TokenVectors, on_sphere
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 
 ALWAYS = Stages(0, LAST_TIMESTEP)
@@ -18,12 +22,13 @@ THIRDS = Stages(333, 666)
 # Textual Inversion's published learning rate, and the one that did best on people who are not in the table.
 PUBLISHED_RATE, CAREFUL_RATE = 5e-3, 2e-3
 DRAWS = 4  # of noise at each timestep at which stages are looked for
+KV_RATE = 5e-3
 
 
 class StaticVector(nn.Module):
     """Textual Inversion (arXiv 2208.01618): one vector, the same at all timesteps, that starts at the word."""
 
-    tokens, stages = 1, ALWAYS
+    tokens, stages, cuts = 1, ALWAYS, (0,)
 
     def __init__(self, word: Tensor):
         super().__init__()
@@ -34,19 +39,66 @@ class StaticVector(nn.Module):
         vectors = self.vector.expand(len(t), 1, -1)
         return TokenVectors(vectors, vectors)
 
+    def settle(self, t: float) -> float:
+        return 0
 
-class WithoutBypass(StageMapper):
+    def folded(self) -> "StaticVector":
+        return self
+
+
+class Variant(StageMapper):
+    """A mapper with something changed; a file would not know that, so it is used as it is."""
+
+    def folded(self) -> "Variant":
+        return self
+
+
+class WithoutBypass(Variant):
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         return replace(super().at(t, picture), bypass=None)
 
 
-class WithoutSphere(StageMapper):
+class WithoutSphere(Variant):
     """Vectors of any length."""
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         features = self.time(self.anchors(sinusoid(t.to(self.word).clamp(self.stages.t_lo, self.stages.t_hi))))
         vectors = rearrange(self.head(features), "b (n d) -> b n d", n=self.tokens) + self.word
         return TokenVectors(vectors, vectors, super().at(t, picture).bypass)
+
+
+class SeparateHeads(Variant):
+    """Dynamic K/V: a head of its own for V's tokens, beside the bypass."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.value_head = zero_linear(HIDDEN, self.tokens * len(self.word))
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        features = self.time(self.anchors(sinusoid(t.to(self.word).clamp(self.stages.t_lo, self.stages.t_hi))))
+        offsets = rearrange(self.value_head(features), "b (n d) -> b n d", n=self.tokens)
+        return replace(super().at(t, picture), values=on_sphere(offsets + self.word, self.word))
+
+
+class OneSided(TokenExpander):
+    """K/V tokens of which only one side is learned; at the other stands the word."""
+
+    def __init__(self, word: Tensor, count: int, seed: int, keys: bool):
+        super().__init__(word, count, seed)
+        self.keys = keys
+
+    def expand(self) -> Tensor:
+        pairs = super().expand()
+        side = torch.tensor([self.keys, not self.keys])[:, None]
+        return torch.where(side, pairs, self.word)
+
+
+@dataclass(frozen=True)
+class OneSidedRecipe(KVRecipe):
+    keys: bool = True
+
+    def representation(self, word: Tensor, images: Tensor | None) -> OneSided:
+        return OneSided(word, self.pairs, self.learning.seed, self.keys)
 
 
 @dataclass(frozen=True)
@@ -101,6 +153,16 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
         recipe = TextualInversion(te_weight=0.0, resolution=32, learning=learning)
         return Rival(f"Textual Inversion, rate {rate:g}", recipe, masked=False, after=all_steps)
 
+    paired = KVRecipe(
+        supercategory="face",
+        resolution=32,
+        learning=replace(settings, learning_rate=KV_RATE, weight_decay=0.0),
+        prompts=PHOTO_PROMPTS,
+    )
+
+    def kv(title: str, masked: bool = True, **changes) -> Rival:
+        return Rival(f"K/V tokens: {title}", replace(paired, **changes), masked=masked, after=steps)
+
     def altered(mapper: type[StageMapper]) -> Altered:
         return Altered(te_weight=te_weight, resolution=32, learning=settings, mapper=mapper)
 
@@ -119,4 +181,23 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
         "n8": Rival("N = 8", replace(full, tokens=8), after=steps),
         "partition": Rival("stages from attention", full, looked_up=True, after=steps),
         "thirds": Rival("stages 333-666", replace(full, stages=THIRDS), after=steps),
+        "attention": Rival("with face-wise attention loss", replace(full, attention_weight=3e-3), after=steps),
+        "dynamic_kv": Rival("separate heads for K and V", altered(SeparateHeads), after=steps),
+        "kv": kv("5 pairs, loss on all tokens, 0.003"),
+        "kv_unmasked": kv("the same, without the mask", masked=False),
+        "kv_1": kv("1 pair", pairs=1),
+        "kv_10": kv("10 pairs", pairs=10),
+        "kv_off": kv("without the loss", attention_weight=0.0),
+        "kv_off_unmasked": kv("without the loss and the mask", masked=False, attention_weight=0.0),
+        "kv_placeholder": kv("loss on the placeholder only", attention_tokens=PLACEHOLDER),
+        "kv_prompt": kv("loss on the prompt's tokens", attention_tokens=PROMPT),
+        "kv_weak": kv("0.0003", attention_weight=3e-4),
+        "kv_strong": kv("0.03", attention_weight=3e-2),
+        "kv_keys": Rival("K/V tokens: K only", as_one_sided(paired, keys=True), after=steps),
+        "kv_values": Rival("K/V tokens: V only", as_one_sided(paired, keys=False), after=steps),
+        "kv_te": kv("with Tandem Equilibrium", te_weight=te_weight),
     }
+
+
+def as_one_sided(recipe: KVRecipe, keys: bool) -> OneSidedRecipe:
+    return OneSidedRecipe(**{field.name: getattr(recipe, field.name) for field in fields(recipe)}, keys=keys)
