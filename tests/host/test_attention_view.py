@@ -39,7 +39,7 @@ def test_pieces_of_one_word_are_one_word(clip):
 def test_the_picture_is_the_samplers_and_the_maps_are_probabilities(model, applied):
     painted, found = look(model, applied, "a photo of <ann> in snow")
     positive, negative = encode(applied, "a photo of <ann> in snow"), encode(applied, "lowres")
-    torch.testing.assert_close(painted, sample(model, positive, negative, steps=10, size=SIZE), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(painted, sample(model, positive, negative, steps=10, size=SIZE), atol=1e-3, rtol=1e-3)
     assert [abs(one.t - moment) < 60 for one, moment in zip(found, (900, 600, 200))] == [True] * 3
     for one in found:
         assert list(one.maps) == ["a", "photo", "of", "<ann>", "in", "snow"]
