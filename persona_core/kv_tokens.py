@@ -9,10 +9,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .representation import TokenVectors
+from .representation import TokenVectors, on_sphere
 from .stages import LAST_TIMESTEP, Stages
 
 HEADS = 8
+# How far a token moves in a step: this many learning rates times the word's own spread, through its offset and through
+# the shared layers alike. So neither drowns the other, and a wide text encoder learns as steadily as a narrow one.
+REACH = 64
 TIMESTEPS = LAST_TIMESTEP + 1
 
 
@@ -54,8 +57,11 @@ class KVTokens(nn.Module):
 class TokenExpander(nn.Module):
     """What is learned: a small module that expands one vector, the word, to the pairs of all stages.
 
-    word: [D]. count: S. reference: [D], the input embedding to start at (the paper's "person").
-    seed: of the initial weights. At the start every token is the word itself.
+    Each token is the word, moved by an offset of its own, by two layers of self-attention between the tokens and by
+    one feed-forward layer. word: [D]. count: S. seed: of the initial weights. At the start every token is the word.
+
+    Unlike the paper's, tokens stay on the word's sphere, as PersonaMagic's do: where they may grow, they become many
+    times as long as any word, and the rest of the prompt is lost.
     """
 
     tokens, stages = 1, Stages(0, LAST_TIMESTEP)
@@ -64,25 +70,26 @@ class TokenExpander(nn.Module):
         super().__init__()
         width = len(word)
         self.register_buffer("word", word.detach().clone().float())
+        self.offsets = nn.Parameter(torch.zeros(2 * count, width))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            # Which of the tokens a copy of the word is to become.
-            self.place = nn.Parameter(torch.randn(2 * count, width) * self.word.norm() * width**-0.5)
-            self.attentions = nn.ModuleList(
-                nn.MultiheadAttention(width, HEADS, batch_first=True) for _ in range(2)
-            )
+            self.attentions = nn.ModuleList(nn.MultiheadAttention(width, HEADS, batch_first=True) for _ in range(2))
             self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
             self.feed_forward = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-            nn.init.zeros_(self.feed_forward[-1].weight)
-            nn.init.zeros_(self.feed_forward[-1].bias)
+        for last in (*(attention.out_proj for attention in self.attentions), self.feed_forward[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def expand(self) -> Tensor:
         """All pairs [S, 2, D]."""
-        x = (self.word + self.place)[None]
+        width = len(self.word)
+        scale, share = self.word.norm() * width**-0.5, REACH / width
+        x = (self.word / scale + REACH * self.offsets)[None]
         for attention, norm in zip(self.attentions, self.norms):
             normed = norm(x)
-            x = x + attention(normed, normed, normed, need_weights=False)[0]
-        return (self.word + self.feed_forward(self.norms[-1](x))).reshape(-1, 2, len(self.word))
+            x = x + share * attention(normed, normed, normed, need_weights=False)[0]
+        x = x + share * self.feed_forward(self.norms[-1](x))
+        return on_sphere(x * scale, self.word).reshape(-1, 2, width)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         return pair_of(self.expand(), t)
