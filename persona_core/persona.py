@@ -99,7 +99,7 @@ class Persona:
             raise PersonaFileError(f"'{path.name}' is a damaged persona: {error}") from error
 
 
-def thinned(values: list[float], most: int = 1000) -> list[float]:
+def thinned(values: list[float], most: int = 500) -> list[float]:
     """Every so-many-th value to four digits, so that a long history does not outweigh the persona."""
     return [float(f"{value:.4g}") for value in values[:: -(-len(values) // most) or 1]]
 

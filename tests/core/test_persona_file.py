@@ -29,7 +29,7 @@ def test_what_is_saved_is_read_back(ann, tmp_path):
     read = Persona.load(ann.save(tmp_path / "sub" / "ann.safetensors"))
     assert (read.name, read.family, read.supercategory, read.fingerprint) == ("ann", ann.family, "face", "abc")
     assert read.settings == {"steps": 1000, "seed": 3} and read.representation.stages == Stages(310, 720)
-    assert read.losses["noise"] == pytest.approx(ann.losses["noise"], rel=1e-3)
+    assert read.losses["noise"] == pytest.approx(ann.losses["noise"][::2], rel=1e-3)
     t = torch.tensor([310.0, 500.0])
     torch.testing.assert_close(read.representation.at(t).keys, ann.representation.at(t).keys, atol=2e-3, rtol=2e-3)
     again = Persona.load(read.save(tmp_path / "again.safetensors")).representation.state_dict()
