@@ -162,7 +162,8 @@ def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
     for name, rival in rows.items():
         vectors = rival.recipe.representation(word, None).at(t)
         assert torch.allclose(vectors.keys, word.expand_as(vectors.keys), atol=1e-6), name
-        assert (vectors.bypass is None) == (name.endswith("inversion") or name == "no_bypass")
+        assert torch.allclose(vectors.values, word.expand_as(vectors.values), atol=1e-6), name
+        assert (vectors.bypass is None) == (name.endswith("inversion") or name == "no_bypass" or name.startswith("kv"))
     assert rows["full"].after == (50, 200, 400)
     assert rows["full"].rows("full") == {"full_50": 50, "full": 200, "full_400": 400}
     assert [rows[name].recipe.tokens for name in ("n1", "n2", "full", "n8")] == [1, 2, 4, 8]
