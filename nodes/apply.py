@@ -24,7 +24,7 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                 io.Clip.Input(
                     "clip", tooltip="The text encoder. Encode your prompts with what comes out of this node."
                 ),
-                sockets.Persona.Input("persona", tooltip="From Learn Persona or Load Persona."),
+                sockets.Persona.Input("persona", tooltip="From Learn Persona, Face-Wise K/V Tokens or Load Persona."),
                 io.String.Input(
                     "placeholder",
                     default="<ann>",

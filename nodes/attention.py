@@ -1,12 +1,13 @@
 """Why a word was lost: Persona Attention."""
 
+import comfy.sample
 import comfy.samplers
 import comfy.utils
 from comfy_api.latest import io, ui
 
 from ..persona_core.charts import word_grid
 from ..persona_core.host.attention_view import watch
-from ..persona_core.host.clip import text_tower
+from ..persona_core.host.checks import check_text
 from ..persona_core.host.denoiser import check_unet
 from . import sockets
 
@@ -22,7 +23,7 @@ class PersonaAttention(io.ComfyNode):
             node_id="PersonaAttention",
             display_name="Persona Attention",
             category=sockets.CATEGORY,
-            description="Paints one picture and shows, word by word, where the prompt looks while it forms. A word that stays dark is not in the picture.",
+            description="Paints one picture and shows, word by word, where the prompt looks while it forms. A word that stays dark may have been lost.",
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="From Apply Stage-Regulated Embedding."),
@@ -66,9 +67,8 @@ class PersonaAttention(io.ComfyNode):
     def execute(
         cls, model, clip, vae, latent_image, text, negative, seed, steps, cfg, sampler_name, scheduler
     ) -> io.NodeOutput:
-        text_tower(clip), check_unet(model)
-        if not text.strip():
-            raise ValueError("The text is empty, so there is no word whose attention could be shown.")
+        check_unet(model)
+        check_text(model, clip)
         latents = comfy.sample.fix_empty_latent_channels(model, latent_image["samples"][:1])
         bar = comfy.utils.ProgressBar(steps)
         painted, found = watch(

@@ -10,6 +10,7 @@ from ..persona_core.host.pictures import coarsest_cell
 from ..persona_core.host.references import prepare
 from ..persona_core.learning import LearningSettings
 from ..persona_core.losses import COMPARED
+from ..persona_core.prompts import FACE_PROMPTS, PHOTO_PROMPTS
 from . import library, sockets, teaching
 from .faces import insightface_folders
 
@@ -94,7 +95,7 @@ class FaceWiseKVTokens(io.ComfyNode):
                 io.String.Input(
                     "reference_word",
                     default="person",
-                    tooltip="The common word that the persona's attention is compared with. One word.",
+                    tooltip="The common word that the persona's attention is compared with: for a cat, cat. One word; empty is the supercategory.",
                 ),
                 io.Float.Input(
                     "te_weight",
@@ -157,8 +158,9 @@ class FaceWiseKVTokens(io.ComfyNode):
         mask=None,
     ) -> io.NodeOutput:  # fmt: skip
         name = library.check_name(name, folders=False)
+        supercategory = supercategory.strip()
         recipe = KVRecipe(
-            supercategory=supercategory.strip(),
+            supercategory=supercategory,
             te_weight=te_weight,
             resolution=resolution,
             mirror=mirror,
@@ -166,10 +168,11 @@ class FaceWiseKVTokens(io.ComfyNode):
             attention_weight=attention_weight,
             attention_tokens=attention_tokens,
             reference=reference_word.strip(),
+            prompts=FACE_PROMPTS if supercategory.lower() in faces.FACE_WORDS else PHOTO_PROMPTS,
             pairs=pairs,
         )
         pack = faces.choose_pack(insightface_folders()) if mask is None else None
-        check_models(model, clip, vae, recipe.supercategory, recipe.reference)
+        check_models(model, clip, vae, supercategory, recipe.reference if attention_weight else "")
         photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
         if augment:
             photos = augmented(photos, train_seed)

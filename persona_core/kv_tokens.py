@@ -35,7 +35,11 @@ class KVTokens(nn.Module):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int) -> "KVTokens":
-        return cls(tensors["word"], tensors["vectors"])
+        """From the tensors of a file. Raises ValueError for such as do not belong together."""
+        word, vectors = tensors["word"], tensors["vectors"]
+        if vectors.ndim != 3 or vectors.shape[1:] != (2, len(word)):
+            raise ValueError(f"vectors of shape {list(vectors.shape)} for a word {len(word)} wide")
+        return cls(word, vectors)
 
     @property
     def cuts(self) -> tuple[int, ...]:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import comfy.sample
-import torch
 import torch.nn.functional as F
+from comfy.ldm.modules import attention
 from comfy.model_patcher import ModelPatcher
-from einops import reduce
 from torch import Tensor
 
 from .clip import text_tower
-from .denoiser import attention_shares, cross_attention_blocks, host_attention
+from .denoiser import attention_shares, cross_attention_blocks
 from .encoding import Section
 from .sampling import discrete_timestep
 from .tokens import PersonaToken
@@ -48,27 +47,40 @@ def watch(
     """Paint `text` and tell where its words look at the steps nearest to `moments` (timesteps 0..999).
 
     latents: empty ones [1, C, h, w]. Returns the painted latents and one WordMaps a moment.
+    Raises ValueError for a text without a word.
     """
-    watched, seen = watching(model, tuple(latents.shape[-2:]))
+    tower = text_tower(clip)
+    section = clip.tokenize(text)[tower.key][0]
+    if not words_at(section, 0, tower.tokenizer):
+        raise ValueError("The text holds no word whose attention could be shown. Write a prompt.")
+    watched, seen = watching(model, tuple(latents.shape[-2:]), moments)
     conditionings = [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in (text, negative)]
     painted = comfy.sample.sample(
         watched, comfy.sample.prepare_noise(latents, seed), steps, cfg, sampler, scheduler, *conditionings, latents,
         callback=lambda step, *rest: on_step(step + 1, steps), disable_pbar=True, seed=seed,
     )  # fmt: skip
-    tower = text_tower(clip)
-    section = clip.tokenize(text)[tower.key][0]
     found = []
     for moment in moments:
-        t = min(seen, key=lambda at: abs(at - moment))
-        maps = reduce(torch.stack(seen[t]), "layers l h w -> l h w", "mean")
+        t, maps = seen[moment].t, seen[moment].total / seen[moment].count
         found.append(
             WordMaps(t, {word: maps[places].sum(0) for word, places in words_at(section, t, tower.tokenizer)})
         )
     return painted, found
 
 
-def watching(model: ModelPatcher, size: tuple[int, int]) -> tuple[ModelPatcher, dict[float, list[Tensor]]]:
-    """A clone of the MODEL, and what its layers at 1/2 and 1/4 of the size will see: {t: [maps [L, h, w], ...]}.
+@dataclass
+class Seen:
+    """The sum of the maps [L, h, w] that layers had at timestep t, and of how many."""
+
+    t: float
+    total: Tensor | float = 0.0
+    count: int = 0
+
+
+def watching(
+    model: ModelPatcher, size: tuple[int, int], moments: Sequence[float]
+) -> tuple[ModelPatcher, dict[float, Seen]]:
+    """A clone of the MODEL, and for each moment what its layers at 1/2 and 1/4 of the size will see nearest to it.
 
     Of the first positive row, whichever guider samples.
     """
@@ -76,23 +88,37 @@ def watching(model: ModelPatcher, size: tuple[int, int]) -> tuple[ModelPatcher, 
     sampling = model.get_model_object("model_sampling")
     wanted = {tuple(-(-side // part) for side in size) for part in (2, 4)}
 
+    def keep(t: float, maps: Tensor) -> None:
+        for moment in moments:
+            if moment not in seen or abs(t - moment) < abs(seen[moment].t - moment):
+                seen[moment] = Seen(t)
+            if seen[moment].t == t:
+                seen[moment].total = seen[moment].total + maps.cpu()
+                seen[moment].count += 1
+
     def watched(original: Callable):
         def look(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
             shape, groups = tuple(extra["activations_shape"][2:]), extra["cond_or_uncond"]
             if shape in wanted and 0 in groups:
                 row = groups.index(0) * (len(query) // len(groups))
                 shares = attention_shares(query[row : row + 1], key[row : row + 1], extra["n_heads"], shape)
-                maps = F.interpolate(shares, size, mode="bilinear")[0].cpu()
-                seen.setdefault(discrete_timestep(sampling, extra["sigmas"][:1]), []).append(maps)
+                keep(discrete_timestep(sampling, extra["sigmas"][:1]), F.interpolate(shares, size, mode="bilinear")[0])
             return original(query, key, value, extra)
 
         return look
 
     replaced = model.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
     for block in cross_attention_blocks(model.model.diffusion_model):
-        original = replaced.get(block, replaced.get(block[:2], host_attention))
+        original = replaced.get(block, replaced.get(block[:2], chosen_attention))
         model.set_model_attn2_replace(watched(original), *block)
     return model, seen
+
+
+def chosen_attention(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
+    """What a cross-attention layer does where nothing replaces it, by the kind of attention that the host chose."""
+    return attention.optimized_attention(
+        query, key, value, extra["n_heads"], attn_precision=extra["attn_precision"], transformer_options=extra
+    )
 
 
 def words_at(section: Section, t: float, tokenizer) -> list[tuple[str, list[int]]]:

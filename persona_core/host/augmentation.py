@@ -13,10 +13,10 @@ JITTER = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to
 AROUND = 0.5  # the grey that a smaller photo lies on; its mask is 0 there
 
 
-def augmented(photos: Sequence[Photo], seed: int, count: int = VARIANTS) -> list[Photo]:
-    """`count` random views of the photos by turns, each of its photo's size; the same for the same seed."""
+def augmented(photos: Sequence[Photo], seed: int) -> list[Photo]:
+    """VARIANTS random views of the photos by turns, or one of each if they are more; the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
-    return [view(photos[index % len(photos)], generator) for index in range(count)]
+    return [view(photos[index % len(photos)], generator) for index in range(max(VARIANTS, len(photos)))]
 
 
 def view(photo: Photo, generator: torch.Generator) -> Photo:

@@ -5,13 +5,13 @@ from .denoiser import check_supported, text_width
 
 
 def check_models(model, clip, vae, supercategory: str, reference: str = "") -> None:
-    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit."""
-    tower, width = text_tower(clip), text_width(model)
+    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit.
+
+    reference: the word of the face-wise attention loss, if it has one of its own.
+    """
+    tower = text_tower(clip)
     check_supported(model)
-    if width != tower.width:
-        raise UnsupportedModel(
-            f"The MODEL takes text {width} wide, but this CLIP is {tower.family}. Take both from one checkpoint."
-        )
+    check_text(model, clip)
     if getattr(vae, "first_stage_model", None) is None:
         raise UnsupportedModel("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
     channels = model.model.latent_format.latent_channels
@@ -23,3 +23,12 @@ def check_models(model, clip, vae, supercategory: str, reference: str = "") -> N
     tower.word_id(supercategory)
     if reference:
         tower.word_id(reference, "reference word")
+
+
+def check_text(model, clip) -> None:
+    """Raise UnsupportedModel with a sentence for a CLIP that is missing, unknown, or of another checkpoint."""
+    tower, width = text_tower(clip), text_width(model)
+    if width != tower.width:
+        raise UnsupportedModel(
+            f"The MODEL takes text {width} wide, but this CLIP is {tower.family}. Take both from one checkpoint."
+        )

@@ -62,6 +62,25 @@ class Recipe:
             reference = text.tower.embedding(text.tower.word_id(self.reference or self.supercategory))
         return Objective(terms, self.prompts, reference)
 
+    def settings(self) -> dict[str, object]:
+        """What Persona Info shows."""
+        settings = {
+            "steps": self.learning.steps,
+            "learning rate": self.learning.learning_rate,
+            "batch size": self.learning.batch_size,
+            "TE weight": self.te_weight,
+            "attention weight": self.attention_weight,
+            "resolution": self.resolution,
+            "mirror": self.mirror,
+            "seed": self.learning.seed,
+        }
+        if self.attention_weight:
+            settings |= {
+                "attention of": self.attention_tokens,
+                "reference word": self.reference or self.supercategory,
+            }
+        return settings
+
 
 @dataclass(frozen=True)
 class KVRecipe(Recipe):
@@ -144,25 +163,10 @@ def learn_persona(
         representation=representation.cpu().folded().requires_grad_(False),
         family=tower.family,
         supercategory=recipe.supercategory,
-        settings=settings_of(recipe),
+        settings=recipe.settings(),
         losses=progress.losses,
         fingerprint=print_of_inputs,
     )
-
-
-def settings_of(recipe: Recipe) -> dict[str, object]:
-    """What Persona Info shows."""
-    learning = recipe.learning
-    return {
-        "steps": learning.steps,
-        "learning rate": learning.learning_rate,
-        "batch size": learning.batch_size,
-        "TE weight": recipe.te_weight,
-        "attention weight": recipe.attention_weight,
-        "resolution": recipe.resolution,
-        "mirror": recipe.mirror,
-        "seed": learning.seed,
-    }
 
 
 def save_progress(path: Path, progress: Progress, print_of_inputs: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from persona_core.kv_tokens import KVTokens, TokenExpander, first_timestep, stage_of
-from persona_core.persona import Persona
+from persona_core.persona import Persona, PersonaFileError
 from persona_core.table import AppliedPersona, plan
 
 WORD = torch.randn(768, generator=torch.Generator().manual_seed(0)) * 0.02
@@ -36,6 +36,25 @@ def test_tokens_go_their_own_ways_as_fast_in_a_wide_encoder_as_in_a_narrow_one(w
     assert torch.cosine_similarity(learned[:, 0], learned[:, 1], dim=-1).max() < 0.8
     assert torch.allclose(learned.norm(dim=-1), word.norm())
     assert all(parameter.grad.any() for parameter in expander.parameters())
+
+
+def test_a_timestep_teaches_its_own_stages_pair():
+    for side, stage in (("keys", 0), ("values", 2)):
+        expander = TokenExpander(WORD, 5)
+        # The sum alone would not change on the sphere.
+        getattr(expander.at(torch.tensor([100 + 200 * stage])), side)[0, 0, 0].backward()
+        taught = expander.offsets.grad.abs().sum(1).nonzero().flatten().tolist()
+        assert taught == [2 * stage + (side == "values")]
+
+
+def test_vectors_of_another_shape_are_a_damaged_file(tmp_path):
+    kept = tokens()
+    path = Persona("ann", kept, "SD1.x", "person").save(tmp_path / "ann.safetensors")
+    kept.vectors = kept.vectors[:, :1]
+    broken = Persona("ann", kept, "SD1.x", "person").save(tmp_path / "broken.safetensors")
+    assert Persona.load(path).name == "ann"
+    with pytest.raises(PersonaFileError, match="damaged persona: vectors of shape"):
+        Persona.load(broken)
 
 
 def test_the_same_seed_starts_alike_and_the_global_one_is_left_alone():

@@ -66,32 +66,47 @@ def test_k_and_v_come_from_their_stages_pair_in_every_layer(model, clip, bob):
     assert stages == {0, 1, 2, 3, 4}
 
 
-def test_two_people_in_one_prompt_and_in_two_regions(model, clip, bob, make_persona):
-    applied = apply_to_clip(apply_to_clip(clip, AppliedPersona(bob), "<bob>"), AppliedPersona(make_persona()), "<ann>")
-    negative = encode(clip, "lowres")
-    both = encode(applied, "a photo of <ann> and <bob>")
-    assert both[0][1][TABLE].placeholders == {"<ann>", "<bob>"}
-    areas = []
-    for name, x in (("<ann>", 0), ("<bob>", 4)):
-        context, options = encode(applied, f"a photo of {name}")[0]
-        areas.append([context, {**options, "area": (8, 4, 0, x), "strength": 1.0, "set_area_to_bounds": False}])
-    for positive in (both, areas):
-        recorder = Recorder(model)
-        sample(model, positive, negative, steps=6)
-        tables = [options[TABLE] for _, options in positive]
-        seen = set()
-        for one in recorder.passes:
-            expected = [table.at(one["t"]) for table in tables]
-            for side, k_or_v in (("k", 0), ("v", 1)):
-                for context in one[side]:
-                    for row, cond in zip(context, one["rows"]):
-                        if cond == 0:
-                            owners = [i for i, pair in enumerate(expected) if torch.equal(row[None], pair[k_or_v])]
-                            assert owners
-                            seen.update(owners)
-        assert seen == set(range(len(tables)))
-        for module in model.model.diffusion_model.modules():
-            module._forward_hooks.clear(), module._forward_pre_hooks.clear()
+@pytest.fixture
+def both(clip, bob, make_persona):
+    """A CLIP that knows <ann>, of the one kind, and <bob>, of the other."""
+    known = apply_to_clip(clip, AppliedPersona(bob), "<bob>")
+    return apply_to_clip(known, AppliedPersona(make_persona()), "<ann>")
+
+
+def test_two_people_in_one_prompt(model, both):
+    [[_, options]] = positive = encode(both, "a photo of <ann> and <bob>")
+    assert options[TABLE].placeholders == {"<ann>", "<bob>"}
+    recorder = Recorder(model)
+    sample(model, positive, encode(both, "lowres"), steps=6)
+    check_rows(recorder.passes, lambda size: options[TABLE])
+
+
+def test_each_region_gets_its_own_persona(model, both):
+    # Of unlike shape, so that each is a pass of its own.
+    regions = {"<ann>": (16, 8, 0, 0), "<bob>": (8, 16, 8, 0)}
+    positive, tables = [], {}
+    for name, area in regions.items():
+        [[context, options]] = encode(both, f"a photo of {name}")
+        positive.append([context, {**options, "area": area, "strength": 1.0, "set_area_to_bounds": False}])
+        tables[area[:2]] = options[TABLE]
+    recorder = Recorder(model)
+    sample(model, positive, encode(both, "lowres"), steps=6, size=16)
+    seen = check_rows(recorder.passes, tables.get)
+    assert seen == set(tables)
+
+
+def check_rows(passes, table_of) -> set:
+    """Every positive row has K and V of the table for its pass's size; returns those sizes."""
+    seen = set()
+    for one in passes:
+        if 0 not in one["rows"]:
+            continue
+        seen.add(one["size"])
+        for side, expected in zip("kv", table_of(one["size"]).at(one["t"])):
+            for context in one[side]:
+                for row, cond in zip(context, one["rows"]):
+                    assert cond or torch.equal(row[None], expected)
+    return seen
 
 
 def test_watching_changes_no_prediction_and_sees_what_the_layers_see(model, clip):
@@ -105,9 +120,9 @@ def test_watching_changes_no_prediction_and_sees_what_the_layers_see(model, clip
         seen, layers = denoiser.predict_watched(noisy, t, keys, values, reference)
         torch.testing.assert_close(plain, seen, atol=1e-5, rtol=1e-4)
         attentions = [m for n, m in model.model.diffusion_model.named_modules() if n.endswith("attn2")]
-        assert len(layers) == len(attentions)
-        projected = [attention.to_k(reference) for attention in attentions]
-        assert all(any(torch.allclose(layer.reference, one) for one in projected if one.shape == layer.reference.shape) for layer in layers)
+        for layer, attention in zip(layers, attentions, strict=True):
+            torch.testing.assert_close(layer.keys, attention.to_k(keys))
+            torch.testing.assert_close(layer.reference, attention.to_k(reference))
         alike = denoiser.predict_watched(noisy, t, keys, keys, keys)[1]
         assert all(torch.equal(layer.keys, layer.reference) for layer in alike)
 
@@ -138,6 +153,21 @@ def test_the_attention_loss_draws_the_maps_together(kv_lesson, tmp_path):
         return sum(learned(replace(kv_lesson, recipe=recipe), tmp_path, f"{weight}").losses["attention"][-20:]) / weight
 
     assert attention(1000.0) < 0.75 * attention(1e-9)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_persona(kv_lesson, tmp_path):
+    asked = replace(kv_lesson, recipe=replace(kv_lesson.recipe, te_weight=1e-3))
+    whole = learned(asked, tmp_path, "whole")
+
+    def interrupt(progress):
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn_persona(asked, asked.fingerprint(), tmp_path / "run.partial", interrupt)
+    resumed = learned(asked, tmp_path)
+    assert torch.equal(whole.representation.vectors, resumed.representation.vectors)
+    assert resumed.losses == whole.losses
 
 
 def test_learn_persona_takes_the_attention_loss_too(lesson, tmp_path):

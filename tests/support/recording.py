@@ -40,7 +40,7 @@ def sample(
 
 
 class Recorder:
-    """What the UNet's cross-attentions were really given, pass by pass: {"t", "rows" of cond_or_uncond, "k", "v"}."""
+    """What the UNet's cross-attentions were really given: a pass each {"t", "rows" of cond_or_uncond, "size", "k", "v"}."""
 
     def __init__(self, model):
         unet, self.passes = model.model.diffusion_model, []
@@ -53,4 +53,5 @@ class Recorder:
 
     def begin(self, module, args, kwargs):
         options = kwargs["transformer_options"]
-        self.passes.append({"t": float(args[1][0]), "rows": options["cond_or_uncond"], "k": [], "v": []})
+        size = tuple(args[0].shape[-2:])
+        self.passes.append({"t": float(args[1][0]), "rows": options["cond_or_uncond"], "size": size, "k": [], "v": []})
