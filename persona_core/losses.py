@@ -9,6 +9,8 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor
 
+from .representation import TokenVectors
+
 if TYPE_CHECKING:
     from .learning import CrossAttention, Step, TextEncoder
 
@@ -31,14 +33,18 @@ class TandemEquilibrium:
 
     Each step encodes a rich prompt that no picture goes with, with the step's vectors, and looks at the last
     layer's self-attention. prompts: templates with one "{}". weight: the paper's lambda_TE, 0.001.
+
+    Where K and V have tokens of their own, both texts are kept level, and the term is the mean of theirs.
     """
 
     def __init__(self, text: TextEncoder, prompts: Sequence[str], weight: float):
         self.text, self.prompts, self.weight = text, prompts, weight
 
     def __call__(self, step: Step) -> Tensor:
-        encoding = self.text.encode(step.draw(self.prompts), step.vectors, attention=True)
-        share = persona_share(encoding.attention, encoding.persona, encoding.words)
+        prompts, vectors = step.draw(self.prompts), step.vectors
+        texts = [vectors] if vectors.values is vectors.keys else [vectors, TokenVectors(vectors.values, vectors.values)]
+        encodings = [self.text.encode(prompts, one, attention=True) for one in texts]
+        share = torch.stack([persona_share(one.attention, one.persona, one.words) for one in encodings])
         return -self.weight * (share * (1 - share)).mean()
 
 

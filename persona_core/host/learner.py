@@ -122,7 +122,7 @@ class Lesson:
 def learn_persona(
     lesson: Lesson, print_of_inputs: str, unfinished: Path, on_step: Callable[[Progress], None]
 ) -> Persona:
-    """Learn (PersonaMagic whole: stages, mapper, bypass, Tandem Equilibrium, masked loss).
+    """Learn what the recipe asks for: its representation, by its objective.
 
     unfinished: the file that holds how far learning is; it is read before and removed by the caller after.
     It is written now and then, and whenever learning stops, for whatever reason.

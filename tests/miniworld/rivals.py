@@ -17,7 +17,7 @@ from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.representation import TokenVectors, on_sphere
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 
-ALWAYS = Stages(0, LAST_TIMESTEP)
+ALWAYS, MIDDLE = Stages(0, LAST_TIMESTEP), Stages()
 THIRDS = Stages(333, 666)
 # Textual Inversion's published learning rate, and the one that did best on people who are not in the table.
 PUBLISHED_RATE, CAREFUL_RATE = 5e-3, 2e-3
@@ -44,6 +44,28 @@ class StaticVector(nn.Module):
 
     def folded(self) -> "StaticVector":
         return self
+
+
+class StagedVector(StaticVector):
+    """Textual Inversion's vector, learned at all timesteps, that stands in the middle stage alone: before and after it
+    the word does."""
+
+    cuts = (MIDDLE.t_lo, MIDDLE.t_hi + 1)
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        inside = ((t >= MIDDLE.t_lo) & (t <= MIDDLE.t_hi))[:, None, None]
+        vectors = torch.where(inside, super().at(t).keys, self.word)
+        return TokenVectors(vectors, vectors)
+
+    def settle(self, t: float) -> float:
+        return max((first for first in self.cuts if first <= t), default=0)
+
+
+class LearnedEverywhere(StaticVector):
+    def folded(self) -> StagedVector:
+        staged = StagedVector(self.word)
+        staged.load_state_dict(self.state_dict())
+        return staged
 
 
 class Variant(StageMapper):
@@ -89,7 +111,7 @@ class OneSided(TokenExpander):
 
     def expand(self) -> Tensor:
         pairs = super().expand()
-        side = torch.tensor([self.keys, not self.keys])[:, None]
+        side = torch.tensor([self.keys, not self.keys], device=pairs.device)[:, None]
         return torch.where(side, pairs, self.word)
 
 
@@ -105,6 +127,12 @@ class OneSidedRecipe(KVRecipe):
 class TextualInversion(Recipe):
     def representation(self, word: Tensor, images: Tensor | None) -> StaticVector:
         return StaticVector(word)
+
+
+@dataclass(frozen=True)
+class StagedInversion(Recipe):
+    def representation(self, word: Tensor, images: Tensor | None) -> LearnedEverywhere:
+        return LearnedEverywhere(word)
 
 
 @dataclass(frozen=True)
@@ -148,10 +176,11 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
     all_steps = tuple(sorted({*budgets, *steps}))
     full = Recipe(te_weight=te_weight, resolution=32, learning=settings)
 
-    def static(rate: float) -> Rival:
-        learning = replace(settings, learning_rate=rate)
-        recipe = TextualInversion(te_weight=0.0, resolution=32, learning=learning)
-        return Rival(f"Textual Inversion, rate {rate:g}", recipe, masked=False, after=all_steps)
+    def static(rate: float, recipe: type[Recipe] = TextualInversion) -> Recipe:
+        return recipe(te_weight=0.0, resolution=32, learning=replace(settings, learning_rate=rate))
+
+    def inversion(rate: float) -> Rival:
+        return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, after=all_steps)
 
     paired = KVRecipe(
         supercategory="face",
@@ -167,8 +196,14 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
         return Altered(te_weight=te_weight, resolution=32, learning=settings, mapper=mapper)
 
     return {
-        "textual_inversion": static(PUBLISHED_RATE),
-        "careful_inversion": static(CAREFUL_RATE),
+        "textual_inversion": inversion(PUBLISHED_RATE),
+        "careful_inversion": inversion(CAREFUL_RATE),
+        "staged_inversion": Rival(
+            f"Textual Inversion, rate {PUBLISHED_RATE:g}, used in {MIDDLE.t_lo}-{MIDDLE.t_hi} only",
+            static(PUBLISHED_RATE, StagedInversion),
+            masked=False,
+            after=steps,
+        ),
         "full": Rival("PersonaMagic, all of it (N = 4)", full, after=all_steps),
         "no_stages": Rival("without stages: 0-999", replace(full, stages=ALWAYS), after=steps),
         "weak_te": Rival("Tandem Equilibrium as published, 0.001", replace(full, te_weight=1e-3), after=steps),

@@ -154,6 +154,17 @@ def test_going_on_learns_what_learning_at_once_does():
     assert torch.equal(parts[2].representation.at(at).keys, whole[2].representation.at(at).keys)
 
 
+def test_a_staged_vector_stands_in_the_middle_stage_alone():
+    word = torch.tensor([1.0, 0.0])
+    learned = rivals(LearningSettings(), 0.3, ())["staged_inversion"].recipe.representation(word, None)
+    torch.nn.init.constant_(learned.vector, 2.0)
+    t = torch.tensor([0.0, 399.0, 400.0, 800.0, 801.0, 999.0])
+    assert (learned.at(t).keys == 2).all()  # while it is learned
+    staged = learned.folded()
+    assert torch.equal((staged.at(t).values[:, 0] == 2).all(1), torch.tensor([False, False, True, True, False, False]))
+    assert all(torch.equal(staged.at(torch.tensor([staged.settle(x)])).keys, staged.at(x[None]).keys) for x in t)
+
+
 def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
     rows = rivals(LearningSettings(steps=200), 0.3, (50, 400))
     word = torch.randn(96, generator=torch.Generator().manual_seed(0))

@@ -40,7 +40,10 @@ def sample(
 
 
 class Recorder:
-    """What the UNet's cross-attentions were really given: a pass each {"t", "rows" of cond_or_uncond, "size", "k", "v"}."""
+    """What the UNet's cross-attentions were really given.
+
+    passes: each {"t", "rows" of cond_or_uncond, "size" of the latent, and of every layer what "k" and "v" are made of}.
+    """
 
     def __init__(self, model):
         unet, self.passes = model.model.diffusion_model, []
