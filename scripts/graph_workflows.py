@@ -59,7 +59,7 @@ LAYOUTS = {
         "3. Write **&lt;ann&gt;** in both prompts and run.\n\n"
         "**Persona Attention** shows where each word looks while the picture forms. A word that stays dark is "
         "drowned by the others.",
-        [PHOTO, ("2. Learn it, once", [(330, [4])]), PAINT, ("4. See why", [(420, [17])])],
+        [SOURCE, ("2. Learn it, once", [(330, [4])]), PAINT, ("4. See why", [(420, [17])])],
     ),
     "load_and_generate": (
         "## A persona you already have\n\n"
