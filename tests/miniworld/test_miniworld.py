@@ -45,7 +45,9 @@ def test_the_mask_is_the_person_and_not_what_they_wear():
 def test_captions_name_only_what_is_there():
     scene, chance = some(64), random.Random(0)
     for row in range(len(scene)):
-        text = captions.caption(scene, row, None, chance)
+        name = (None, "emma")[row % 2]
+        text = captions.caption(scene, row, name, chance)
+        assert ("emma" in text) == bool(name)
         for kind, values in captions.CHOICES.items():
             true = list(values)[int(getattr(scene, kind)[row])]
             for other in set(values) - {true}:
