@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..persona_core.charts import word_grid
 from ..persona_core.host.attention_view import watch
-from ..persona_core.host.checks import check_text
+from ..persona_core.host.checks import check_text, check_vae
 from ..persona_core.host.denoiser import check_unet
 from . import sockets
 
@@ -69,6 +69,7 @@ class PersonaAttention(io.ComfyNode):
     ) -> io.NodeOutput:
         check_unet(model)
         check_text(model, clip)
+        check_vae(model, vae)
         latents = comfy.sample.fix_empty_latent_channels(model, latent_image["samples"][:1])
         bar = comfy.utils.ProgressBar(steps)
         painted, found = watch(

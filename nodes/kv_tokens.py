@@ -20,6 +20,7 @@ class FaceWiseKVTokens(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        shared = teaching.shared_inputs()
         return io.Schema(
             node_id="PersonaKVTokens",
             display_name="Face-Wise K/V Tokens",
@@ -27,21 +28,7 @@ class FaceWiseKVTokens(io.ComfyNode):
             description="Learns a person, pet or character as a few pairs of words, one for where attention looks and one for what it sees. A smaller file than Learn Persona's; saved in models/personas.",
             is_output_node=True,
             inputs=[
-                io.Model.Input(
-                    "model",
-                    tooltip="The checkpoint to learn with. A persona works best with the checkpoint it was learned with, and with its relatives.",
-                ),
-                io.Clip.Input("clip", tooltip="The text encoder of the same checkpoint."),
-                io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
-                io.Image.Input(
-                    "image",
-                    tooltip="One clear photo. Several photos of the same person as one batch are used by turns.",
-                ),
-                io.String.Input(
-                    "name",
-                    default="my_persona",
-                    tooltip="The persona's name. The file is saved as models/personas/NAME.safetensors.",
-                ),
+                *(shared[name] for name in ("model", "clip", "vae", "image", "name")),
                 io.String.Input(
                     "supercategory",
                     default="person",
@@ -54,13 +41,7 @@ class FaceWiseKVTokens(io.ComfyNode):
                     max=10,
                     tooltip="Into how many even stages sampling is cut. Each has its own pair of K and V tokens; 5 is best in the paper.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=1000,
-                    min=1,
-                    max=20000,
-                    tooltip="How long to learn. 1000 is the published recipe; a few hundred give a first look.",
-                ),
+                shared["steps"],
                 io.Float.Input(
                     "learning_rate",
                     default=5e-3,
@@ -70,13 +51,7 @@ class FaceWiseKVTokens(io.ComfyNode):
                     round=False,
                     tooltip="How big each step of learning is. Too high: the loss jumps or stops being a number.",
                 ),
-                io.Int.Input(
-                    "batch_size",
-                    default=2,
-                    min=1,
-                    max=32,
-                    tooltip="How many noised copies of the photo are looked at in each step. More is steadier and needs more memory.",
-                ),
+                shared["batch_size"],
                 io.Float.Input(
                     "attention_weight",
                     default=3e-3,
@@ -111,42 +86,13 @@ class FaceWiseKVTokens(io.ComfyNode):
                     default=True,
                     tooltip="Learn from 32 variants of the photo in other light, mirrored and smaller. What lies around a smaller one is not learned.",
                 ),
-                io.Int.Input(
-                    "resolution",
-                    default=512,
-                    min=32,
-                    max=2048,
-                    step=8,
-                    tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5.",
-                ),
-                io.Boolean.Input(
-                    "crop_to_face",
-                    default=True,
-                    tooltip="Cut a square around the face, or around the mask if there is one, so that most of the picture is the person.",
-                ),
+                *(shared[name] for name in ("resolution", "crop_to_face")),
                 io.Boolean.Input(
                     "mirror",
                     default=False,
                     tooltip="Also learn from the mirrored photo. Variants are mirrored now and then anyway.",
                 ),
-                io.Int.Input(
-                    "train_seed",
-                    default=0,
-                    min=0,
-                    max=2**32 - 1,
-                    control_after_generate=False,
-                    tooltip="The same seed and inputs give the same persona. Try another if the likeness is poor.",
-                ),
-                io.Boolean.Input(
-                    "reuse",
-                    default=True,
-                    tooltip="If this persona was already learned from exactly these inputs, load it instead of learning again. Keep on when you queue many prompts.",
-                ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="White where the person is. Without it, Face Mask's detection is used for faces, and the whole picture for anything else.",
-                ),
+                *(shared[name] for name in ("train_seed", "reuse", "mask")),
             ],
             outputs=teaching.OUTPUTS,
         )
@@ -168,8 +114,9 @@ class FaceWiseKVTokens(io.ComfyNode):
             attention_weight=attention_weight,
             attention_tokens=attention_tokens,
             reference=reference_word.strip(),
-            prompts=FACE_PROMPTS if supercategory.lower() in faces.FACE_WORDS else PHOTO_PROMPTS,
+            prompts=FACE_PROMPTS if supercategory.lower() in faces.HUMANS else PHOTO_PROMPTS,
             pairs=pairs,
+            augment=augment,
         )
         pack = faces.choose_pack(insightface_folders()) if mask is None else None
         check_models(model, clip, vae, supercategory, recipe.reference if attention_weight else "")

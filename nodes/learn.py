@@ -18,6 +18,7 @@ class LearnPersona(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        shared = teaching.shared_inputs()
         return io.Schema(
             node_id="PersonaLearn",
             display_name="Learn Persona (one-shot)",
@@ -25,21 +26,7 @@ class LearnPersona(io.ComfyNode):
             description="Learns a person, pet or character from one photo and saves it in models/personas. The checkpoint is not changed.",
             is_output_node=True,
             inputs=[
-                io.Model.Input(
-                    "model",
-                    tooltip="The checkpoint to learn with. A persona works best with the checkpoint it was learned with, and with its relatives.",
-                ),
-                io.Clip.Input("clip", tooltip="The text encoder of the same checkpoint."),
-                io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
-                io.Image.Input(
-                    "image",
-                    tooltip="One clear photo. Several photos of the same person as one batch are used by turns.",
-                ),
-                io.String.Input(
-                    "name",
-                    default="my_persona",
-                    tooltip="The persona's name. The file is saved as models/personas/NAME.safetensors.",
-                ),
+                *(shared[name] for name in ("model", "clip", "vae", "image", "name")),
                 io.String.Input(
                     "supercategory",
                     default="face",
@@ -52,13 +39,7 @@ class LearnPersona(io.ComfyNode):
                     max=4,
                     tooltip="How many words' worth of description is learned. 4 is best for faces; fewer leave more room for long prompts.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=1000,
-                    min=1,
-                    max=20000,
-                    tooltip="How long to learn. 1000 is the published recipe; a few hundred give a first look.",
-                ),
+                shared["steps"],
                 io.Float.Input(
                     "learning_rate",
                     default=1e-4,
@@ -68,13 +49,7 @@ class LearnPersona(io.ComfyNode):
                     round=False,
                     tooltip="How big each step of learning is. Double it if you double the batch size. Too high: the loss jumps or stops being a number.",
                 ),
-                io.Int.Input(
-                    "batch_size",
-                    default=2,
-                    min=1,
-                    max=32,
-                    tooltip="How many noised copies of the photo are looked at in each step. More is steadier and needs more memory.",
-                ),
+                shared["batch_size"],
                 io.Float.Input(
                     "te_weight",
                     default=0.001,
@@ -84,42 +59,13 @@ class LearnPersona(io.ComfyNode):
                     round=False,
                     tooltip="Tandem Equilibrium: keeps the persona from drowning the other words of a prompt, and from being drowned. 0 turns it off.",
                 ),
-                io.Int.Input(
-                    "resolution",
-                    default=512,
-                    min=32,
-                    max=2048,
-                    step=8,
-                    tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5.",
-                ),
-                io.Boolean.Input(
-                    "crop_to_face",
-                    default=True,
-                    tooltip="Cut a square around the face, or around the mask if there is one, so that most of the picture is the person.",
-                ),
+                *(shared[name] for name in ("resolution", "crop_to_face")),
                 io.Boolean.Input(
                     "mirror",
                     default=False,
                     tooltip="Also learn from the mirrored photo. Leave off for faces, which are not symmetric; useful for objects.",
                 ),
-                io.Int.Input(
-                    "train_seed",
-                    default=0,
-                    min=0,
-                    max=2**32 - 1,
-                    control_after_generate=False,
-                    tooltip="The same seed and inputs give the same persona. Try another if the likeness is poor.",
-                ),
-                io.Boolean.Input(
-                    "reuse",
-                    default=True,
-                    tooltip="If this persona was already learned from exactly these inputs, load it instead of learning again. Keep on when you queue many prompts.",
-                ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="White where the person is. Without it, Face Mask's detection is used for faces, and the whole picture for anything else.",
-                ),
+                *(shared[name] for name in ("train_seed", "reuse", "mask")),
                 sockets.Stages.Input(
                     "stages",
                     optional=True,
@@ -153,7 +99,14 @@ class LearnPersona(io.ComfyNode):
         name = library.check_name(name, folders=False)
         learning = LearningSettings(steps, learning_rate, batch_size, seed=train_seed)
         recipe = Recipe(
-            supercategory.strip(), tokens, te_weight, resolution, mirror, stages or Stages(), learning, attention_weight
+            supercategory=supercategory.strip(),
+            tokens=tokens,
+            te_weight=te_weight,
+            resolution=resolution,
+            mirror=mirror,
+            stages=stages or Stages(),
+            learning=learning,
+            attention_weight=attention_weight,
         )
         pack = faces.choose_pack(insightface_folders()) if mask is None else None
         check_models(model, clip, vae, recipe.supercategory)

@@ -10,7 +10,6 @@ from comfy_api.latest import io, ui
 
 from ..persona_core.charts import loss_chart
 from ..persona_core.host.telling import log
-from ..persona_core.kv_tokens import KVTokens
 from ..persona_core.persona import Persona, PersonaFileError
 from . import sockets
 
@@ -220,18 +219,11 @@ class PersonaInfo(io.ComfyNode):
 
 def describe(persona: Persona) -> str:
     """A persona's facts, one a line."""
-    learned = persona.representation
-    if isinstance(learned, KVTokens):
-        kind, stages = "SeFi-IDE's K/V tokens", {"stages": f"{len(learned.cuts)}, even"}
-    else:
-        kind, stages = "PersonaMagic's stage mapper", {"dynamic stage": f"{learned.stages.t_lo} to {learned.stages.t_hi}"}
     facts = {
         "name": persona.name,
-        "kind": kind,
+        **persona.representation.facts(),
         "learned for": persona.family,
         "supercategory": persona.supercategory,
-        "tokens": learned.tokens,
-        **stages,
         **persona.settings,
         "last losses": ", ".join(f"{name} {values[-1]:.4g}" for name, values in persona.losses.items() if values),
         "fingerprint": persona.fingerprint,

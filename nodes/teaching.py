@@ -26,6 +26,73 @@ OUTPUTS = [
 ]
 
 
+def shared_inputs() -> dict[str, io.Input]:
+    """The inputs that both learning nodes have, by name."""
+    inputs = [
+        io.Model.Input(
+            "model",
+            tooltip="The checkpoint to learn with. A persona works best with the checkpoint it was learned with, and with its relatives.",
+        ),
+        io.Clip.Input("clip", tooltip="The text encoder of the same checkpoint."),
+        io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
+        io.Image.Input(
+            "image",
+            tooltip="One clear photo. Several photos of the same person as one batch are used by turns.",
+        ),
+        io.String.Input(
+            "name",
+            default="my_persona",
+            tooltip="The persona's name. The file is saved as models/personas/NAME.safetensors.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=1000,
+            min=1,
+            max=20000,
+            tooltip="How long to learn. 1000 is the published recipe; a few hundred give a first look.",
+        ),
+        io.Int.Input(
+            "batch_size",
+            default=2,
+            min=1,
+            max=32,
+            tooltip="How many noised copies of the photo are looked at in each step. More is steadier and needs more memory.",
+        ),
+        io.Int.Input(
+            "resolution",
+            default=512,
+            min=32,
+            max=2048,
+            step=8,
+            tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5.",
+        ),
+        io.Boolean.Input(
+            "crop_to_face",
+            default=True,
+            tooltip="Cut a square around the face, or around the mask if there is one, so that most of the picture is the person.",
+        ),
+        io.Int.Input(
+            "train_seed",
+            default=0,
+            min=0,
+            max=2**32 - 1,
+            control_after_generate=False,
+            tooltip="The same seed and inputs give the same persona. Try another if the likeness is poor.",
+        ),
+        io.Boolean.Input(
+            "reuse",
+            default=True,
+            tooltip="If this persona was already learned from exactly these inputs, load it instead of learning again. Keep on when you queue many prompts.",
+        ),
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="White where the person is. Without it, Face Mask's detection is used for faces, and the whole picture for anything else.",
+        ),
+    ]
+    return {one.id: one for one in inputs}
+
+
 def persona_of(lesson: Lesson, reuse: bool, node: type[io.ComfyNode]) -> io.NodeOutput:
     """The OUTPUTS of a learning node: the persona as it was learned before, or now."""
     fingerprint = lesson.fingerprint()

@@ -22,14 +22,16 @@ from .face_insightface import analysed_faces, find_insightface_pack, import_face
 
 log = logging.getLogger("persona")
 
-_WORDS = """
-    face portrait selfie person people human adult man woman male female boy girl child kid baby toddler
+_HUMANS = """
+    person people human adult man woman male female boy girl child kid baby toddler
     infant teenager teen lady gentleman guy gal dude mother father mom dad parent grandmother grandfather
     grandma grandpa son daughter brother sister husband wife uncle aunt friend bride groom actor actress
     singer celebrity politician king queen prince princess
 """
-FACE_WORDS = frozenset(_WORDS.split())
-"""Supercategory words that mean somebody with a human face."""
+HUMANS = frozenset(_HUMANS.split())
+"""Supercategory words that mean somebody who has a human face."""
+FACE_WORDS = HUMANS | {"face", "portrait", "selfie"}
+"""Supercategory words under which a human face is looked for."""
 
 DETECTORS = ("auto", "insightface", "cascade")
 

@@ -37,9 +37,12 @@ class KVTokens(nn.Module):
     def from_tensors(cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int) -> "KVTokens":
         """From the tensors of a file. Raises ValueError for such as do not belong together."""
         word, vectors = tensors["word"], tensors["vectors"]
-        if vectors.ndim != 3 or vectors.shape[1:] != (2, len(word)):
-            raise ValueError(f"vectors of shape {list(vectors.shape)} for a word {len(word)} wide")
+        if word.ndim != 1 or vectors.ndim != 3 or vectors.shape[1:] != (2, len(word)) or not len(vectors):
+            raise ValueError(f"vectors of shape {list(vectors.shape)} for a word of shape {list(word.shape)}")
         return cls(word, vectors)
+
+    def facts(self) -> dict[str, object]:
+        return {"kind": "SeFi-IDE's K/V tokens", "tokens": self.tokens, "stages": f"{len(self.vectors)}, even"}
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -96,6 +99,7 @@ class TokenExpander(nn.Module):
         return on_sphere(x * scale, self.word).reshape(-1, 2, width)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        """As KVTokens.at, with gradient to what is learned."""
         return pair_of(self.expand(), t)
 
     @torch.no_grad()

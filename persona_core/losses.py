@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from .attention import attention_maps
 from .representation import TokenVectors
 
 if TYPE_CHECKING:
@@ -42,8 +44,8 @@ class TandemEquilibrium:
 
     def __call__(self, step: Step) -> Tensor:
         prompts, vectors = step.draw(self.prompts), step.vectors
-        texts = [vectors] if vectors.values is vectors.keys else [vectors, TokenVectors(vectors.values, vectors.values)]
-        encodings = [self.text.encode(prompts, one, attention=True) for one in texts]
+        sides = [vectors.keys] if vectors.values is vectors.keys else [vectors.keys, vectors.values]
+        encodings = [self.text.encode(prompts, TokenVectors(side, side), attention=True) for side in sides]
         share = torch.stack([persona_share(one.attention, one.persona, one.words) for one in encodings])
         return -self.weight * (share * (1 - share)).mean()
 
@@ -96,18 +98,13 @@ def compared_tokens(persona: Tensor, words: Tensor, tokens: str) -> Tensor:
 def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
     """Mean squared difference of a layer's maps for the chosen tokens [B, L], at half the latent's size."""
     size = tuple(-(-side // 2) for side in attention.latent)
-    maps = [attention_maps(attention, keys, size) for keys in (attention.keys, attention.reference.detach())]
+    maps = [maps_at(size, attention, keys) for keys in (attention.keys, attention.reference.detach())]
     squares = reduce((maps[0] - maps[1]).square(), "b heads l h w -> b l", "mean")
     return squares[chosen].mean()
 
 
-def attention_maps(attention: CrossAttention, keys: Tensor, size: tuple[int, int]) -> Tensor:
-    """Probabilities over the tokens in fp32, as maps of a size: [B, heads, L, *size]. keys: [B, L, heads d]."""
-    query, key = (
-        rearrange(x.float(), "b n (heads d) -> b heads n d", heads=attention.heads)
-        for x in (attention.queries, keys)
-    )
-    shares = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
-    maps = rearrange(shares, "b heads (h w) l -> b (heads l) h w", h=attention.shape[0])
-    maps = torch.nn.functional.interpolate(maps, size, mode="bilinear")
+def maps_at(size: tuple[int, int], attention: CrossAttention, keys: Tensor) -> Tensor:
+    """A layer's maps brought to a size: [B, H, L, *size]. keys: [B, L, H d]."""
+    maps = attention_maps(attention.queries, keys, attention.heads, attention.shape)
+    maps = F.interpolate(rearrange(maps, "b heads l h w -> b (heads l) h w"), size, mode="bilinear")
     return rearrange(maps, "b (heads l) h w -> b heads l h w", heads=attention.heads)

@@ -54,6 +54,13 @@ class StageMapper(nn.Module):
         mapper.load_state_dict({name: value.float() for name, value in tensors.items()})
         return mapper
 
+    def facts(self) -> dict[str, object]:
+        return {
+            "kind": "PersonaMagic's stage mapper",
+            "tokens": self.tokens,
+            "dynamic stage": f"{self.stages.t_lo} to {self.stages.t_hi}",
+        }
+
     @property
     def cuts(self) -> tuple[int, ...]:
         return self.stages.t_lo, self.stages.t_hi + 1

@@ -100,8 +100,9 @@ class Persona:
 
 
 def thinned(values: list[float], most: int = 500) -> list[float]:
-    """Every so-many-th value to four digits, so that a long history does not outweigh the persona."""
-    return [float(f"{value:.4g}") for value in values[:: -(-len(values) // most) or 1]]
+    """At most so many values to four digits, the last among them: a long history must not outweigh the persona."""
+    stride = -(-len(values) // most) or 1
+    return [float(f"{value:.4g}") for value in values[::-stride][::-1]]
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -3,6 +3,7 @@
 Shapes: B rows, N persona tokens, D width of the text encoder.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -65,8 +66,23 @@ class Representation(Protocol):
         """A timestep that has the same vectors as t, and is the same all over a piece that is constant."""
         ...
 
-    def folded(self) -> "Representation":
+    def folded(self) -> "Saved":
         """The same function with no more than generating needs: this is what a file keeps."""
+        ...
+
+
+class Saved(Representation, Protocol):
+    """A representation as a file keeps it. kind: its name there."""
+
+    kind: str
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int) -> "Saved":
+        """From the tensors of a file. Raises what loading such as do not fit raises."""
+        ...
+
+    def facts(self) -> dict[str, object]:
+        """What Persona Info says of it."""
         ...
 
 

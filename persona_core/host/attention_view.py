@@ -12,8 +12,9 @@ from comfy.ldm.modules import attention
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..attention import attention_maps
 from .clip import text_tower
-from .denoiser import attention_shares, cross_attention_blocks
+from .denoiser import cross_attention_blocks
 from .encoding import Section
 from .sampling import discrete_timestep
 from .tokens import PersonaToken
@@ -101,7 +102,7 @@ def watching(
             shape, groups = tuple(extra["activations_shape"][2:]), extra["cond_or_uncond"]
             if shape in wanted and 0 in groups:
                 row = groups.index(0) * (len(query) // len(groups))
-                shares = attention_shares(query[row : row + 1], key[row : row + 1], extra["n_heads"], shape)
+                shares = attention_maps(query[row : row + 1], key[row : row + 1], extra["n_heads"], shape).mean(1)
                 keep(discrete_timestep(sampling, extra["sigmas"][:1]), F.interpolate(shares, size, mode="bilinear")[0])
             return original(query, key, value, extra)
 

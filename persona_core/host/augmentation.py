@@ -20,6 +20,7 @@ def augmented(photos: Sequence[Photo], seed: int) -> list[Photo]:
 
 
 def view(photo: Photo, generator: torch.Generator) -> Photo:
+    """A random variant of the photo, of its size."""
     brightness, contrast, saturation = (1 + JITTER * (2 * torch.rand(3, generator=generator) - 1)).tolist()
     photo = Photo(jittered(photo.image, brightness, contrast, saturation), photo.mask)
     if torch.rand((), generator=generator) < 0.5:

@@ -12,14 +12,7 @@ def check_models(model, clip, vae, supercategory: str, reference: str = "") -> N
     tower = text_tower(clip)
     check_supported(model)
     check_text(model, clip)
-    if getattr(vae, "first_stage_model", None) is None:
-        raise UnsupportedModel("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
-    channels = model.model.latent_format.latent_channels
-    if vae.latent_channels != channels:
-        raise UnsupportedModel(
-            f"The VAE makes latents of {vae.latent_channels} channels, but this MODEL takes {channels}. "
-            "Use the VAE of the checkpoint."
-        )
+    check_vae(model, vae)
     tower.word_id(supercategory)
     if reference:
         tower.word_id(reference, "reference word")
@@ -31,4 +24,16 @@ def check_text(model, clip) -> None:
     if width != tower.width:
         raise UnsupportedModel(
             f"The MODEL takes text {width} wide, but this CLIP is {tower.family}. Take both from one checkpoint."
+        )
+
+
+def check_vae(model, vae) -> None:
+    """Raise UnsupportedModel with a sentence for a VAE that is empty or makes other latents than the MODEL takes."""
+    if getattr(vae, "first_stage_model", None) is None:
+        raise UnsupportedModel("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
+    channels = model.model.latent_format.latent_channels
+    if vae.latent_channels != channels:
+        raise UnsupportedModel(
+            f"The VAE makes latents of {vae.latent_channels} channels, but this MODEL takes {channels}. "
+            "Use the VAE of the checkpoint."
         )

@@ -11,9 +11,10 @@ from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor
 
+from ..attention import attention_maps
 from ..learning import CrossAttention
 from ..stages import LAST_TIMESTEP
 from .clip import UnsupportedModel
@@ -93,7 +94,7 @@ class FrozenDenoiser:
         def record(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
             heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
             if shape in wanted:
-                shares = attention_shares(query, key, heads, shape)[:, token : token + 1]
+                shares = attention_maps(query, key, heads, shape).mean(1)[:, token : token + 1]
                 maps.append(F.interpolate(shares, (height, width), mode="bilinear"))
             return attention_pytorch(query, key, value, heads)
 
@@ -103,6 +104,7 @@ class FrozenDenoiser:
         return reduce(torch.stack(maps), "layers b 1 h w -> b h w", "mean")
 
     def forward(self, noisy: Tensor, t: Tensor, context: Tensor, options: dict) -> Tensor:
+        """The UNet's output [B, C, h, w] in fp32, computed in the host's precision. context: [B, L, D]."""
         noisy, context = (tensor.to(self.device, self.dtype) for tensor in (noisy, context))
         return self.unet(noisy, t.float(), context=context, transformer_options=options).float()
 
@@ -204,13 +206,3 @@ def cross_attention_blocks(unet: UNetModel) -> list[tuple[str, int, int]]:
         if isinstance(layer, SpatialTransformer)
         for index in range(len(layer.transformer_blocks))
     ]
-
-
-def attention_shares(query: Tensor, key: Tensor, heads: int, shape: tuple[int, int]) -> Tensor:
-    """Cross-attention probabilities of every token as maps [B, L, h, w], mean over H heads.
-
-    query: [B, h w, H d]. key: [B, L, H d].
-    """
-    query, key = (rearrange(x.float(), "b n (h d) -> b h n d", h=heads) for x in (query, key))
-    scores = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
-    return rearrange(reduce(scores, "b heads n l -> b n l", "mean"), "b (h w) l -> b l h w", h=shape[0])

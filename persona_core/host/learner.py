@@ -84,7 +84,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class KVRecipe(Recipe):
-    """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe. pairs: the number of even stages."""
+    """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe.
+
+    pairs: the number of even stages. augment: whether the lesson's photos are variants, see augmentation.augmented.
+    """
 
     supercategory: str = "person"
     tokens: int = 1
@@ -93,9 +96,13 @@ class KVRecipe(Recipe):
     attention_weight: float = 3e-3
     prompts: Sequence[str] = FACE_PROMPTS
     pairs: int = 5
+    augment: bool = False
 
     def representation(self, word: Tensor, images: Tensor | None) -> Representation:
         return TokenExpander(word, self.pairs, self.learning.seed)
+
+    def settings(self) -> dict[str, object]:
+        return super().settings() | {"variants": self.augment}
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,15 @@ def test_the_workflows_run_in_the_browser(page, server):
     shown = run(page, "PersonaStagePartition", {"SaveImage": [[64, 64]], "PersonaInfo": [[768, 768]]})
     assert "Dynamic stage" in shown
 
+    load(page, "face_wise_kv_tokens")
+    page.evaluate(SET_WIDGETS, small | {"PersonaKVTokens": SMALL["PersonaKVTokens"] | {"name": "browser_kv"}})
+    words = ["a", "photo", "of", "<ann>", "wearing", "a", "santa", "hat", ",", "snow"]
+    grid = [(1 + len(words)) * 160, 3 * (160 + 22)]
+    shown = run(
+        page, "PersonaKVTokens", {"SaveImage": [[64, 64]], "PersonaKVTokens": [[768, 768]], "PersonaAttention": [grid]}
+    )
+    assert "step 1/4, loss noise" in shown and "Learned 'browser_kv'; saved as" in shown
+
     load(page, "load_and_generate")
     page.evaluate("app.refreshComboInNodes()")  # what the R key does
     known = page.evaluate("app.graph.nodes.find(n => n.type === 'PersonaLoad').widgets[0].options.values")

@@ -135,6 +135,7 @@ def test_crop_is_a_square_inside_the_picture(box):
 def test_face_words():
     assert {"face", "person", "man", "woman", "boy", "girl", "child", "baby", "lady"} <= faces.FACE_WORDS
     assert not {"dog", "car", "house", "toy"} & faces.FACE_WORDS
+    assert {"person", "man"} <= faces.HUMANS and "face" not in faces.HUMANS  # nobody says "a face of a face"
 
 
 # ---------------------------------------------------------------- InsightFace, with tiny models

@@ -47,10 +47,11 @@ def test_a_timestep_teaches_its_own_stages_pair():
         assert taught == [2 * stage + (side == "values")]
 
 
-def test_vectors_of_another_shape_are_a_damaged_file(tmp_path):
+@pytest.mark.parametrize("part", [(slice(None), slice(1)), (slice(0),), (0,)])
+def test_vectors_of_another_shape_are_a_damaged_file(tmp_path, part):
     kept = tokens()
     path = Persona("ann", kept, "SD1.x", "person").save(tmp_path / "ann.safetensors")
-    kept.vectors = kept.vectors[:, :1]
+    kept.vectors = kept.vectors[part]
     broken = Persona("ann", kept, "SD1.x", "person").save(tmp_path / "broken.safetensors")
     assert Persona.load(path).name == "ann"
     with pytest.raises(PersonaFileError, match="damaged persona: vectors of shape"):

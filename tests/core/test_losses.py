@@ -13,7 +13,7 @@ from persona_core.losses import (
     PROMPT,
     FaceWiseAttention,
     TandemEquilibrium,
-    attention_maps,
+    maps_at,
     masked_noise_loss,
     persona_share,
 )
@@ -157,13 +157,34 @@ def test_face_wise_attention_is_zero_where_both_look_alike(watched):
     assert float(FaceWiseAttention(1.0)(watched)) == 0
 
 
-def test_face_wise_attention_brings_layers_of_all_sizes_to_half_the_latent(watched):
-    layers = [
-        CrossAttention(random(1, h * w, 8), random(1, 6, 8), random(1, 6, 8, seed=1), 2, (h, w), (8, 12))
-        for h, w in ((8, 12), (4, 6), (1, 2))
-    ]
-    assert all(attention_maps(layer, layer.keys, (4, 6)).shape == (1, 2, 6, 4, 6) for layer in layers)
-    torch.testing.assert_close(attention_maps(layers[0], layers[0].keys, (4, 6)).sum(2), torch.ones(1, 2, 4, 6))
+def loop_map(layer, row, head, token):
+    """Where one head looks for one token [h, w], place by place."""
+    depth = layer.queries.shape[2] // layer.heads
+    part = slice(head * depth, (head + 1) * depth)
+    shares = []
+    for query in layer.queries[row, :, part].double():
+        scores = [math.exp(float(query @ key) / math.sqrt(depth)) for key in layer.keys[row, :, part].double()]
+        shares.append(scores[token] / sum(scores))
+    return torch.tensor(shares, dtype=torch.float32).reshape(layer.shape)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((8, 12), torch.float32), ((2, 3), torch.float32), ((8, 12), torch.bfloat16)])
+def test_layers_of_all_sizes_are_brought_to_half_the_latent(shape, dtype):
+    """A finer layer's places are averaged, a coarser one's interpolated; probabilities are computed in fp32."""
+    (h, w), size = shape, (4, 6)
+    layer = CrossAttention(
+        random(2, h * w, 8).to(dtype), random(2, 6, 8, seed=1).to(dtype), random(2, 6, 8, seed=2), 2, shape, (8, 12)
+    )
+    maps = maps_at(size, layer, layer.keys)
+    assert maps.shape == (2, 2, 6, *size) and maps.dtype == torch.float32
+    torch.testing.assert_close(maps.sum(2), torch.ones(2, 2, *size))
+    for row, head, token in ((0, 0, 0), (1, 0, 5), (0, 1, 3)):
+        single = loop_map(layer, row, head, token)
+        if h > size[0]:
+            expected = single.reshape(4, 2, 6, 2).mean((1, 3))
+        else:
+            expected = torch.nn.functional.interpolate(single[None, None], size, mode="bilinear")[0, 0]
+        torch.testing.assert_close(maps[row, head, token], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_only_the_personas_side_of_face_wise_attention_learns(watched):

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from persona_core.mapper import StageMapper
-from persona_core.persona import Persona, PersonaFileError, write_whole
+from persona_core.persona import Persona, PersonaFileError, thinned, write_whole
 from persona_core.stages import Stages
 
 
@@ -112,3 +112,11 @@ def test_a_full_disk_leaves_what_was_there(ann, tmp_path):
 def test_writing_leaves_no_temporary_file(tmp_path):
     write_whole(tmp_path / "a" / "b.bin", b"12")
     assert os.listdir(tmp_path / "a") == ["b.bin"]
+
+
+def test_a_long_history_is_thinned_to_its_last_value():
+    assert thinned([]) == [] and thinned([1.23456]) == [1.235]
+    for count in (500, 501, 1000, 1001, 20_000):
+        kept = thinned([float(n) for n in range(1, count + 1)], most=500)
+        assert len(kept) <= 500 and kept[-1] == float(f"{count:.4g}") and kept == sorted(kept)
+    assert thinned([float(n) for n in range(1, 1001)])[:2] == [2.0, 4.0]

@@ -1,6 +1,7 @@
 """Persona Attention: the maps are those of the words they are named after, and watching changes nothing."""
 
 import torch
+import torch.nn.functional as F
 from recording import encode, sample
 
 from persona_core.host.attention_view import watch, words_at
@@ -58,3 +59,35 @@ def test_the_model_is_left_without_a_trace(model, applied):
     before = dict(model.model_options.get("transformer_options", {}))
     look(model, applied, "a <ann>", steps=3)
     assert model.model_options.get("transformer_options", {}) == before
+
+
+def test_the_maps_are_the_layers_own_of_the_positive_prompt(model, applied):
+    """Against softmax(Q K^T / sqrt(d)) of what the layers computed in a sampling run without watching."""
+    positive, negative = encode(applied, "a photo of <ann> in snow"), encode(applied, "lowres")
+    unet, passes = model.model.diffusion_model, []
+    hooks = [unet.register_forward_pre_hook(lambda module, args, kwargs: passes.append((
+        float(args[1][0]), kwargs["transformer_options"]["cond_or_uncond"], []
+    )), with_kwargs=True)]  # fmt: skip
+    for name, module in unet.named_modules():
+        if name.endswith("attn2"):
+            for part in (module.to_q, module.to_k):
+                hooks.append(part.register_forward_hook(
+                    lambda m, inputs, output, heads=module.heads: passes[-1][2].append((heads, output.clone()))
+                ))  # fmt: skip
+    sample(model, positive, negative, steps=10, size=SIZE)
+    for hook in hooks:
+        hook.remove()
+    _, found = look(model, applied, "a photo of <ann> in snow")
+    for one, snow in zip(found, (6, 9, 9)):  # before the dynamic stage, one token stands for the persona's four
+        at, groups, recorded = min((seen for seen in passes if 0 in seen[1]), key=lambda seen: abs(seen[0] - one.t))
+        assert abs(at - one.t) < 1
+        row, maps = groups.index(0), []
+        for (heads, queries), (_, keys) in zip(recorded[::2], recorded[1::2]):
+            side = int(queries.shape[1] ** 0.5)
+            if side not in (SIZE // 2, SIZE // 4):
+                continue
+            share = len(queries) // len(groups)
+            q, k = (x[row * share].reshape(x.shape[1], heads, -1).transpose(0, 1) for x in (queries, keys))
+            shares = torch.softmax(q @ k.transpose(1, 2) / q.shape[-1] ** 0.5, -1).mean(0)[:, snow]
+            maps.append(F.interpolate(shares.reshape(1, 1, side, side), (SIZE, SIZE), mode="bilinear")[0, 0])
+        torch.testing.assert_close(one.maps["snow"], torch.stack(maps).mean(0), atol=1e-5, rtol=1e-3)

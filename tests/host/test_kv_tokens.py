@@ -39,13 +39,14 @@ def learned(lesson, folder, name="run"):
     return learn_persona(lesson, lesson.fingerprint(), folder / f"{name}.partial", lambda progress: None)
 
 
-def context_with(clip, vector):
-    """The context [1, L, D] of the prompt with a vector in the persona's place: in a run of its own."""
-    text = clip.tokenize("a photo of person in snow")
-    name = text_tower(clip).key
-    word = text_tower(clip).word_id("person")
-    pairs = {name: [[(vector if token == word else token, weight) for token, weight in row] for row in text[name]]}
-    return clip.cond_stage_model.encode_token_weights(pairs)[0]
+def context_of(clip, text, *standing):
+    """The context [1, 77, D] of a text with these tokens or vectors at its {}, by the host alone: a run of its own."""
+    tower = text_tower(clip)
+    [section] = clip.tokenize(text.replace("{}", "person"))[tower.key]
+    word, rest, pairs = tower.word_id("person"), iter(standing), []
+    for token, weight in section:
+        pairs += [(one, 1.0) for one in next(rest)] if token == word else [(token, weight)]
+    return clip.cond_stage_model.encode_token_weights({tower.key: [pairs[:77]]})[0]
 
 
 def test_k_and_v_come_from_their_stages_pair_in_every_layer(model, clip, bob):
@@ -59,7 +60,7 @@ def test_k_and_v_come_from_their_stages_pair_in_every_layer(model, clip, bob):
         pair = bob.representation.vectors[stage]
         stages.add(stage)
         for side, vector in zip("kv", pair):
-            expected = context_with(clip, vector)
+            expected = context_of(clip, "a photo of {} in snow", [vector])
             assert len(one[side]) == layers
             for context in one[side]:
                 torch.testing.assert_close(context[one["rows"].index(0)][None], expected, atol=1e-5, rtol=1e-4)
@@ -73,12 +74,24 @@ def both(clip, bob, make_persona):
     return apply_to_clip(known, AppliedPersona(make_persona()), "<ann>")
 
 
-def test_two_people_in_one_prompt(model, both):
+def test_two_people_in_one_prompt(model, both, bob, make_persona):
     [[_, options]] = positive = encode(both, "a photo of <ann> and <bob>")
     assert options[TABLE].placeholders == {"<ann>", "<bob>"}
+    negative = encode(both, "lowres")
     recorder = Recorder(model)
-    sample(model, positive, encode(both, "lowres"), steps=6)
-    check_rows(recorder.passes, lambda size: options[TABLE])
+    sample(model, positive, negative, steps=6)
+    assert check_rows(recorder.passes, lambda size: options[TABLE], negative[0][0]) == {(8, 8)}
+    ann, tower = make_persona(), text_tower(both)
+    for t in (900, 700, 440, 100):  # where the table holds what was encoded
+        mine, theirs = AppliedPersona(ann).vectors(t), bob.representation.vectors[t // 200]
+        for side, found in zip((0, 1), options[TABLE].at(t)):
+            standing = [tower.word_id("face")] if mine is None else list((mine.keys, mine.values)[side][0])
+            expected = context_of(both, "a photo of {} and {}", standing, [theirs[side]])
+            # At ann's own places the bypass is added to V, and only there.
+            places = torch.ones(77, dtype=torch.bool)
+            places[4 : 4 + len(standing)] = side == 0 or mine is None
+            torch.testing.assert_close(found[:, places], expected[:, places], atol=1e-4, rtol=1e-3)
+            assert places.all() or not torch.allclose(found[:, ~places], expected[:, ~places], atol=1e-3)
 
 
 def test_each_region_gets_its_own_persona(model, both):
@@ -89,23 +102,23 @@ def test_each_region_gets_its_own_persona(model, both):
         [[context, options]] = encode(both, f"a photo of {name}")
         positive.append([context, {**options, "area": area, "strength": 1.0, "set_area_to_bounds": False}])
         tables[area[:2]] = options[TABLE]
+    negative = encode(both, "lowres")
     recorder = Recorder(model)
-    sample(model, positive, encode(both, "lowres"), steps=6, size=16)
-    seen = check_rows(recorder.passes, tables.get)
-    assert seen == set(tables)
+    sample(model, positive, negative, steps=6, size=16)
+    assert check_rows(recorder.passes, tables.get, negative[0][0]) == set(tables)
+    assert not any(torch.equal(*(table.at(700)[side] for table in tables.values())) for side in (0, 1))
 
 
-def check_rows(passes, table_of) -> set:
-    """Every positive row has K and V of the table for its pass's size; returns those sizes."""
+def check_rows(passes, table_of, negative) -> set:
+    """Every positive row has K and V of the table for its pass's size, every negative one its context; the sizes."""
     seen = set()
     for one in passes:
-        if 0 not in one["rows"]:
-            continue
-        seen.add(one["size"])
-        for side, expected in zip("kv", table_of(one["size"]).at(one["t"])):
+        for place, side in enumerate("kv"):
             for context in one[side]:
                 for row, cond in zip(context, one["rows"]):
-                    assert cond or torch.equal(row[None], expected)
+                    expected = negative if cond else table_of(one["size"]).at(one["t"])[place]
+                    assert torch.equal(row[None], expected)
+                    seen |= {one["size"]} if not cond else set()
     return seen
 
 
@@ -117,10 +130,18 @@ def test_watching_changes_no_prediction_and_sees_what_the_layers_see(model, clip
         width = text_tower(clip).width
         keys, values, reference = (torch.randn(2, 77, width, generator=draw) for _ in range(3))
         plain = denoiser.predict(noisy, t, keys, values)
-        seen, layers = denoiser.predict_watched(noisy, t, keys, values, reference)
-        torch.testing.assert_close(plain, seen, atol=1e-5, rtol=1e-4)
         attentions = [m for n, m in model.model.diffusion_model.named_modules() if n.endswith("attn2")]
-        for layer, attention in zip(layers, attentions, strict=True):
+        queries, hooks = [], []
+        for attention in attentions:
+            hooks.append(attention.to_q.register_forward_hook(lambda module, inputs, output: queries.append(output)))
+        seen, layers = denoiser.predict_watched(noisy, t, keys, values, reference)
+        for hook in hooks:
+            hook.remove()
+        torch.testing.assert_close(plain, seen, atol=1e-5, rtol=1e-4)
+        for layer, attention, query in zip(layers, attentions, queries, strict=True):
+            assert layer.queries is query  # of this very pass
+            assert layer.heads == attention.heads and layer.latent == (8, 8)
+            assert layer.shape[0] * layer.shape[1] == query.shape[1] and layer.shape[0] == layer.shape[1]
             torch.testing.assert_close(layer.keys, attention.to_k(keys))
             torch.testing.assert_close(layer.reference, attention.to_k(reference))
         alike = denoiser.predict_watched(noisy, t, keys, keys, keys)[1]

@@ -15,7 +15,7 @@ from persona_core.host.clip import UnsupportedModel
 from persona_core.host.denoiser import FrozenDenoiser
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.frozen import differentiable
-from persona_core.host.learner import Lesson, learn_persona, load_progress
+from persona_core.host.learner import KVRecipe, Lesson, Recipe, learn_persona, load_progress
 from persona_core.host.pictures import Photo, coarsest_cell, encode, fit
 from persona_core.host.sampling import TABLE
 from persona_core.host.text import DifferentiableText
@@ -167,16 +167,19 @@ def test_rows_of_a_batch_have_their_own_timestep_and_vectors(lesson):
 
 
 @pytest.mark.parametrize("kind", ["velocity", "fp16", "fp16 cast", "bf16"])
-def test_other_models_learn_too(lesson, tmp_path, kind):
+@pytest.mark.parametrize("recipe", [Recipe(attention_weight=3e-3), KVRecipe(supercategory="face")])
+def test_other_models_learn_too(lesson, tmp_path, kind, recipe):
     made = {
         "velocity": lambda: tiny_models.model(velocity=True),
         "fp16": lambda: tiny_models.model(dtype=torch.float16),  # with loss scaling
         "fp16 cast": lambda: tiny_models.model(dtype=torch.float16, cast=torch.float32),
         "bf16": lambda: tiny_models.model(dtype=torch.bfloat16),
     }[kind]()
-    persona = learned(replace(lesson, model=made), tmp_path)
-    assert all(p.dtype == torch.float32 for p in persona.representation.parameters())
-    assert persona.representation.head.weight.abs().sum() > 0
+    recipe = replace(recipe, resolution=64, learning=lesson.recipe.learning)
+    representation = learned(replace(lesson, model=made, recipe=recipe), tmp_path).representation
+    assert all(value.dtype == torch.float32 for value in representation.state_dict().values())
+    t = torch.tensor([500.0])
+    assert (representation.at(t).keys != representation.word).any(-1).all()
 
 
 def test_several_photos_and_an_image_encoder(lesson, tmp_path):

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -26,6 +26,7 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor
 
+from persona_core.host.augmentation import augmented
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe, learn_persona
 from persona_core.host.pictures import Photo
@@ -131,23 +132,24 @@ def learn_and_judge(bench: Bench, name: str, number: int) -> None:
     rival, person = bench.rivals[name], sitter(number, bench.seed)
     mask = person.mask if rival.masked else torch.ones_like(person.mask)
     photo = Photo(rearrange(person.photo, "c h w -> h w c"), mask)
+    photos = augmented([photo], rival.recipe.learning.seed) if rival.augmented else [photo]
     began = time.monotonic()
     stages, looked = rival.stages(models(), photo)
     looking = time.monotonic() - began
     recipe = replace(rival.recipe, stages=stages)
     rows = rival.rows(name)
-    for row, (steps, seconds, persona) in zip(rows, learned(recipe, photo, tuple(rows.values()))):
+    for row, (steps, seconds, persona) in zip(rows, learned(recipe, photos, tuple(rows.values()))):
         clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
         facts = {"passes": looked + steps, "seconds": looking + seconds, "size": file_size(persona)}
         judge(bench, row, number, person, clip, PLACEHOLDER, **facts)
 
 
-def learned(recipe: Recipe, photo: Photo, after: tuple[int, ...]) -> Iterator[tuple[int, float, Persona]]:
+def learned(recipe: Recipe, photos: Sequence[Photo], after: tuple[int, ...]) -> Iterator[tuple[int, float, Persona]]:
     """The persona after each of these steps of one run, with the seconds that learning took until then."""
     seconds = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for steps in after:
-            asked = Lesson("ann", *models(), [photo], replace(recipe, learning=replace(recipe.learning, steps=steps)))
+            asked = Lesson("ann", *models(), photos, replace(recipe, learning=replace(recipe.learning, steps=steps)))
             began = time.monotonic()
             # Goes on where the file says the last one ended.
             persona = learn_persona(asked, "quality", Path(folder) / "unfinished", lambda progress: None)

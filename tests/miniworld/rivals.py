@@ -62,6 +62,8 @@ class StagedVector(StaticVector):
 
 
 class LearnedEverywhere(StaticVector):
+    """A StagedVector as it is learned."""
+
     def folded(self) -> StagedVector:
         staged = StagedVector(self.word)
         staged.load_state_dict(self.state_dict())
@@ -76,6 +78,8 @@ class Variant(StageMapper):
 
 
 class WithoutBypass(Variant):
+    """The tokens alone."""
+
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         return replace(super().at(t, picture), bypass=None)
 
@@ -117,6 +121,8 @@ class OneSided(TokenExpander):
 
 @dataclass(frozen=True)
 class OneSidedRecipe(KVRecipe):
+    """keys: whether K is the side that is learned."""
+
     keys: bool = True
 
     def representation(self, word: Tensor, images: Tensor | None) -> OneSided:
@@ -125,12 +131,16 @@ class OneSidedRecipe(KVRecipe):
 
 @dataclass(frozen=True)
 class TextualInversion(Recipe):
+    """To be used with te_weight=0."""
+
     def representation(self, word: Tensor, images: Tensor | None) -> StaticVector:
         return StaticVector(word)
 
 
 @dataclass(frozen=True)
 class StagedInversion(Recipe):
+    """The same, used in the middle stage only."""
+
     def representation(self, word: Tensor, images: Tensor | None) -> LearnedEverywhere:
         return LearnedEverywhere(word)
 
@@ -148,6 +158,7 @@ class Altered(Recipe):
 @dataclass(frozen=True)
 class Rival:
     """One row. masked: whether the loss looks at the person only. looked_up: the stages come from attention.
+    augmented: whether variants of the photo are learned.
 
     after: the steps at which the persona is tried out; the last one is how long is learned.
     """
@@ -156,6 +167,7 @@ class Rival:
     recipe: Recipe
     masked: bool = True
     looked_up: bool = False
+    augmented: bool = False
     after: tuple[int, ...] = ()
 
     def rows(self, name: str) -> dict[str, int]:
@@ -189,8 +201,9 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
         prompts=PHOTO_PROMPTS,
     )
 
-    def kv(title: str, masked: bool = True, **changes) -> Rival:
-        return Rival(f"K/V tokens: {title}", replace(paired, **changes), masked=masked, after=steps)
+    def kv(title: str, masked: bool = True, augmented: bool = False, **changes) -> Rival:
+        recipe = replace(paired, **changes)
+        return Rival(f"K/V tokens: {title}", recipe, masked=masked, augmented=augmented, after=steps)
 
     def altered(mapper: type[StageMapper]) -> Altered:
         return Altered(te_weight=te_weight, resolution=32, learning=settings, mapper=mapper)
@@ -218,16 +231,17 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
         "thirds": Rival("stages 333-666", replace(full, stages=THIRDS), after=steps),
         "attention": Rival("with face-wise attention loss", replace(full, attention_weight=3e-3), after=steps),
         "dynamic_kv": Rival("separate heads for K and V", altered(SeparateHeads), after=steps),
-        "kv": kv("5 pairs, loss on all tokens, 0.003"),
-        "kv_unmasked": kv("the same, without the mask", masked=False),
+        "kv": kv("5 pairs, attention loss 0.003 on all tokens"),
+        "kv_augmented": kv("the same, from variants of the photo", augmented=True),
+        "kv_unmasked": kv("without the mask", masked=False),
         "kv_1": kv("1 pair", pairs=1),
         "kv_10": kv("10 pairs", pairs=10),
-        "kv_off": kv("without the loss", attention_weight=0.0),
-        "kv_off_unmasked": kv("without the loss and the mask", masked=False, attention_weight=0.0),
-        "kv_placeholder": kv("loss on the placeholder only", attention_tokens=PLACEHOLDER),
-        "kv_prompt": kv("loss on the prompt's tokens", attention_tokens=PROMPT),
-        "kv_weak": kv("0.0003", attention_weight=3e-4),
-        "kv_strong": kv("0.03", attention_weight=3e-2),
+        "kv_off": kv("without the attention loss", attention_weight=0.0),
+        "kv_off_unmasked": kv("without the attention loss and the mask", masked=False, attention_weight=0.0),
+        "kv_placeholder": kv("attention loss on the placeholder only", attention_tokens=PLACEHOLDER),
+        "kv_prompt": kv("attention loss on the prompt's tokens", attention_tokens=PROMPT),
+        "kv_weak": kv("attention loss 0.0003", attention_weight=3e-4),
+        "kv_strong": kv("attention loss 0.03", attention_weight=3e-2),
         "kv_keys": Rival("K/V tokens: K only", as_one_sided(paired, keys=True), after=steps),
         "kv_values": Rival("K/V tokens: V only", as_one_sided(paired, keys=False), after=steps),
         "kv_te": kv("with Tandem Equilibrium", te_weight=te_weight),

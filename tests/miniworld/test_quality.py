@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from persona_core.host.pictures import Photo
 from persona_core.learning import LearningSettings
+from persona_core.losses import ALL, PLACEHOLDER, PROMPT
 from tests.miniworld import quality
 from tests.miniworld.measuring import PROMPTS, Examiner, Scores, sitter
 from tests.miniworld.quality_page import against_baseline, table, write
@@ -148,7 +149,7 @@ def test_identity_counts_only_where_the_prompt_was_obeyed(quick, monkeypatch):
 def test_going_on_learns_what_learning_at_once_does():
     recipe, person = rivals(LearningSettings(2, 1e-3, 1), 0.3, ())["full"].recipe, sitter(0)
     photo = Photo(person.photo.movedim(0, -1), person.mask)
-    parts, whole = ([*quality.learned(recipe, photo, after)][-1] for after in ((1, 2), (2,)))
+    parts, whole = ([*quality.learned(recipe, [photo], after)][-1] for after in ((1, 2), (2,)))
     assert parts[0] == whole[0] == 2
     at = torch.tensor([500.0])
     assert torch.equal(parts[2].representation.at(at).keys, whole[2].representation.at(at).keys)
@@ -182,6 +183,15 @@ def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
     assert rows["weak_te"].recipe.te_weight == 1e-3 and [n for n in rows if rows[n].looked_up] == ["partition"]
     assert rows["no_stages"].recipe.stages.t_hi == 999 and not rows["no_mask"].masked and rows["no_mask"].recipe.te_weight
     assert rows["no_te"].recipe.te_weight == 0 == rows["textual_inversion"].recipe.te_weight
+    assert [rows[name].recipe.pairs for name in ("kv_1", "kv", "kv_10")] == [1, 5, 10]
+    weights = {"attention": 3e-3, "kv": 3e-3, "kv_off": 0.0, "kv_off_unmasked": 0.0, "kv_weak": 3e-4, "kv_strong": 3e-2}
+    assert {name: rows[name].recipe.attention_weight for name in weights} == weights
+    of = {"kv": ALL, "kv_prompt": PROMPT, "kv_placeholder": PLACEHOLDER}
+    assert {name: rows[name].recipe.attention_tokens for name in of} == of
+    unmasked = {"no_mask", "kv_unmasked", "kv_off_unmasked", *(name for name in rows if name.endswith("inversion"))}
+    assert {name for name in rows if not rows[name].masked} == unmasked
+    assert [name for name in rows if rows[name].augmented] == ["kv_augmented"]
+    assert rows["kv_te"].recipe.te_weight == 0.3 and rows["kv"].recipe.te_weight == 0
     free = rows["no_sphere"].recipe.representation(word, None)
     bound = rows["full"].recipe.representation(word, None)
     for mapper in (free, bound):
@@ -190,3 +200,16 @@ def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
     assert (free.at(t).keys.norm(dim=-1) > 1.5).all()
 
 
+def test_rivals_of_one_side_move_only_that_side():
+    word, t = torch.ones(64), torch.tensor([100.0, 900.0])
+    rows = rivals(LearningSettings(), 0.3, ())
+    for name, moved, still in (("kv_keys", "keys", "values"), ("kv_values", "values", "keys")):
+        expander = rows[name].recipe.representation(word, None)
+        torch.nn.init.normal_(expander.offsets, generator=torch.Generator().manual_seed(0))
+        vectors = expander.at(t)
+        assert (getattr(vectors, still) == word).all() and (getattr(vectors, moved) != word).any(-1).all()
+    mapper = rows["dynamic_kv"].recipe.representation(word, None)
+    torch.nn.init.normal_(mapper.value_head.weight, generator=torch.Generator().manual_seed(0))
+    vectors = mapper.at(t)
+    torch.testing.assert_close(vectors.keys, word.expand_as(vectors.keys))
+    assert (vectors.values != word).any(-1).all()

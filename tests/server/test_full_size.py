@@ -10,13 +10,16 @@ from persona_core.persona import Persona
 pytestmark = pytest.mark.slow
 
 
-def test_the_full_architecture_learns_and_paints(server):
+@pytest.mark.parametrize(
+    ("name", "learner"), [("learn_and_generate", "PersonaLearn"), ("face_wise_kv_tokens", "PersonaKVTokens")]
+)
+def test_the_full_architecture_learns_and_paints(server, name, learner):
     random_checkpoint.build(server.base / "models/checkpoints/random_full.ckpt", "full")
     changes = {
         "CheckpointLoaderSimple": {"ckpt_name": "random_full.ckpt"},
-        "PersonaLearn": {"name": "full", "steps": 2},
+        learner: {"name": f"full_{name}", "steps": 2},
     }
-    prompt = workflow(changes=changes)
+    prompt = workflow(name, changes)
     run = server.run(prompt)
     assert run.status == "success", run.error
     assert pictures(server, run, find(prompt, "SaveImage"))[0].std() > 5

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prompts import find, only, pictures, workflow
+import torch
+from comfy_server import PromptRefused
+from prompts import CHECKPOINT, find, only, pictures, workflow
 
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
@@ -52,6 +54,27 @@ def test_other_inputs_are_another_persona(server, texts, other):
     assert server.run(learning(name="kv_other", steps=1)).status == "success"
     server.run(learning(name="kv_other", steps=1, **other), texts)
     assert "Learning 'kv_other'" in "\n".join(texts)
+
+
+def test_each_method_takes_the_others_loss(server):
+    every = {"noise", "equilibrium", "attention"}
+    mine = only(workflow(changes={LEARN: {"name": "with_attention", "steps": 1, "attention_weight": 0.003}}), LEARN)
+    for name, prompt in (("with_attention", mine), ("with_te", learning(name="with_te", steps=1, te_weight=0.001))):
+        run = server.run(prompt)
+        assert run.status == "success", run.error
+        persona = Persona.load(server.base / f"models/personas/{name}.safetensors")
+        assert set(persona.losses) == every
+    assert persona.settings["TE weight"] == 0.001 and persona.settings["variants"]
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs"),
+    [(KV, {"pairs": 0}), (KV, {"pairs": 11}), (KV, {"attention_weight": -1.0}), (KV, {"attention_tokens": "some"}),
+     (ATTENTION, {"steps": 0})],
+)  # fmt: skip
+def test_values_out_of_range_are_refused_before_anything_runs(server, node, inputs):
+    with pytest.raises(PromptRefused, match=next(iter(inputs))):
+        server.submit(workflow("face_wise_kv_tokens", {node: inputs}))
 
 
 def test_info_tells_of_this_kind(server):
@@ -109,3 +132,15 @@ def test_mistakes_end_in_a_sentence(server, inputs, message):
 def test_attention_needs_a_prompt(server, text):
     run = server.run(workflow("face_wise_kv_tokens", {KV: {"name": "pairs"}, ATTENTION: {"text": text}}))
     assert run.status == "error" and run.error_type == ATTENTION and "The text holds no word" in run.error
+
+
+def test_attention_needs_a_vae(server):
+    """CheckpointLoaderSimple gives an empty one without complaint."""
+    state = torch.load(server.base / "models/checkpoints" / CHECKPOINT, weights_only=True)["state_dict"]
+    kept = {key: value for key, value in state.items() if not key.startswith("first_stage_model.")}
+    torch.save({"state_dict": kept}, server.base / "models/checkpoints/attention_without_vae.ckpt")
+    prompt = workflow("face_wise_kv_tokens", {KV: {"name": "pairs"}})
+    prompt["bare"] = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "attention_without_vae.ckpt"}}
+    prompt[find(prompt, ATTENTION)]["inputs"]["vae"] = ["bare", 2]
+    run = server.run(only(prompt, ATTENTION))
+    assert (run.status, run.error_type) == ("error", ATTENTION) and "VAE is empty" in run.error
