@@ -8,6 +8,8 @@ from ..persona_core.host.sampling import apply_to_model
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
 from . import sockets
 
+STANDING = [WORD, PERSONA]  # what may stand at the placeholder outside the dynamic stage
+
 
 class ApplyStageRegulatedEmbedding(io.ComfyNode):
     """MODEL and CLIP in, MODEL and CLIP that know the persona's placeholder out."""
@@ -40,13 +42,13 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "early_stage",
-                    options=[WORD, PERSONA],
+                    options=STANDING,
                     default=WORD,
                     tooltip="What guides the first, noisy steps, where the composition forms: the common word (freer composition) or the persona (closer to the photo).",
                 ),
                 io.Combo.Input(
                     "late_stage",
-                    options=[PERSONA, WORD],
+                    options=STANDING,
                     default=PERSONA,
                     tooltip="What guides the last steps, where details form: the persona (best likeness) or the common word.",
                 ),
@@ -56,6 +58,10 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                 io.Clip.Output(display_name="clip", tooltip="To CLIP Text Encode, for positive and negative prompts."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, early_stage: str, late_stage: str) -> bool | str:
+        return sockets.check_choices(early_stage=(early_stage, STANDING), late_stage=(late_stage, STANDING))
 
     @classmethod
     def execute(cls, model, clip, persona, placeholder, strength, early_stage, late_stage) -> io.NodeOutput:

@@ -64,6 +64,13 @@ class PersonaAttention(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, sampler_name: str, scheduler: str) -> bool | str:
+        kinds = comfy.samplers.KSampler
+        return sockets.check_choices(
+            sampler_name=(sampler_name, kinds.SAMPLERS), scheduler=(scheduler, kinds.SCHEDULERS)
+        )
+
+    @classmethod
     def execute(
         cls, model, clip, vae, latent_image, text, negative, seed, steps, cfg, sampler_name, scheduler
     ) -> io.NodeOutput:

@@ -131,6 +131,10 @@ class FaceMask(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, detector: str, no_face: str) -> bool | str:
+        return sockets.check_choices(detector=(detector, faces.DETECTORS), no_face=(no_face, NO_FACE))
+
+    @classmethod
     def execute(
         cls, image: Tensor, face_index: int, detector: str, grow: float, crop_size: int, no_face: str
     ) -> io.NodeOutput:

@@ -98,6 +98,10 @@ class FaceWiseKVTokens(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, attention_tokens: str) -> bool | str:
+        return sockets.check_choices(attention_tokens=(attention_tokens, COMPARED))
+
+    @classmethod
     def execute(
         cls, model, clip, vae, image, name, supercategory, pairs, steps, learning_rate, batch_size, attention_weight,
         attention_tokens, reference_word, te_weight, augment, resolution, crop_to_face, mirror, train_seed, reuse,

@@ -140,6 +140,8 @@ def test_a_mistake_gets_a_sentence_and_the_server_lives_on(server, case):
         (lambda: learning(tokens=99), "tokens"),
         (lambda: loading("nobody_of_this_name"), r"no persona 'nobody_of_this_name\.safetensors'.*Searched"),
         (lambda: applying(strength=3.0), "strength"),
+        (lambda: applying(late_stage="word"), "late_stage is 'word'.*Choose one of: supercategory, persona"),
+        (lambda: only(workflow(changes={MASK: {"no_face": "guess"}}), LEARN), "no_face is 'guess'"),
         (lambda: rewired(learning(), LEARN, stages=["1", 0]), "stages"),
     ],
 )
