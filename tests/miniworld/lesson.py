@@ -20,7 +20,7 @@ PLACEHOLDER, WORD = "<ann>", "face"
 ENLARGED = 8  # what is saved, so that it can be seen in the editor
 SETTINGS = {
     "PersonaLearn": {
-        "name": "ann", "supercategory": WORD, "tokens": 4, "steps": 100, "learning_rate": 1e-3, "batch_size": 2,
+        "name": "ann", "supercategory": WORD, "tokens": 1, "steps": 100, "learning_rate": 1e-3, "batch_size": 2,
         "te_weight": 0.3, "resolution": 32, "crop_to_face": False,
     },
     # The host takes an eighth of it for the latent, which here is the picture.

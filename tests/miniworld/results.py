@@ -70,14 +70,14 @@ def leak(results: Results, row: str) -> list[float]:
     return shares
 
 
-def baseline_of(row: str, results: Results) -> str | None:
-    """The better one of the baselines that took as many passes as this row."""
+def baseline_of(row: str, baseline: str, results: Results) -> str | None:
+    """The row of one of the BASELINES that took as many passes as this row."""
     passes = next(iter(results[row].values())).passes
-    rivals = [
+    as_many = (
         name for name, people in results.items()
-        if name.startswith(BASELINES) and next(iter(people.values())).passes == passes
-    ]  # fmt: skip
-    return max(rivals, key=lambda name: mean_of(results[name], "identity_if_obeyed"), default=None)
+        if name.startswith(baseline) and next(iter(people.values())).passes == passes
+    )  # fmt: skip
+    return next(as_many, None)
 
 
 def mean_of(people: People, key: str) -> float:

@@ -13,7 +13,7 @@ from persona_core.learning import LearningSettings
 from persona_core.losses import ALL, PLACEHOLDER, PROMPT
 from tests.miniworld import quality
 from tests.miniworld.measuring import PROMPTS, Examiner, Scores, sitter
-from tests.miniworld.quality_page import against_baseline, table, write
+from tests.miniworld.quality_page import against_baselines, table, write
 from tests.miniworld.results import BASELINES, CEILING, FLOOR, Result, baseline_of, difference, leak, read
 from tests.miniworld.rivals import ALWAYS, THIRDS, rivals
 from tests.miniworld.world import CHOICES, render
@@ -80,7 +80,7 @@ def test_what_leaks_is_told_from_chance_and_from_standing_still():
     assert [sum(leak(found, row)) / 2 for row in ("same", "still", "photo")] == pytest.approx([0, 0, 1])
 
 
-def test_rows_are_compared_with_the_better_baseline_of_as_many_passes():
+def test_rows_are_compared_with_both_baselines_at_as_many_passes():
     one, other = BASELINES
     found = results(
         **{
@@ -93,11 +93,12 @@ def test_rows_are_compared_with_the_better_baseline_of_as_many_passes():
             "full_50": [{"identity_if_obeyed": 0.6, "passes": 50}] * 2,
         }
     )
-    assert [baseline_of(row, found) for row in ("full", "full_400", "full_50")] == [one, f"{other}_400", None]
+    assert [baseline_of(row, one, found) for row in ("full", "full_400", "full_50")] == [one, f"{one}_400", None]
+    assert [baseline_of(row, other, found) for row in ("full", "full_400", "full_50")] == [other, f"{other}_400", None]
     # Differences 0.3 and 0.4: mean 0.35, standard error 0.05, t of one degree of freedom 12.706.
     assert difference(found["full"], found[one], "identity_if_obeyed") == pytest.approx((0.35, 0.635), abs=1e-3)
-    assert against_baseline("full", found) == "+0.350 (-0.285 to +0.985)"
-    assert against_baseline("full_50", found) == against_baseline(one, found) == ""
+    assert against_baselines("full", found) == ["+0.350 (-0.285 to +0.985)", "+0.450 (-0.185 to +1.085)"]
+    assert against_baselines("full_50", found) == against_baselines(one, found) == ["", ""]
 
 
 def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path, examiner):
