@@ -15,7 +15,7 @@ GRAPH = NODE_PACK / "example_workflows/learn_a_face.json"  # listed in the edito
 # Apart from the folder for real checkpoints: neither needs the other's nodes and personas.
 BASE = PACK / ".comfyui/miniworld"
 PHOTO = "someone.png"
-PERSON = measuring.sitter(1)  # whom the painter has never seen
+PERSON = measuring.sitter(3)  # whom the painter has never seen
 
 
 def place_photo(base: Path = BASE) -> None:
