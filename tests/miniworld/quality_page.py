@@ -23,11 +23,7 @@ whether the method does what it should, and what each of its parts is worth, whe
 The world is made of drawn faces, 32 pixels wide. A small diffusion model that knows 300 of its people by name runs
 in ComfyUI. People whom it has never seen are learned from one drawing each and painted in the prompts below.
 Everything was learned with {settings}. Pictures were painted in bfloat16.
-
-K/V tokens were learned at rate 0.005 without TE, from the same prompts as the others and from the photo as it is,
-where the row does not say otherwise: so rows differ in the method, not in what it is given. Their node begins at
-*person*, with prompts that speak of a face, and with variants of the photo.
-
+{pairs}
 - **ID similarity**: 0 = a stranger, 1 = the same person drawn again, told by an encoder that has seen drawings only.
   On drawings of strangers its cosine is {same_mean:.2f} ± {same_std:.2f} (standard deviation) for the same person and
   {other_mean:.2f} ± {other_std:.2f} for two people; equal error rate {equal_error_rate:.1%}.
@@ -45,6 +41,12 @@ where the row does not say otherwise: so rows differ in the method, not in what 
 
 Means over people ± standard error.
 {prompts}"""
+
+PAIRS = """
+K/V tokens were learned at rate 0.005 without TE, from the same prompts as the others and from the photo as it is,
+where the row does not say otherwise: so rows differ in the method, not in what it is given. Their node begins at
+*person*, with prompts that speak of a face, and with variants of the photo.
+"""
 
 SHEETS = """## The pictures
 
@@ -107,7 +109,8 @@ def write(
     """
     sheets = page.with_suffix("")
     prompts = "".join(f"\n{number}. {prompt.format('<ann>')}" for number, prompt in enumerate(PROMPTS, 1))
-    introduction = INTRODUCTION.format(settings=settings, made=made(), prompts=prompts, **figures)
+    pairs = PAIRS if any(row.startswith("kv") for row in results) else ""
+    introduction = INTRODUCTION.format(settings=settings, made=made(), prompts=prompts, pairs=pairs, **figures)
     parts = [introduction, table(results, titles), SHEETS]
     for row, people in results.items():
         shown = [load_file(folder / f"{row}-{person:02}.safetensors")["shown"] for person in sorted(people)[:SHOWN]]
