@@ -70,12 +70,15 @@ class StageMapper(nn.Module):
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """The vectors for timesteps t [B]; `picture` [B] indexes the references (None: their mean)."""
-        t = t.to(self.word).clamp(self.stages.t_lo, self.stages.t_hi)
-        time = self.time(self.anchors(sinusoid(t)))  # [B, HIDDEN]
+        time = self.time_feature(t)
         offsets = rearrange(self.head(time), "b (n d) -> b n d", n=self.tokens)
         vectors = on_sphere(offsets + self.word, self.word)
         bypass = self.bypass_head(self.bypass(torch.cat([time, *self.image_feature(len(t), picture)], dim=1)))
         return TokenVectors(vectors, vectors, rearrange(bypass, "b (n d) -> b n d", n=self.tokens))
+
+    def time_feature(self, t: Tensor) -> Tensor:
+        """What all heads see of timesteps t [B], clamped to the dynamic stage: [B, HIDDEN]."""
+        return self.time(self.anchors(sinusoid(t.to(self.word).clamp(self.stages.t_lo, self.stages.t_hi))))
 
     def image_feature(self, rows: int, picture: Tensor | None) -> list[Tensor]:
         """The image embedding of each row [B, E] as a list of one, or of none without image embeddings."""

@@ -2,8 +2,8 @@
 
     make bench-quality [ARGS=--small]
 
-All of it takes about two hours on 2 cores and writes docs/quality.md; --small takes minutes and only prints. One
-process a core. Each result is a file of its own, so that a run which was stopped goes on where it was.
+All of it takes about two and a half hours on 2 cores and writes docs/quality.md; --small takes minutes and only
+prints. One process a core. Each result is a file of its own, so that a run which was stopped goes on where it was.
 """
 
 import argparse
@@ -209,7 +209,7 @@ def main() -> None:
     if args.small:
         args.people, args.rows = 4, SMALL
     bench = Bench(RESULTS, TUNING if args.tuning else HELD_OUT, () if args.small else BUDGETS)
-    bench = replace(bench, folder=RESULTS / made_with(bench))
+    bench = replace(bench, folder=RESULTS / made_with(bench.seed, bench.budgets))
     bench.folder.mkdir(parents=True, exist_ok=True)
     names = [*UNLEARNED, *args.rows]
     jobs = [(name, number) for number in range(args.people) for name in names if bench.missing(name, number)]

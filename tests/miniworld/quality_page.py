@@ -108,7 +108,7 @@ def write(
     folder: where the results' pictures lie. settings: how was learned and painted. figures: the instruments' own.
     """
     sheets = page.with_suffix("")
-    prompts = "".join(f"\n{number}. {prompt.format('<ann>')}" for number, prompt in enumerate(PROMPTS, 1))
+    prompts = "".join(f"\n{number}. `{prompt.format('<ann>')}`" for number, prompt in enumerate(PROMPTS, 1))
     pairs = PAIRS if any(row.startswith("kv") for row in results) else ""
     introduction = INTRODUCTION.format(settings=settings, made=made(), prompts=prompts, pairs=pairs, **figures)
     parts = [introduction, table(results, titles), SHEETS]

@@ -1,6 +1,6 @@
 """The rows of the quality table: Textual Inversion, PersonaMagic whole, and PersonaMagic with one part taken out."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -12,7 +12,7 @@ from persona_core.host.pictures import Photo
 from persona_core.kv_tokens import TokenExpander
 from persona_core.learning import LearningSettings
 from persona_core.losses import PLACEHOLDER, PROMPT
-from persona_core.mapper import HIDDEN, StageMapper, sinusoid, zero_linear
+from persona_core.mapper import HIDDEN, StageMapper, zero_linear
 from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.representation import TokenVectors, on_sphere
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
@@ -88,8 +88,7 @@ class WithoutSphere(Variant):
     """Vectors of any length."""
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
-        features = self.time(self.anchors(sinusoid(t.to(self.word).clamp(self.stages.t_lo, self.stages.t_hi))))
-        vectors = rearrange(self.head(features), "b (n d) -> b n d", n=self.tokens) + self.word
+        vectors = rearrange(self.head(self.time_feature(t)), "b (n d) -> b n d", n=self.tokens) + self.word
         return TokenVectors(vectors, vectors, super().at(t, picture).bypass)
 
 
@@ -101,8 +100,7 @@ class SeparateHeads(Variant):
         self.value_head = zero_linear(HIDDEN, self.tokens * len(self.word))
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
-        features = self.time(self.anchors(sinusoid(t.to(self.word).clamp(self.stages.t_lo, self.stages.t_hi))))
-        offsets = rearrange(self.value_head(features), "b (n d) -> b n d", n=self.tokens)
+        offsets = rearrange(self.value_head(self.time_feature(t)), "b (n d) -> b n d", n=self.tokens)
         return replace(super().at(t, picture), values=on_sphere(offsets + self.word, self.word))
 
 
@@ -133,16 +131,10 @@ class OneSidedRecipe(KVRecipe):
 class TextualInversion(Recipe):
     """To be used with te_weight=0."""
 
+    vector: type[StaticVector] = StaticVector
+
     def representation(self, word: Tensor, images: Tensor | None) -> StaticVector:
-        return StaticVector(word)
-
-
-@dataclass(frozen=True)
-class StagedInversion(Recipe):
-    """The same, used in the middle stage only."""
-
-    def representation(self, word: Tensor, images: Tensor | None) -> LearnedEverywhere:
-        return LearnedEverywhere(word)
+        return self.vector(word)
 
 
 @dataclass(frozen=True)
@@ -188,22 +180,25 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
     all_steps = tuple(sorted({*budgets, *steps}))
     full = Recipe(te_weight=te_weight, resolution=32, learning=settings)
 
-    def static(rate: float, recipe: type[Recipe] = TextualInversion) -> Recipe:
-        return recipe(te_weight=0.0, resolution=32, learning=replace(settings, learning_rate=rate))
+    def static(rate: float, vector: type[StaticVector] = StaticVector) -> TextualInversion:
+        learning = replace(settings, learning_rate=rate)
+        return TextualInversion(te_weight=0.0, resolution=32, learning=learning, vector=vector)
 
     def inversion(rate: float) -> Rival:
         return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, after=all_steps)
 
-    paired = KVRecipe(
-        supercategory="face",
-        resolution=32,
-        learning=replace(settings, learning_rate=KV_RATE, weight_decay=0.0),
-        prompts=PHOTO_PROMPTS,
-    )
+    paired = {
+        "supercategory": "face",
+        "resolution": 32,
+        "learning": replace(settings, learning_rate=KV_RATE, weight_decay=0.0),
+        "prompts": PHOTO_PROMPTS,
+    }
 
-    def kv(title: str, masked: bool = True, augmented: bool = False, **changes) -> Rival:
-        recipe = replace(paired, **changes)
-        return Rival(f"K/V tokens: {title}", recipe, masked=masked, augmented=augmented, after=steps)
+    def kv(
+        title: str, recipe: type[KVRecipe] = KVRecipe, masked: bool = True, augmented: bool = False, **changes
+    ) -> Rival:
+        made = recipe(**paired, **changes)
+        return Rival(f"K/V tokens: {title}", made, masked=masked, augmented=augmented, after=steps)
 
     def altered(mapper: type[StageMapper]) -> Altered:
         return Altered(te_weight=te_weight, resolution=32, learning=settings, mapper=mapper)
@@ -213,7 +208,7 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
         "careful_inversion": inversion(CAREFUL_RATE),
         "staged_inversion": Rival(
             f"Textual Inversion, rate {PUBLISHED_RATE:g}, used in {MIDDLE.t_lo}-{MIDDLE.t_hi} only",
-            static(PUBLISHED_RATE, StagedInversion),
+            static(PUBLISHED_RATE, LearnedEverywhere),
             masked=False,
             after=steps,
         ),
@@ -242,11 +237,7 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
         "kv_prompt": kv("attention loss on the prompt's tokens", attention_tokens=PROMPT),
         "kv_weak": kv("attention loss 0.0003", attention_weight=3e-4),
         "kv_strong": kv("attention loss 0.03", attention_weight=3e-2),
-        "kv_keys": Rival("K/V tokens: K only", as_one_sided(paired, keys=True), after=steps),
-        "kv_values": Rival("K/V tokens: V only", as_one_sided(paired, keys=False), after=steps),
+        "kv_keys": kv("K only", OneSidedRecipe, keys=True),
+        "kv_values": kv("V only", OneSidedRecipe, keys=False),
         "kv_te": kv("with Tandem Equilibrium", te_weight=te_weight),
     }
-
-
-def as_one_sided(recipe: KVRecipe, keys: bool) -> OneSidedRecipe:
-    return OneSidedRecipe(**{field.name: getattr(recipe, field.name) for field in fields(recipe)}, keys=keys)

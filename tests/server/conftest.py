@@ -1,6 +1,8 @@
 """The photo in the server's input folder."""
 
 import pytest
+import torch
+from prompts import CHECKPOINT
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,3 +20,17 @@ def texts():
                 self.append(data["text"])
 
     return Texts()
+
+
+@pytest.fixture
+def checkpoint_without(server):
+    """Makes CHECKPOINT without the weights of one part; CheckpointLoaderSimple loads that without complaint."""
+
+    def make(part: str) -> str:
+        folder = server.base / "models/checkpoints"
+        state = torch.load(folder / CHECKPOINT, weights_only=True)["state_dict"]
+        kept = {key: value for key, value in state.items() if not key.startswith(part)}
+        torch.save({"state_dict": kept}, folder / f"no_{part}ckpt")
+        return f"no_{part}ckpt"
+
+    return make

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from comfy_server import PromptRefused
-from prompts import CHECKPOINT, find, only, pictures, workflow
+from prompts import find, only, pictures, workflow
 
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
@@ -137,13 +136,10 @@ def test_attention_needs_a_prompt(server, text):
     assert run.status == "error" and run.error_type == ATTENTION and "The text holds no word" in run.error
 
 
-def test_attention_needs_a_vae(server):
-    """CheckpointLoaderSimple gives an empty one without complaint."""
-    state = torch.load(server.base / "models/checkpoints" / CHECKPOINT, weights_only=True)["state_dict"]
-    kept = {key: value for key, value in state.items() if not key.startswith("first_stage_model.")}
-    torch.save({"state_dict": kept}, server.base / "models/checkpoints/attention_without_vae.ckpt")
+def test_attention_needs_a_vae(server, checkpoint_without):
     prompt = workflow("face_wise_kv_tokens", {KV: {"name": "pairs"}})
-    prompt["bare"] = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "attention_without_vae.ckpt"}}
+    bare = {"ckpt_name": checkpoint_without("first_stage_model.")}
+    prompt["bare"] = {"class_type": "CheckpointLoaderSimple", "inputs": bare}
     prompt[find(prompt, ATTENTION)]["inputs"]["vae"] = ["bare", 2]
     run = server.run(only(prompt, ATTENTION))
     assert (run.status, run.error_type) == ("error", ATTENTION) and "VAE is empty" in run.error
