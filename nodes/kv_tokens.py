@@ -39,7 +39,7 @@ class FaceWiseKVTokens(io.ComfyNode):
                     default=5,
                     min=1,
                     max=10,
-                    tooltip="Into how many even stages sampling is cut. Each has its own pair of K and V tokens; 5 is best in the paper.",
+                    tooltip="Into how many even stages sampling is cut. Each has its own pair of K and V tokens; the paper uses 5.",
                 ),
                 shared["steps"],
                 io.Float.Input(
@@ -59,7 +59,7 @@ class FaceWiseKVTokens(io.ComfyNode):
                     max=1.0,
                     step=0.0001,
                     round=False,
-                    tooltip="Face-wise attention loss: keeps every word of a prompt looking where it would look for the reference word, so that the photo's background is not learned. Too much, and the likeness suffers. 0 turns it off.",
+                    tooltip="Face-wise attention loss: keeps every word of a prompt looking where it would look for the reference word, as the paper does to keep the prompt alive. 0 turns it off, which is faster. A mask keeps the photo's background out.",
                 ),
                 io.Combo.Input(
                     "attention_tokens",
