@@ -11,6 +11,11 @@ from . import sockets
 STANDING = [WORD, PERSONA]  # what may stand at the placeholder outside the dynamic stage
 
 
+def share(name: str, default: float, step: float, tooltip: str) -> io.Float.Input:
+    """An input from 0 to 1. Optional, because workflows of the first release do not have it."""
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=step, tooltip=tooltip, optional=True)
+
+
 class ApplyStageRegulatedEmbedding(io.ComfyNode):
     """MODEL and CLIP in, MODEL and CLIP that know the persona's placeholder out."""
 
@@ -52,6 +57,25 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                     default=PERSONA,
                     tooltip="What guides the last steps, where details form: the persona (best likeness) or the common word.",
                 ),
+                share(
+                    "start_at",
+                    0.0,
+                    0.001,
+                    "Where in the sampling the persona begins, from 0 (first step) to 1. Before it, the common word stands.",
+                ),
+                share("end_at", 1.0, 0.001, "Where in the sampling the persona ends. After it, the common word stands."),
+                share(
+                    "key_locking",
+                    0.0,
+                    0.05,
+                    "How far attention looks as it does for the common word, while it finds the persona there. Raise it if the persona crowds out the rest of the prompt.",
+                ),
+                share(
+                    "context_preservation",
+                    0.0,
+                    0.05,
+                    "How far all other words mean what they mean without the persona. Raise it if the prompt is not obeyed.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="To the sampler."),
@@ -64,14 +88,34 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         return sockets.check_choices(early_stage=(early_stage, STANDING), late_stage=(late_stage, STANDING))
 
     @classmethod
-    def execute(cls, model, clip, persona, placeholder, strength, early_stage, late_stage) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        clip,
+        persona,
+        placeholder,
+        strength,
+        early_stage,
+        late_stage,
+        start_at=0.0,
+        end_at=1.0,
+        key_locking=0.0,
+        context_preservation=0.0,
+    ) -> io.NodeOutput:
+        if start_at >= end_at:
+            raise ValueError(
+                f"start_at is {start_at} and end_at is {end_at}: the persona would stand nowhere. Let start_at be the "
+                "smaller one, or set strength to 0 if that is what you want."
+            )
         width = len(persona.representation.word)
         if text_width(model) not in (None, width):
             raise ValueError(
                 f"The persona '{persona.name}' was learned for {persona.family}, but this MODEL takes text {text_width(model)} wide. "
                 "Use a checkpoint of the persona's family, or learn the persona again with this one."
             )
-        applied = AppliedPersona(persona, strength, early_stage, late_stage)
+        applied = AppliedPersona(
+            persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation
+        )
         return io.NodeOutput(apply_to_model(model, placeholder), apply_to_clip(clip, applied, placeholder))
 
 

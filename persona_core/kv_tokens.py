@@ -1,7 +1,7 @@
 """SeFi-IDE's K/V tokens: even stages over all timesteps, each with one token for K and one for V
 (arXiv 2402.00631, section 3.2).
 
-Shapes: S stages, D width of the text encoder, B rows.
+Shapes: S stages, D width of the text encoder (of all, if there are several), W of one of them, B rows.
 """
 
 from collections.abc import Mapping
@@ -22,24 +22,28 @@ TIMESTEPS = LAST_TIMESTEP + 1
 class KVTokens(nn.Module):
     """What is kept of such a persona: its vectors [S, 2, D], one pair of K and V tokens for each stage.
 
-    word: [D], the input embedding of the supercategory. Stage 0 holds the timesteps from 0.
+    word: [D], the input embedding of the supercategory. widths: of the text encoders; none: there is one. Stage 0 holds
+    the timesteps from 0.
     """
 
     kind = "kv_tokens"
     tokens, stages = 1, Stages(0, LAST_TIMESTEP)
 
-    def __init__(self, word: Tensor, vectors: Tensor):
+    def __init__(self, word: Tensor, vectors: Tensor, widths: tuple[int, ...] = ()):
         super().__init__()
+        self.widths = widths or (len(word),)
         self.register_buffer("word", word.detach().clone().float())
         self.register_buffer("vectors", vectors.detach().clone().float())
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int) -> "KVTokens":
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int, widths: tuple[int, ...]
+    ) -> "KVTokens":
         """From the tensors of a file. Raises ValueError for such as do not belong together."""
         word, vectors = tensors["word"], tensors["vectors"]
         if word.ndim != 1 or vectors.ndim != 3 or vectors.shape[1:] != (2, len(word)) or not len(vectors):
             raise ValueError(f"vectors of shape {list(vectors.shape)} for a word of shape {list(word.shape)}")
-        return cls(word, vectors)
+        return cls(word, vectors, widths)
 
     def facts(self) -> dict[str, object]:
         return {"kind": "SeFi-IDE's K/V tokens", "tokens": self.tokens, "stages": f"{len(self.vectors)}, even"}
@@ -62,21 +66,48 @@ class KVTokens(nn.Module):
 
 
 class TokenExpander(nn.Module):
-    """What is learned: a small module that expands one vector, the word, to the pairs of all stages.
+    """What is learned: for each text encoder a module that expands its word to the pairs of all stages.
+
+    word: [D]. count: S. seed: of the initial weights. widths: of the text encoders; none: there is one. At the start
+    every token is the word.
+    """
+
+    tokens, stages = 1, Stages(0, LAST_TIMESTEP)
+
+    def __init__(self, word: Tensor, count: int = 5, seed: int = 0, widths: tuple[int, ...] = ()):
+        super().__init__()
+        self.widths = widths or (len(word),)
+        self.register_buffer("word", word.detach().clone().float())
+        self.encoders = nn.ModuleList(EncoderTokens(part, count, seed) for part in self.word.split(self.widths))
+
+    def expand(self) -> Tensor:
+        """All pairs [S, 2, D]."""
+        return torch.cat([encoder() for encoder in self.encoders], dim=-1)
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        """As KVTokens.at, with gradient to what is learned."""
+        return pair_of(self.expand(), t)
+
+    @torch.no_grad()
+    def folded(self) -> KVTokens:
+        """The vectors alone: the modules are needed no more."""
+        return KVTokens(self.word, self.expand(), self.widths)
+
+
+class EncoderTokens(nn.Module):
+    """Expands the word [W] of one text encoder to pairs [S, 2, W].
 
     Each token is the word, moved by an offset of its own, by two layers of self-attention between the tokens and by
-    one feed-forward layer. word: [D]. count: S. seed: of the initial weights. At the start every token is the word.
+    one feed-forward layer.
 
     Unlike the paper's, tokens stay on the word's sphere, as PersonaMagic's do: where they may grow, they become many
     times as long as any word, and the rest of the prompt is lost.
     """
 
-    tokens, stages = 1, Stages(0, LAST_TIMESTEP)
-
-    def __init__(self, word: Tensor, count: int = 5, seed: int = 0):
+    def __init__(self, word: Tensor, count: int, seed: int):
         super().__init__()
         width = len(word)
-        self.register_buffer("word", word.detach().clone().float())
+        self.register_buffer("word", word.clone())
         self.offsets = nn.Parameter(torch.zeros(2 * count, width))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -87,8 +118,7 @@ class TokenExpander(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def expand(self) -> Tensor:
-        """All pairs [S, 2, D]."""
+    def forward(self) -> Tensor:
         width = len(self.word)
         scale, share = self.word.norm() * width**-0.5, REACH / width
         x = (self.word / scale + REACH * self.offsets)[None]
@@ -97,15 +127,6 @@ class TokenExpander(nn.Module):
             x = x + share * attention(normed, normed, normed, need_weights=False)[0]
         x = x + share * self.feed_forward(self.norms[-1](x))
         return on_sphere(x * scale, self.word).reshape(-1, 2, width)
-
-    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
-        """As KVTokens.at, with gradient to what is learned."""
-        return pair_of(self.expand(), t)
-
-    @torch.no_grad()
-    def folded(self) -> KVTokens:
-        """The vectors alone: the module is needed no more."""
-        return KVTokens(self.word, self.expand())
 
 
 def stage_of(t: Tensor, count: int) -> Tensor:

@@ -42,16 +42,17 @@ class References:
 class TextEncoding:
     """Prompts with vectors in them, encoded.
 
-    keys, values: contexts [B, L, D] for K and V, the same object where they do not differ. attention: the last
-    layer's probabilities [B, heads, L, L] if asked for. persona, words: [B, L], true at the persona's tokens
-    and at the other words.
+    keys, values: contexts [B, L, D] for K and V, the same object where they do not differ. persona, words: [B, L], true
+    at the persona's tokens and at the other words. attentions: if asked for, of each text encoder the last layer's
+    probabilities [B, heads, L, L]. pooled: [B, E], for denoisers that take it (SDXL).
     """
 
     keys: Tensor
     values: Tensor
     persona: Tensor
     words: Tensor
-    attention: Tensor | None = None
+    attentions: Sequence[Tensor] = ()
+    pooled: Tensor | None = None
 
 
 class TextEncoder(Protocol):
@@ -67,12 +68,14 @@ class Denoiser(Protocol):
 
     alphas_cumprod: Tensor
 
-    def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def predict(
+        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None
+    ) -> Tensor:
         """The model's own output [B, C, h, w] for noisy latents at timesteps t [B]."""
         ...
 
     def predict_watched(
-        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor
+        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor, pooled: Tensor | None = None
     ) -> tuple[Tensor, list["CrossAttention"]]:
         """The same, and how each cross-attention layer looked at the context for K and would at `reference`."""
         ...
@@ -225,11 +228,12 @@ def see(
     clean, mask = latents[picture], references.masks[picture]
     noisy = add_noise(clean, noise, denoiser.alphas_cumprod[t])
     target = denoiser.target(clean, noise, t)
+    seen = noisy, t, encoding.keys, encoding.values
     if objective.reference is None:
-        prediction, attentions = denoiser.predict(noisy, t, encoding.keys, encoding.values), ()
+        prediction, attentions = denoiser.predict(*seen, pooled=encoding.pooled), ()
     else:
         plain = encode_word(text, prompts, objective.reference, vectors)
-        prediction, attentions = denoiser.predict_watched(noisy, t, encoding.keys, encoding.values, plain)
+        prediction, attentions = denoiser.predict_watched(*seen, plain, pooled=encoding.pooled)
     return Step(t, vectors, encoding, prediction, target, mask, generator, attentions)
 
 

@@ -36,7 +36,8 @@ class TandemEquilibrium:
     Each step encodes a rich prompt that no picture goes with, with the step's vectors, and looks at the last
     layer's self-attention. prompts: templates with one "{}". weight: the paper's lambda_TE, 0.001.
 
-    Where K and V have tokens of their own, both texts are kept level, and the term is the mean of theirs.
+    Where K and V have tokens of their own, or there are several text encoders, all are kept level, and the term is the
+    mean of theirs.
     """
 
     def __init__(self, text: TextEncoder, prompts: Sequence[str], weight: float):
@@ -46,7 +47,9 @@ class TandemEquilibrium:
         prompts, vectors = step.draw(self.prompts), step.vectors
         sides = [vectors.keys] if vectors.values is vectors.keys else [vectors.keys, vectors.values]
         encodings = [self.text.encode(prompts, TokenVectors(side, side), attention=True) for side in sides]
-        share = torch.stack([persona_share(one.attention, one.persona, one.words) for one in encodings])
+        share = torch.stack(
+            [persona_share(attention, one.persona, one.words) for one in encodings for attention in one.attentions]
+        )
         return -self.weight * (share * (1 - share)).mean()
 
 

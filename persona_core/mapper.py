@@ -1,6 +1,7 @@
 """PersonaMagic's stage mapper and NeTI's textual bypass (arXiv 2412.15674 section 3.3; arXiv 2305.15391).
 
-Shapes: B rows, N persona tokens, D width of the text encoder, M reference pictures, E image embedding.
+Shapes: B rows, N persona tokens, D width of the text encoder (of all, if there are several), M reference pictures, E
+image embedding.
 """
 
 import math
@@ -22,6 +23,7 @@ class StageMapper(nn.Module):
     """t -> N vectors on the sphere of the supercategory's word, and N bypass vectors for V.
 
     word: [D], the input embedding of the supercategory. stages: the dynamic stage; t outside it is clamped.
+    widths: of the text encoders, whose vectors have a sphere each; none: there is one.
     image_embeddings: [M, E] of a CLIP vision model, one a reference picture, or None: then the bypass sees
     the time feature alone. seed: of the initial weights; the global random state is left as it was.
 
@@ -31,10 +33,16 @@ class StageMapper(nn.Module):
     kind = "stage_mapper"
 
     def __init__(
-        self, word: Tensor, stages: Stages, tokens: int = 4, image_embeddings: Tensor | None = None, seed: int = 0
+        self,
+        word: Tensor,
+        stages: Stages,
+        tokens: int = 4,
+        image_embeddings: Tensor | None = None,
+        seed: int = 0,
+        widths: tuple[int, ...] = (),
     ):
         super().__init__()
-        self.tokens, self.stages = tokens, stages
+        self.tokens, self.stages, self.widths = tokens, stages, widths or (len(word),)
         self.register_buffer("word", word.detach().clone().float())
         images = None if image_embeddings is None else image_embeddings.detach().clone().float()
         self.register_buffer("image_embeddings", images)
@@ -48,9 +56,11 @@ class StageMapper(nn.Module):
             self.bypass_head = zero_linear(HIDDEN, tokens * len(word))
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int) -> "StageMapper":
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int, widths: tuple[int, ...]
+    ) -> "StageMapper":
         """From the tensors of a file."""
-        mapper = cls(tensors["word"], stages, tokens)
+        mapper = cls(tensors["word"], stages, tokens, widths=widths)
         mapper.load_state_dict({name: value.float() for name, value in tensors.items()})
         return mapper
 
@@ -72,7 +82,7 @@ class StageMapper(nn.Module):
         """The vectors for timesteps t [B]; `picture` [B] indexes the references (None: their mean)."""
         time = self.time_feature(t)
         offsets = rearrange(self.head(time), "b (n d) -> b n d", n=self.tokens)
-        vectors = on_sphere(offsets + self.word, self.word)
+        vectors = on_sphere(offsets + self.word, self.word, self.widths)
         bypass = self.bypass_head(self.bypass(torch.cat([time, *self.image_feature(len(t), picture)], dim=1)))
         return TokenVectors(vectors, vectors, rearrange(bypass, "b (n d) -> b n d", n=self.tokens))
 
@@ -94,7 +104,7 @@ class StageMapper(nn.Module):
 
         What is kept of a person is then no embedding of the photo, and generating needs no photo.
         """
-        mapper = StageMapper(self.word, self.stages, self.tokens).to(self.word.device)
+        mapper = StageMapper(self.word, self.stages, self.tokens, widths=self.widths).to(self.word.device)
         state = {name: value for name, value in self.state_dict().items() if name != "image_embeddings"}
         if self.image_embeddings is not None:
             first = self.bypass[0]

@@ -57,6 +57,7 @@ class Persona:
             "supercategory": self.supercategory,
             "tokens": str(kept.tokens),
             "stages": json.dumps([kept.stages.t_lo, kept.stages.t_hi]),
+            "widths": json.dumps(kept.widths),
             "settings": json.dumps(dict(self.settings)),
             "losses": json.dumps({name: thinned(values) for name, values in self.losses.items()}),
             "fingerprint": self.fingerprint,
@@ -85,7 +86,9 @@ class Persona:
             )
         try:
             stages, tokens = Stages(*json.loads(metadata["stages"])), int(metadata["tokens"])
-            representation = kind.from_tensors(tensors, stages, tokens)
+            # The first release knew one text encoder only, and did not write its width down.
+            widths = tuple(json.loads(metadata.get("widths", "[]")))
+            representation = kind.from_tensors(tensors, stages, tokens, widths)
             return cls(
                 name=metadata["name"],
                 representation=representation.requires_grad_(False),

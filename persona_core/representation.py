@@ -1,9 +1,10 @@
 """What both papers share: at timestep t, these vectors stand at the placeholder, for K and for V.
 
-Shapes: B rows, N persona tokens, D width of the text encoder.
+Shapes: B rows, N persona tokens, D width of the text encoder; of several encoders (SDXL), their widths' sum: their
+vectors lie one behind the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -33,13 +34,20 @@ class TokenVectors:
         kept = torch.rand(self.bypass.shape[0], 1, 1, generator=generator) >= probability
         return replace(self, bypass=self.bypass * kept.to(self.bypass))
 
-    def blend(self, word: Tensor, strength: float) -> "TokenVectors":
+    def split(self, widths: Sequence[int]) -> list["TokenVectors"]:
+        """The vectors of each text encoder."""
+        keys = self.keys.split(widths, -1)
+        values = keys if self.values is self.keys else self.values.split(widths, -1)
+        bypass = [None] * len(keys) if self.bypass is None else self.bypass.split(widths, -1)
+        return [TokenVectors(*parts) for parts in zip(keys, values, bypass, strict=True)]
+
+    def blend(self, word: Tensor, strength: float, widths: Sequence[int] = ()) -> "TokenVectors":
         """Move from `word` [D] (strength 0) to these vectors (1) and past them (2), on the word's sphere."""
         if strength == 1:
             return self
 
         def moved(vectors: Tensor) -> Tensor:
-            return on_sphere(torch.lerp(word.expand_as(vectors), vectors, strength), word)
+            return on_sphere(torch.lerp(word.expand_as(vectors), vectors, strength), word, widths)
 
         keys = moved(self.keys)
         values = keys if self.values is self.keys else moved(self.values)
@@ -50,12 +58,14 @@ class Representation(Protocol):
     """A persona as it is learned and used: a function of the timestep. Implementations are `nn.Module`s.
 
     tokens: N. stages: the timesteps that are learned. word: [D], the input embedding of the supercategory.
+    widths: how many of the D numbers each text encoder takes.
     cuts: the timesteps at which another piece of the function begins; inside a piece it is smooth, or constant.
     """
 
     tokens: int
     stages: Stages
     word: Tensor
+    widths: tuple[int, ...]
     cuts: tuple[int, ...]
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
@@ -77,7 +87,9 @@ class Saved(Representation, Protocol):
     kind: str
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int) -> "Saved":
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int, widths: tuple[int, ...]
+    ) -> "Saved":
         """From the tensors of a file. Raises what loading such as do not fit raises."""
         ...
 
@@ -86,6 +98,13 @@ class Saved(Representation, Protocol):
         ...
 
 
-def on_sphere(vectors: Tensor, reference: Tensor) -> Tensor:
-    """Give `vectors` [..., D] the norm of `reference` [..., D]: the constraint of PersonaMagic's mapper."""
-    return torch.nn.functional.normalize(vectors, dim=-1) * reference.norm(dim=-1, keepdim=True)
+def on_sphere(vectors: Tensor, reference: Tensor, widths: Sequence[int] = ()) -> Tensor:
+    """Give `vectors` [..., D] the norm of `reference` [..., D]: the constraint of PersonaMagic's mapper.
+
+    widths: of the text encoders whose vectors lie in D; each keeps its own norm. None: there is one.
+    """
+    parts = (side.split(widths or side.shape[-1], -1) for side in (vectors, reference))
+    return torch.cat(
+        [torch.nn.functional.normalize(one, dim=-1) * other.norm(dim=-1, keepdim=True) for one, other in zip(*parts)],
+        dim=-1,
+    )

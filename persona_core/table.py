@@ -5,7 +5,7 @@ Shapes: G grid points, L tokens of the context, D its width.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,19 +23,38 @@ class AppliedPersona:
 
     strength: 0 = the supercategory's word, 1 = as learned, up to 2. early, late: what stands at the
     placeholder above and below the dynamic stage: the word, or the persona's vectors at its nearer end.
+    start_at, end_at: shares of the sampling, 0..1, outside which the word stands.
+    key_locking: 0..1, how far K goes back to the word, while V stays the persona's (Perfusion, arXiv 2305.01644).
+    context_preservation: 0..1, how far K and V of all other tokens go back to what they are beside the word (AlignIT,
+    arXiv 2406.18893).
     """
 
     persona: Persona
     strength: float = 1.0
     early: str = WORD
     late: str = PERSONA
+    start_at: float = 0.0
+    end_at: float = 1.0
+    key_locking: float = 0.0
+    context_preservation: float = 0.0
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The lowest and the highest timestep at which the persona may stand. Shares count as the host's do."""
+        return math.ceil((1 - self.end_at) * LAST_TIMESTEP), math.floor((1 - self.start_at) * LAST_TIMESTEP)
+
+    @property
+    def cuts(self) -> set[int]:
+        """The timesteps at which something else begins to stand at the placeholder."""
+        lowest, highest = self.reach
+        return {lowest, highest + 1, *self.persona.representation.cuts}
 
     def clamped(self, t: float) -> float | None:
         """The timestep whose vectors stand at the placeholder at t, or None for the word."""
-        stages = self.persona.representation.stages
+        stages, (lowest, highest) = self.persona.representation.stages, self.reach
         if self.strength == 0 or (t > stages.t_hi and self.early == WORD) or (t < stages.t_lo and self.late == WORD):
             return None
-        return self.persona.representation.settle(t)
+        return self.persona.representation.settle(t) if lowest <= t <= highest else None
 
     @torch.no_grad()
     def vectors(self, t: float) -> TokenVectors | None:
@@ -44,7 +63,17 @@ class AppliedPersona:
         if at is None:
             return None
         representation = self.persona.representation
-        return representation.at(torch.tensor([at])).blend(representation.word, self.strength)
+        learned, widths = representation.at(torch.tensor([at])), representation.widths
+        used = learned.blend(self.word, self.strength, widths)
+        if not self.key_locking:
+            return used
+        locked = learned.blend(self.word, self.strength * (1 - self.key_locking), widths)
+        return replace(used, keys=locked.keys)
+
+    @property
+    def word(self) -> Tensor:
+        """The supercategory's input embedding [D]."""
+        return self.persona.representation.word
 
 
 @dataclass(frozen=True)
@@ -61,7 +90,7 @@ class Segment:
 
 def plan(applied: Sequence[AppliedPersona]) -> list[Segment]:
     """Cut the timesteps where a piece of a persona begins; leave out where every persona is its word."""
-    firsts = {0, LAST_TIMESTEP + 1}.union(*(use.persona.representation.cuts for use in applied))
+    firsts = {0, LAST_TIMESTEP + 1}.union(*(use.cuts for use in applied))
     # Timesteps are whole numbers, so a cut between two of them leaves no question of whose end it is.
     ends = sorted(first - 0.5 for first in firsts)
     segments = []
@@ -74,7 +103,7 @@ def plan(applied: Sequence[AppliedPersona]) -> list[Segment]:
     return segments
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ContextTable:
     """The contexts of one encoded prompt.
 

@@ -13,10 +13,10 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..attention import attention_maps
-from .clip import text_tower
+from .clip import text_towers
 from .denoiser import cross_attention_blocks
-from .encoding import Section
 from .sampling import discrete_timestep
+from .sections import Section
 from .tokens import PersonaToken
 
 WORD_END = "</w>"
@@ -50,7 +50,7 @@ def watch(
     latents: empty ones [1, C, h, w]. Returns the painted latents and one WordMaps a moment.
     Raises ValueError for a text without a word.
     """
-    tower = text_tower(clip)
+    tower = text_towers(clip).first
     section = clip.tokenize(text)[tower.key][0]
     if not words_at(section, 0, tower.tokenizer):
         raise ValueError("The text holds no word whose attention could be shown. Write a prompt.")

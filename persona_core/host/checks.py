@@ -1,6 +1,6 @@
 """Whether MODEL, CLIP and VAE can be learned with, said before anything is computed."""
 
-from .clip import UnsupportedModel, text_tower
+from .clip import UnsupportedModel, text_towers
 from .denoiser import check_supported, text_width
 
 
@@ -9,21 +9,21 @@ def check_models(model, clip, vae, supercategory: str, reference: str = "") -> N
 
     reference: the word of the face-wise attention loss, if it has one of its own.
     """
-    tower = text_tower(clip)
+    towers = text_towers(clip)
     check_supported(model)
     check_text(model, clip)
     check_vae(model, vae)
-    tower.word_id(supercategory)
+    towers.word(supercategory)
     if reference:
-        tower.word_id(reference, "reference word")
+        towers.word(reference, "reference word")
 
 
 def check_text(model, clip) -> None:
     """Raise UnsupportedModel with a sentence for a CLIP that is missing, unknown, or of another checkpoint."""
-    tower, width = text_tower(clip), text_width(model)
-    if width != tower.width:
+    towers, width = text_towers(clip), text_width(model)
+    if width != towers.width:
         raise UnsupportedModel(
-            f"The MODEL takes text {width} wide, but this CLIP is {tower.family}. Take both from one checkpoint."
+            f"The MODEL takes text {width} wide, but this CLIP is {towers.family}. Take both from one checkpoint."
         )
 
 

@@ -1,9 +1,10 @@
-"""What a CLIP object of the host holds: its one text encoder, its family, its words."""
+"""What a CLIP object of the host holds: its text encoders, their family, their words."""
 
 from dataclasses import dataclass
 
 import comfy.sd
 import torch
+from comfy.sdxl_clip import SDXLClipModel
 from torch import Tensor, nn
 
 
@@ -13,9 +14,10 @@ class UnsupportedModel(ValueError):
 
 @dataclass(frozen=True)
 class TextTower:
-    """The text encoder inside a CLIP.
+    """One text encoder inside a CLIP.
 
-    name: "clip_l" (SD1.x) or "clip_h" (SD2.x). model: the host's SDClipModel. tokenizer: its SDTokenizer.
+    name: "clip_l" (SD1.x, SDXL), "clip_h" (SD2.x) or "clip_g" (SDXL). model: the host's SDClipModel. tokenizer: its
+    SDTokenizer.
     """
 
     name: str
@@ -29,11 +31,6 @@ class TextTower:
     @property
     def width(self) -> int:
         return self.model.transformer.get_input_embeddings().weight.shape[1]
-
-    @property
-    def family(self) -> str:
-        """What a persona must have been learned for, in words."""
-        return family(self.name, self.width)
 
     @property
     def key(self) -> str:
@@ -51,28 +48,62 @@ class TextTower:
         return ids[0]
 
     def embedding(self, token: int) -> Tensor:
-        """The input embedding [D] of a token, on the CPU in fp32."""
+        """The input embedding [W] of a token, on the CPU in fp32."""
         weight = self.model.transformer.get_input_embeddings().weight
         with torch.inference_mode(False):
             return weight[token].detach().to("cpu", torch.float32, copy=True).clone()
 
 
-def text_tower(clip: comfy.sd.CLIP) -> TextTower:
-    """The text encoder of a CLIP with a single one. Raises UnsupportedModel otherwise."""
+@dataclass(frozen=True)
+class TextTowers:
+    """All text encoders of a CLIP; their contexts lie one behind the other."""
+
+    towers: tuple[TextTower, ...]
+
+    @property
+    def first(self) -> TextTower:
+        return self.towers[0]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(tower.width for tower in self.towers)
+
+    @property
+    def width(self) -> int:
+        """D, of the contexts."""
+        return sum(self.widths)
+
+    @property
+    def family(self) -> str:
+        """What a persona must have been learned for, in words."""
+        return family([tower.name for tower in self.towers], self.width)
+
+    def word(self, word: str, called: str = "supercategory") -> Tensor:
+        """The input embeddings [D] of a word. Raises ValueError if it is not one token."""
+        return torch.cat([tower.embedding(tower.word_id(word, called)) for tower in self.towers])
+
+
+def text_towers(clip: comfy.sd.CLIP) -> TextTowers:
+    """The text encoders of a CLIP. Raises UnsupportedModel for one of another family."""
     if clip is None:
         raise UnsupportedModel(
             "The CLIP is empty: this checkpoint carries no text encoder. Load one with a CLIP loader."
         )
     stage_model = clip.cond_stage_model
-    name = getattr(stage_model, "clip", "")
-    if name not in ("clip_l", "clip_h") or not hasattr(stage_model, name):
+    names = ("clip_l", "clip_g") if isinstance(stage_model, SDXLClipModel) else (getattr(stage_model, "clip", ""),)
+    if names not in FAMILIES or not all(hasattr(stage_model, name) for name in names):
         raise UnsupportedModel(
-            f"Personas work with the text encoder of SD1.x and SD2.x; this CLIP is a {type(stage_model).__name__}. "
-            "Use an SD1.5 or SD2.1 checkpoint."
+            f"Personas work with the text encoders of SD1.x, SD2.x and SDXL; this CLIP is a "
+            f"{type(stage_model).__name__}. Use a checkpoint of these families, and for SDXL its base, not its refiner."
         )
-    return TextTower(name, getattr(stage_model, name), getattr(clip.tokenizer, name))
+    return TextTowers(
+        tuple(TextTower(name, getattr(stage_model, name), getattr(clip.tokenizer, name)) for name in names)
+    )
 
 
-def family(encoder: str, width: int) -> str:
-    names = {("clip_l", 768): "SD1.x", ("clip_h", 1024): "SD2.x"}
-    return f"{names.get((encoder, width), 'custom')} ({encoder}, {width} wide)"
+FAMILIES = {("clip_l",): ("SD1.x", 768), ("clip_h",): ("SD2.x", 1024), ("clip_l", "clip_g"): ("SDXL", 2048)}
+
+
+def family(encoders: list[str], width: int) -> str:
+    name, usual = FAMILIES[tuple(encoders)]
+    return f"{name if width == usual else 'custom'} ({' + '.join(encoders)}, {width} wide)"

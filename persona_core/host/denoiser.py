@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_base import SDXL
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from einops import reduce
@@ -18,6 +19,8 @@ from ..attention import attention_maps
 from ..learning import CrossAttention
 from ..stages import LAST_TIMESTEP
 from .clip import UnsupportedModel
+
+PIXELS = 8  # of a picture to a side of its latents
 
 
 class FrozenDenoiser:
@@ -36,12 +39,14 @@ class FrozenDenoiser:
     def alphas_cumprod(self) -> Tensor:
         return (1 / (self.sigmas**2 + 1)).to(self.device)
 
-    def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def predict(
+        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None
+    ) -> Tensor:
         """See `learning.Denoiser`; computed in the host's precision for this model, returned in fp32."""
-        return self.forward(noisy, t, keys, self.with_values(self.options(t), keys, values))
+        return self.forward(noisy, t, keys, self.with_values(self.options(t), keys, values), pooled)
 
     def predict_watched(
-        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor
+        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor, pooled: Tensor | None = None
     ) -> tuple[Tensor, list[CrossAttention]]:
         """See `learning.Denoiser`. The reference's keys come from the same pass: it is appended to the context."""
         options, layers = self.with_values(self.options(t), keys, values), []
@@ -63,7 +68,7 @@ class FrozenDenoiser:
         replaced = options["patches_replace"].setdefault("attn2", {})
         for block in cross_attention_blocks(self.unet):
             replaced[block] = watched(replaced.get(block, replaced.get(block[:2], host_attention)))
-        return self.forward(noisy, t, keys, options), layers
+        return self.forward(noisy, t, keys, options, pooled), layers
 
     def with_values(self, options: dict, keys: Tensor, values: Tensor) -> dict:
         """Options of a pass whose V has a context of its own, if it has."""
@@ -81,7 +86,13 @@ class FrozenDenoiser:
 
     @torch.no_grad()
     def attention_map(
-        self, noisy: Tensor, t: Tensor, context: Tensor, token: int, sizes: Sequence[int] = (2, 4)
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        context: Tensor,
+        token: int,
+        pooled: Tensor | None = None,
+        sizes: Sequence[int] = (2, 4),
     ) -> Tensor:
         """Where a token of the prompt looks: cross-attention probabilities [B, h, w] of noisy latents [B, C, h, w].
 
@@ -100,13 +111,26 @@ class FrozenDenoiser:
 
         options = self.options(t)
         options["patches_replace"]["attn2"] = dict.fromkeys(cross_attention_blocks(self.unet), record)
-        self.forward(noisy, t, context, options)
+        self.forward(noisy, t, context, options, pooled)
         return reduce(torch.stack(maps), "layers b 1 h w -> b h w", "mean")
 
-    def forward(self, noisy: Tensor, t: Tensor, context: Tensor, options: dict) -> Tensor:
-        """The UNet's output [B, C, h, w] in fp32, computed in the host's precision. context: [B, L, D]."""
+    def forward(self, noisy: Tensor, t: Tensor, context: Tensor, options: dict, pooled: Tensor | None) -> Tensor:
+        """The UNet's output [B, C, h, w] in fp32, computed in the host's precision. context: [B, L, D].
+
+        Beside it the UNet gets what the host gives when it paints a picture of this size from nothing: SDXL the size
+        and the pooled text [B, E], in-painting models a mask of the whole picture.
+        """
+        given = {} if pooled is None else {"pooled_output": pooled}
+        height, width = (PIXELS * side for side in noisy.shape[-2:])
+        with torch.no_grad():
+            conditions = self.patcher.model.extra_conds(
+                noise=noisy, latent_image=noisy, device=self.device, width=width, height=height, **given
+            )
+        beside = {name: one.cond.to(self.device, self.dtype) for name, one in conditions.items()}
         noisy, context = (tensor.to(self.device, self.dtype) for tensor in (noisy, context))
-        return self.unet(noisy, t.float(), context=context, transformer_options=options).float()
+        if "c_concat" in beside:
+            noisy = torch.cat([noisy, beside.pop("c_concat")], 1)
+        return self.unet(noisy, t.float(), context=context, transformer_options=options, **beside).float()
 
     def options(self, t: Tensor) -> dict:
         """Transformer options for one pass: the MODEL's own patches, and attention that has a backward."""
@@ -139,14 +163,15 @@ def check_supported(patcher: ModelPatcher) -> None:
     check_unet(patcher)
     model, sampling = patcher.model, patcher.get_model_object("model_sampling")
     unet, name = model.diffusion_model, type(model.model_config).__name__
-    if model.adm_channels:
+    if model.adm_channels and not isinstance(model, SDXL):
         raise UnsupportedModel(
-            f"This MODEL is {name}, whose size conditioning is not supported yet. Use an SD1.5 or SD2 checkpoint."
+            f"This MODEL is {name}, which is conditioned on more than text. Use an SD1.5, SD2 or SDXL base checkpoint."
         )
-    if unet.in_channels != model.latent_format.latent_channels:
+    latents = model.latent_format.latent_channels
+    inpainting = "masked_image" in model.concat_keys and unet.in_channels == 2 * latents + 1
+    if unet.in_channels != latents and not inpainting:
         raise UnsupportedModel(
-            f"This MODEL takes {unet.in_channels} channels: it is an in-painting or editing model, which is not "
-            "supported yet. Learn with the base checkpoint."
+            f"This MODEL takes {unet.in_channels} channels: it is an editing model. Learn with the base checkpoint."
         )
     known = predicts(sampling, EPS) or predicts(sampling, V_PREDICTION)
     if not known or not isinstance(sampling, ModelSamplingDiscrete) or len(sampling.sigmas) != LAST_TIMESTEP + 1:
@@ -160,7 +185,7 @@ def check_unet(patcher: ModelPatcher) -> None:
     """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those that the pack knows."""
     if not isinstance(patcher.model.diffusion_model, UNetModel):
         name = type(patcher.model.model_config).__name__
-        raise UnsupportedModel(f"Personas work with UNet models of the SD1.5 and SD2 kind; this MODEL is {name}.")
+        raise UnsupportedModel(f"Personas work with UNet models of the SD1.5, SD2 and SDXL kind; this MODEL is {name}.")
 
 
 def predicts(sampling, kind: type) -> bool:

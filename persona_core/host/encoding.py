@@ -1,40 +1,46 @@
 """Teaches a CLIP a placeholder: whatever node encodes a prompt that holds it gets a conditioning with its table.
 
-Shapes: L tokens of the context, D its width, R rows = grid points.
+Shapes: L tokens of the context, D its width, W that of one text encoder, R rows = grid points.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import comfy.sd
+import torch
 from torch import Tensor
 
-from ..representation import TokenVectors, on_sphere
+from ..representation import on_sphere
 from ..table import AppliedPersona, ContextTable, plan
-from .clip import TextTower, text_tower
+from .clip import TextTowers, text_towers
 from .sampling import attach
-from .tokens import PersonaToken, PersonaTokens, known_placeholders, with_placeholders
-
-Section = list[tuple[object, float]]  # the host's (token, weight) pairs of one stretch of 77
+from .sections import Row, Section, Standing, Subject, Word, filled
+from .tokens import PersonaToken, PersonaTokens, known_placeholders, with_placeholder
 
 
 def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str) -> comfy.sd.CLIP:
     """A clone of `clip` in which `placeholder` is this persona. Raises ValueError with a sentence."""
-    tower = text_tower(clip)
+    towers = text_towers(clip)
     persona = applied.persona
-    if persona.family != tower.family:
+    if persona.family != towers.family:
         raise ValueError(
-            f"The persona '{persona.name}' was learned for {persona.family}, but this CLIP is {tower.family}. "
+            f"The persona '{persona.name}' was learned for {persona.family}, but this CLIP is {towers.family}. "
             "Use a checkpoint of the persona's family, or learn the persona again with this one."
         )
-    check_placeholder(placeholder, known_placeholders(clip.tokenizer, tower.name))
-    word = Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token)
-    subject = Subject(applied, word, placeholder)
-    slots = PersonaTokens(persona.representation.word, subject, persona.representation.tokens)
+    check_placeholder(placeholder, known_placeholders(clip.tokenizer, towers.first.name))
+    words = {
+        tower.key: Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token) for tower in towers.towers
+    }
+    subject, count = Subject(applied, placeholder, words), persona.representation.tokens
+    tokens = {
+        tower.name: PersonaTokens(word, subject, count)
+        for tower, word in zip(towers.towers, persona.representation.word.split(towers.widths))
+    }
     patched = clip.clone()
-    patched.tokenizer = with_placeholders(clip.tokenizer, tower.name, {placeholder: slots})
-    install(patched, tower)
+    patched.tokenizer = with_placeholder(clip.tokenizer, placeholder, tokens)
+    install(patched, towers)
     return patched
 
 
@@ -58,31 +64,17 @@ def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Word:
-    """The supercategory's token, and the padding that fills what its N - 1 missing tokens leave."""
-
-    token: int
-    padding: int
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What a persona token in a prompt points to: one Apply."""
-
-    applied: AppliedPersona
-    word: Word
-    placeholder: str
-
-
 @dataclass
 class Bypass:
-    """The vectors that the pass of the text encoder now running adds before its final norm: {row: {position: [D]}}."""
+    """The vectors that the pass of the text encoders now running adds to their last hidden state.
 
-    rows: dict[int, dict[int, Tensor]] = field(default_factory=dict)
+    rows: for each encoder by its key, and each row: {position: [W]}.
+    """
+
+    rows: Mapping[str, Sequence[dict[int, Tensor]]] = field(default_factory=dict)
 
     @contextmanager
-    def during(self, rows: dict[int, dict[int, Tensor]]):
+    def during(self, rows: Mapping[str, Sequence[dict[int, Tensor]]]):
         self.rows = rows
         try:
             yield
@@ -97,22 +89,30 @@ class PersonaEncode:
     table of contexts over t. Prompts without persona go to the host's own method untouched.
     """
 
-    def __init__(self, original, tower: TextTower, bypass: Bypass):
-        self.original, self.tower, self.bypass = original, tower, bypass
+    def __init__(self, original, towers: TextTowers, bypass: Bypass):
+        self.original, self.bypass = original, bypass
+        ends = list(accumulate(towers.widths, initial=0))
+        self.columns = {tower.key: slice(*span) for tower, span in zip(towers.towers, zip(ends, ends[1:]))}
 
     def __call__(self, pairs: Mapping[str, list[Section]]):
-        sections = pairs[self.tower.key]
-        tokens = [token for section in sections for token, _ in section]
+        sections = {key: pairs[key] for key in self.columns}
+        tokens = [token for encoder in sections.values() for section in encoder for token, _ in section]
         subjects = list(dict.fromkeys(token.subject for token in tokens if isinstance(token, PersonaToken)))
         if not subjects:
             return self.original(pairs)
-        words = [filled(section, {})[0] for section in sections]
-        context, pooled, *extra = self.original({**pairs, self.tower.key: words})
-        extra = extra[0] if extra else {}
-        return context, pooled, {**extra, **attach(context, self.table(context, sections, subjects))}
+        words = {
+            key: [filled(section, key, columns, {}).pairs for section in sections[key]]
+            for key, columns in self.columns.items()
+        }
+        context, pooled, *extra = self.original({**pairs, **words})
+        context, followed = attach(self.table(context, sections, subjects))
+        return context, pooled, {**(extra[0] if extra else {}), **followed}
 
-    def table(self, base: Tensor, sections: Sequence[Section], subjects: Sequence[Subject]) -> ContextTable:
-        """All contexts of a prompt in one batched pass of the text encoder: for K, then for V."""
+    def table(
+        self, base: Tensor, sections: Mapping[str, Sequence[Section]], subjects: Sequence[Subject]
+    ) -> ContextTable:
+        """All contexts of a prompt in one batched pass of the text encoders: for K, for V, and without the personas
+        where a persona preserves the context."""
         placeholders = frozenset(subject.placeholder for subject in subjects)
         segments = plan([subject.applied for subject in subjects])
         grid = [
@@ -120,62 +120,71 @@ class PersonaEncode:
         ]
         if not grid:
             return ContextTable(base, (), (), (), placeholders)
-        rows = [
-            filled(section, standing, values) for values in (False, True) for standing in grid for section in sections
+        preserved = max(subject.applied.context_preservation for subject in subjects)
+        sides = [Standing.for_keys, Standing.for_values, *([Standing.without] if preserved else [])]
+        standings = [
+            {subject: side(subject, vectors) for subject, vectors in point.items() if vectors is not None}
+            for side in sides
+            for point in grid
         ]
-        with self.bypass.during(dict(enumerate(bypass for _, bypass in rows))):
-            context = self.original({self.tower.key: [section for section, _ in rows]})[0]
-        keys, values = context.reshape(2, len(grid), -1, context.shape[-1])
+        # The host cuts what one of two encoders has more.
+        count = min(len(encoder) for encoder in sections.values())
+        rows = {
+            key: [
+                filled(section, key, columns, standing) for standing in standings for section in sections[key][:count]
+            ]
+            for key, columns in self.columns.items()
+        }
+        with self.bypass.during({key: [row.bypass for row in encoder] for key, encoder in rows.items()}):
+            context = self.original({key: [row.pairs for row in encoder] for key, encoder in rows.items()})[0]
+        keys, values, *without = context.reshape(len(sides), len(grid), -1, context.shape[-1])
+        if preserved:
+            back = preserved * self.others(rows).reshape(len(sides), *keys.shape)[0].to(keys)
+            keys, values = torch.lerp(keys, without[0], back), torch.lerp(values, without[0], back)
         lengths = [len(segment.grid) for segment in segments]
         return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths), placeholders)
 
+    def others(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:
+        """True at the numbers of the contexts [rows, L, D] that are of no persona's token."""
+        encoders = []
+        for key, columns in self.columns.items():
+            others = torch.tensor([[place not in row.persona for place in range(len(row.pairs))] for row in rows[key]])
+            encoders.append(others[..., None].expand(-1, -1, columns.stop - columns.start))
+        return torch.cat(encoders, -1)
 
-def filled(
-    section: Section, standing: Mapping[Subject, TokenVectors | None], values: bool = False
-) -> tuple[Section, dict[int, Tensor]]:
-    """A section with what stands at its placeholders, and the bypass vectors [D] by position.
 
-    standing: the vectors of each subject; where it has none, the one token of the supercategory's word stands
-    for all N, and padding at the end keeps the section's length. values: for the context of V, else of K.
+class BypassLayers:
+    """Stands in for the forward of a text encoder's layers: adds the bypass to what they end with, keeping its norm.
+
+    The host takes the context from the last layer or from an earlier one; where it norms the context, it does so after.
     """
-    pairs, bypass, padding = [], {}, []
-    for token, weight in section:
-        if not isinstance(token, PersonaToken):
-            pairs.append((token, weight))
-            continue
-        vectors, word = standing.get(token.subject), token.subject.word
-        if vectors is not None:
-            if values and vectors.bypass is not None:
-                bypass[len(pairs)] = vectors.bypass[0, token.index]
-            pairs.append(((vectors.values if values else vectors.keys)[0, token.index], weight))
-        elif token.index == 0:
-            pairs.append((word.token, weight))
-        else:
-            padding.append((word.padding, 1.0))
-    return pairs + padding, bypass
+
+    def __init__(self, original, key: str, bypass: Bypass):
+        self.original, self.key, self.bypass = original, key, bypass
+
+    def __call__(self, *args, **kwargs):
+        hidden, earlier = self.original(*args, **kwargs)
+        rows = self.bypass.rows.get(self.key, ())
+        return tuple(end if end is None or not any(rows) else moved(end, rows) for end in (hidden, earlier))
 
 
-class BypassNorm:
-    """Stands in for the final norm's forward: adds the bypass to the last hidden state, keeping its norm."""
-
-    def __init__(self, original, bypass: Bypass):
-        self.original, self.bypass = original, bypass
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        if any(self.bypass.rows.values()):
-            hidden = hidden.clone()
-            for row, positions in self.bypass.rows.items():
-                for position, vector in positions.items():
-                    before = hidden[row, position]
-                    hidden[row, position] = on_sphere(before + vector.to(before), before)
-        return self.original(hidden)
+def moved(hidden: Tensor, rows: Sequence[Mapping[int, Tensor]]) -> Tensor:
+    """A hidden state [R, L, W] with each row's bypass vectors added at their positions."""
+    hidden = hidden.clone()
+    for row, positions in enumerate(rows):
+        for position, vector in positions.items():
+            before = hidden[row, position]
+            hidden[row, position] = on_sphere(before + vector.to(before), before)
+    return hidden
 
 
-def install(clip: comfy.sd.CLIP, tower: TextTower) -> None:
-    """Put both stand-ins on a cloned CLIP through the host's object patches, once."""
+def install(clip: comfy.sd.CLIP, towers: TextTowers) -> None:
+    """Put the stand-ins on a cloned CLIP through the host's object patches, once."""
     encode = clip.patcher.get_model_object("encode_token_weights")
     if isinstance(encode, PersonaEncode):
         return
-    bypass, norm = Bypass(), f"{tower.name}.transformer.text_model.final_layer_norm.forward"
-    clip.patcher.add_object_patch("encode_token_weights", PersonaEncode(encode, tower, bypass))
-    clip.patcher.add_object_patch(norm, BypassNorm(clip.patcher.get_model_object(norm), bypass))
+    bypass = Bypass()
+    clip.patcher.add_object_patch("encode_token_weights", PersonaEncode(encode, towers, bypass))
+    for tower in towers.towers:
+        layers = f"{tower.name}.transformer.text_model.encoder.forward"
+        clip.patcher.add_object_patch(layers, BypassLayers(clip.patcher.get_model_object(layers), tower.key, bypass))

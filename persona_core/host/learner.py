@@ -18,7 +18,7 @@ from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
 from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
 from ..representation import Representation
 from ..stages import Stages
-from .clip import text_tower
+from .clip import text_towers
 from .denoiser import FrozenDenoiser, behaviour_of
 from .fingerprint import Weights, fingerprint
 from .frozen import differentiable
@@ -47,9 +47,12 @@ class Recipe:
     reference: str = ""
     prompts: Sequence[str] = PHOTO_PROMPTS
 
-    def representation(self, word: Tensor, images: Tensor | None) -> Representation:
-        """What is learned, as it starts. word: [D], the supercategory's. images: [M, E] or None."""
-        return StageMapper(word, self.stages, self.tokens, images, self.learning.seed)
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> Representation:
+        """What is learned, as it starts.
+
+        word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders.
+        """
+        return StageMapper(word, self.stages, self.tokens, images, self.learning.seed, widths)
 
     def objective(self, text: DifferentiableText) -> Objective:
         """The loss, and the prompts it is learned with."""
@@ -59,7 +62,7 @@ class Recipe:
             terms["equilibrium"] = TandemEquilibrium(text, RICH_PROMPTS, self.te_weight)
         if self.attention_weight:
             terms["attention"] = FaceWiseAttention(self.attention_weight, self.attention_tokens)
-            reference = text.tower.embedding(text.tower.word_id(self.reference or self.supercategory))
+            reference = text.towers.word(self.reference or self.supercategory, "reference word")
         return Objective(terms, self.prompts, reference)
 
     def settings(self) -> dict[str, object]:
@@ -98,8 +101,8 @@ class KVRecipe(Recipe):
     pairs: int = 5
     augment: bool = False
 
-    def representation(self, word: Tensor, images: Tensor | None) -> Representation:
-        return TokenExpander(word, self.pairs, self.learning.seed)
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> Representation:
+        return TokenExpander(word, self.pairs, self.learning.seed, widths)
 
     def settings(self) -> dict[str, object]:
         return super().settings() | {"variants": self.augment}
@@ -120,8 +123,9 @@ class Lesson:
     def fingerprint(self) -> str:
         """The same for the same photos, settings and weights, whatever the persona is called."""
         pictures = [(photo.image, photo.mask) for photo in self.photos]
-        text = f"{text_tower(self.clip).name}.transformer.text_model."
-        weights = Weights(self.model, "diffusion_model."), Weights(self.clip.patcher, text), Weights(self.vae.patcher)
+        names = [f"{tower.name}.transformer.text_model." for tower in text_towers(self.clip).towers]
+        texts = [Weights(self.clip.patcher, name) for name in names]
+        weights = Weights(self.model, "diffusion_model."), *texts, Weights(self.vae.patcher)
         behaviour = behaviour_of(self.model), self.clip.layer_idx
         return fingerprint(pictures, self.recipe, self.image_embeddings, weights, behaviour)
 
@@ -138,15 +142,15 @@ def learn_persona(
     recipe = lesson.recipe
     latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
     model, clip = lesson.model.clone(), lesson.clip.clone()
-    tower = text_tower(clip)
+    towers = text_towers(clip)
     with differentiable(model, clip.patcher):
         progress = load_progress(unfinished, print_of_inputs) or Progress()
         denoiser = FrozenDenoiser(model)
         device = denoiser.device
-        word = tower.embedding(tower.word_id(recipe.supercategory))
         images = None if lesson.image_embeddings is None else lesson.image_embeddings.clone()
-        representation = recipe.representation(word, images).to(device)
-        text = DifferentiableText(clip, representation.tokens)
+        word = towers.word(recipe.supercategory)
+        representation = recipe.representation(word, images, towers.widths).to(device)
+        text = DifferentiableText(clip, representation.tokens, recipe.supercategory)
         references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
         scaler = torch.amp.GradScaler(device.type, enabled=denoiser.dtype == torch.float16)
 
@@ -168,7 +172,7 @@ def learn_persona(
     return Persona(
         name=lesson.name,
         representation=representation.cpu().folded().requires_grad_(False),
-        family=tower.family,
+        family=towers.family,
         supercategory=recipe.supercategory,
         settings=recipe.settings(),
         losses=progress.losses,

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..learning import add_noise
 from ..representation import TokenVectors
 from ..stages import LAST_TIMESTEP, attention_iou
-from .clip import text_tower
+from .clip import text_towers
 from .denoiser import FrozenDenoiser
 from .frozen import differentiable
 from .pictures import Photo, encode
@@ -45,9 +45,10 @@ def attention_curve(
     model, clip = model.clone(), clip.clone()
     timesteps = torch.arange(0, LAST_TIMESTEP + 1, step)
     with differentiable(model, clip.patcher), torch.no_grad():
-        denoiser, tower = FrozenDenoiser(model), text_tower(clip)
-        word = tower.embedding(tower.word_id(supercategory))[None, None]
-        encoding = DifferentiableText(clip, 1).encode(["a photo of a {}"], TokenVectors(word, word))
+        denoiser, word = FrozenDenoiser(model), text_towers(clip).word(supercategory)[None, None]
+        text = DifferentiableText(clip, 1, supercategory)
+        encoding = text.encode(["a photo of a {}"], TokenVectors(word, word))
+        pooled = None if encoding.pooled is None else encoding.pooled.expand(draws, -1)
         context, token = encoding.keys.expand(draws, -1, -1), int(encoding.persona[0].int().argmax())
         generator = torch.Generator().manual_seed(seed)
         clean = latents.clone().to(denoiser.device).float().expand(draws, -1, -1, -1)
@@ -56,7 +57,7 @@ def attention_curve(
         for done, t in enumerate(timesteps):
             rows = t.expand(draws).to(denoiser.device)
             noisy = add_noise(clean, noise, denoiser.alphas_cumprod[rows])
-            maps.append(denoiser.attention_map(noisy, rows, context, token).mean(0).cpu())
+            maps.append(denoiser.attention_map(noisy, rows, context, token, pooled).mean(0).cpu())
             on_step(done + 1, len(timesteps))
     maps, mask = torch.stack(maps), masks[0, 0].cpu().clone()
     return AttentionCurve(timesteps, attention_iou(maps, mask), maps, mask)

@@ -13,20 +13,19 @@ from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import ModelSamplingDiscrete, ModelSamplingDiscreteEDM
 from comfy.patcher_extension import WrappersMP
 from comfy.utils import repeat_to_batch_size
-from torch import Tensor, cat, equal
+from torch import Tensor, equal
 
-from ..table import ContextTable
+from .context import PersonaContext, Table
 from .telling import warn
 
-TABLE = "persona_table"  # in a conditioning's dict, and on its context tensor
+TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
 VALUES = "persona_values"  # in the transformer options of one step: {uuid of a conditioning: context of V}
 
 
-def attach(context: Tensor, table: ContextTable) -> dict:
-    """What the dict of a conditioning needs so that its rows follow the table."""
-    setattr(context, TABLE, table)
-    return {TABLE: table, "hooks": GROUP}
+def attach(table: Table) -> tuple[PersonaContext, dict]:
+    """The context of a conditioning whose rows follow the table, and what its dict needs for it."""
+    return PersonaContext.of(table), {TABLE: table, "hooks": GROUP}
 
 
 def apply_to_model(model: ModelPatcher, placeholder: str) -> ModelPatcher:
@@ -43,13 +42,21 @@ def apply_to_model(model: ModelPatcher, placeholder: str) -> ModelPatcher:
 
 
 def warn_without_table(executor, *args, **kwargs):
-    """Wrapper of a whole sampling run: a forgotten or misspelt placeholder must not go unnoticed."""
+    """Wrapper of a whole sampling run: a forgotten or misspelt placeholder must not go unnoticed, nor a persona that
+    another node has lost."""
     guider = executor.class_obj
-    tables = [table_of(cond) for group in guider.conds.values() for cond in group or []]
+    conds = [cond for group in guider.conds.values() for cond in group or []]
+    tables = [table for table in map(table_of, conds) if table]
+    lost = set().union(*(cond[TABLE].placeholders for cond in conds if is_lost(cond)))
     applied = guider.model_options.get("transformer_options", {}).get(PLACEHOLDERS, set())
-    missing = applied.difference(*(table.placeholders for table in tables if table))
+    missing = applied.difference(lost, *(table.placeholders for table in tables))
     if missing:
         warn(f"No prompt of this picture holds {' or '.join(sorted(missing))}: that persona is not in it.")
+    if lost:
+        warn(
+            f"A node between text encoder and sampler changed a conditioning with {' or '.join(sorted(lost))} in a way "
+            "that the persona cannot follow: there, the common word stands. Encode the prompt behind that node."
+        )
     return executor(*args, **kwargs)
 
 
@@ -70,8 +77,19 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
 
 
-def table_of(cond: dict) -> ContextTable | None:
-    return cond.get(TABLE, getattr(cond.get("cross_attn"), TABLE, None))
+def table_of(cond: dict) -> Table | None:
+    """Of a conditioning whose context still is what was encoded, or was computed from such by known operations."""
+    context = cond.get("cross_attn")
+    if isinstance(context, PersonaContext):
+        return context.table
+    table = cond.get(TABLE)
+    return table if table is not None and context is not None and equal(context, table.base) else None
+
+
+def is_lost(cond: dict) -> bool:
+    """Whether a conditioning had a table, and its context is something else now; a zeroed one is meant to be empty."""
+    context = cond.get("cross_attn")
+    return TABLE in cond and table_of(cond) is None and context is not None and bool(context.any())
 
 
 def discrete_timestep(sampling, sigma: Tensor) -> float:
@@ -92,43 +110,26 @@ def usual_log_sigmas() -> Tensor:
 
 
 def at_timestep(cond: dict, t: float, values: dict, device) -> dict:
-    """A conditioning as it is at t; the same dict if it has no table or no longer is what was encoded.
+    """A conditioning as it is at t; the same dict if it has no table.
 
     values: gets the context of V under the conditioning's uuid, on the device of the UNet: once a step, not once
     a layer.
     """
     context, table = cond.get("cross_attn"), table_of(cond)
+    if cond.get("hooks") is not None and all(hook == HOOK for hook in cond["hooks"].hooks):
+        cond = {**cond, "hooks": None}  # it has done its work: let positive and negative share a batch again
     if table is None:
         return cond
-    cond = cond.copy()
-    if cond.get("hooks") is not None and all(hook == HOOK for hook in cond["hooks"].hooks):
-        cond["hooks"] = None  # it has done its work: let positive and negative share a batch again
     model_cond = cond["model_conds"].get("c_crossattn")
     # An area's conditioning is copied into the opposite list with that list's context: not ours to touch.
-    if model_cond is None or model_cond.cond is not context or not begins_with(context, table.base):
+    if model_cond is None or model_cond.cond is not context:
         return cond
     keys, value = table.at(t)
-    if keys is table.base:
-        return cond
-    tail = context[:, table.base.shape[1] :].cpu()  # of Conditioning (Concat)
-    cond["uuid"] = uuid.uuid4()
-    cond["model_conds"] = {
-        **cond["model_conds"],
-        "c_crossattn": model_cond._copy_with(with_tail(keys, tail).to(context)),
-    }
-    values[cond["uuid"]] = with_tail(value, tail).to(device)
+    cond = {**cond, "model_conds": {**cond["model_conds"], "c_crossattn": model_cond._copy_with(keys)}}
+    if keys is not table.base:
+        cond["uuid"] = uuid.uuid4()
+        values[cond["uuid"]] = value.to(device)
     return cond
-
-
-def with_tail(context: Tensor, tail: Tensor) -> Tensor:
-    return cat([context, tail.to(context)], 1) if tail.shape[1] else context
-
-
-def begins_with(context: Tensor, base: Tensor) -> bool:
-    """Whether a context is still the encoded prompt: averaged or zeroed ones have no table to follow."""
-    return context.shape[1] >= base.shape[1] and equal(
-        context[:, : base.shape[1]].to(base), base.expand(len(context), -1, -1)
-    )
 
 
 def give_values(query, keys, values, extra_options):

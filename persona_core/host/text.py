@@ -1,7 +1,7 @@
-"""The host's text encoder, differentiable in the vectors at the placeholder.
+"""The host's text encoders, differentiable in the vectors at the placeholder.
 
 The host's own forward adds in place, which autograd refuses, so its layers are called one by one here; the
-modules stay untouched. Shapes: B rows, L tokens, D width, N persona tokens.
+modules stay untouched. Shapes: B rows, L tokens, D width of the context, W of one text encoder, N persona tokens.
 """
 
 from collections.abc import Sequence
@@ -14,51 +14,103 @@ from torch import Tensor, nn
 
 from ..learning import TextEncoding
 from ..representation import TokenVectors, on_sphere
-from .clip import text_tower
-from .tokens import PersonaToken, PersonaTokens, with_placeholders
+from .clip import TextTower, text_towers
+from .tokens import PersonaToken, PersonaTokens, with_placeholder
 
 PLACEHOLDER = "{}"
 
 
 class DifferentiableText:
-    """`learning.TextEncoder` over a CLIP of the host that is loaded (`frozen.differentiable`)."""
+    """`learning.TextEncoder` over a CLIP of the host that is loaded (`frozen.differentiable`).
 
-    def __init__(self, clip, tokens: int):
-        self.tower = text_tower(clip)
-        self.layers = list(self.tower.transformer.encoder.layers)[: depth(clip, self.tower.model)]
-        slots = PersonaTokens(torch.zeros(self.tower.width), self, tokens)
-        self.tokenizer = with_placeholders(clip.tokenizer, self.tower.name, {PLACEHOLDER: slots})
-        self.device = self.tower.model.transformer.get_input_embeddings().weight.device
+    supercategory: the word whose pooled output goes with prompts, where the model takes one: the placeholder leaves it
+    untouched.
+    """
+
+    def __init__(self, clip, tokens: int, supercategory: str = "person"):
+        self.clip, self.supercategory, self.towers = clip, supercategory, text_towers(clip)
+        slots = {tower.name: PersonaTokens(torch.zeros(tower.width), self, tokens) for tower in self.towers.towers}
+        self.tokenizer = with_placeholder(clip.tokenizer, PLACEHOLDER, slots)
+        self.encoders = [DifferentiableTower(tower, clip.layer_idx) for tower in self.towers.towers]
+        self.pooled_of: dict[str, Tensor | None] = {}
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, attention: bool = False) -> TextEncoding:
-        """See `learning.TextEncoder`. The last layer's attention is that of the context for K."""
-        ids, persona, words = self.tokenize(prompts)
+        """See `learning.TextEncoder`. The attention is that of the last layer that makes the context for K."""
+        tokenized = [self.tokenizer.tokenize_with_weights(prompt) for prompt in prompts]
+        rows = [[sections(one, tower.key) for one in tokenized] for tower in self.towers.towers]
+        encoded = [
+            encoder.encode(its_rows, part, attention)
+            for encoder, its_rows, part in zip(self.encoders, rows, vectors.split(self.towers.widths))
+        ]
+        keys, values, attentions = zip(*encoded)
+        context = torch.cat(keys, -1)
+        persona, words = self.encoders[0].places(rows[0])
+        return TextEncoding(
+            context,
+            context if all(value is key for key, value in zip(keys, values)) else torch.cat(values, -1),
+            persona,
+            words,
+            attentions if attention else (),
+            self.pooled(prompts),
+        )
+
+    @torch.no_grad()
+    def pooled(self, prompts: Sequence[str]) -> Tensor | None:
+        """What the host pools of each prompt with the supercategory's word in it; None where no model asks for it."""
+        if len(self.encoders) == 1:
+            return None
+        for prompt in prompts:
+            if prompt not in self.pooled_of:
+                tokens = self.clip.tokenizer.tokenize_with_weights(prompt.replace(PLACEHOLDER, self.supercategory))
+                self.pooled_of[prompt] = self.clip.cond_stage_model.encode_token_weights(tokens)[1]
+        return torch.cat([self.pooled_of[prompt] for prompt in prompts])
+
+
+def sections(tokenized: dict, key: str) -> list:
+    """The tokens of a prompt of one section."""
+    (section,) = tokenized[key]
+    return [token for token, _ in section]
+
+
+class DifferentiableTower:
+    """One text encoder. layer: of CLIP Set Last Layer, or None."""
+
+    def __init__(self, tower: TextTower, layer: int | None):
+        self.tower = tower
+        self.layers = list(tower.transformer.encoder.layers)[: depth(layer, tower.model)]
+        self.device = tower.model.transformer.get_input_embeddings().weight.device
+
+    def encode(
+        self, rows: Sequence[list], vectors: TokenVectors, attention: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Contexts for K and V [B, L, W] (the same object where they do not differ), and the last layer's attention."""
+        ids = torch.tensor(
+            [[0 if isinstance(token, PersonaToken) else token for token in row] for row in rows], device=self.device
+        )
+        persona, _ = self.places(rows)
         hidden, probabilities = self.hidden(self.embed(ids, persona, vectors.keys), attention)
         keys = self.finish(hidden)
+        if vectors.values is vectors.keys and vectors.bypass is None:
+            return keys, keys, probabilities
         if vectors.values is not vectors.keys:
             hidden, _ = self.hidden(self.embed(ids, persona, vectors.values), False)
-        values = self.finish(add_bypass(hidden, persona, vectors.bypass))
-        return TextEncoding(keys, values, persona, words, probabilities)
+        return keys, self.finish(add_bypass(hidden, persona, vectors.bypass)), probabilities
 
-    def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Prompts to token ids [B, L] and where the persona's tokens and the other words are [B, L]."""
-        ids, persona, words = [], [], []
-        special = {self.tower.tokenizer.start_token, self.tower.tokenizer.end_token, self.tower.tokenizer.pad_token}
-        for prompt in prompts:
-            (section,) = self.tokenizer.tokenize_with_weights(prompt)[self.tower.key]
-            tokens = [token for token, _ in section]
-            persona.append([isinstance(token, PersonaToken) for token in tokens])
-            words.append([not isinstance(token, PersonaToken) and token not in special for token in tokens])
-            ids.append([0 if isinstance(token, PersonaToken) else token for token in tokens])
-        return tuple(torch.tensor(rows, device=self.device) for rows in (ids, persona, words))
+    def places(self, rows: Sequence[list]) -> tuple[Tensor, Tensor]:
+        """Where the persona's tokens and where the other words are: [B, L] each."""
+        tokenizer = self.tower.tokenizer
+        special = {tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token}
+        persona = [[isinstance(token, PersonaToken) for token in row] for row in rows]
+        words = [[not isinstance(token, PersonaToken) and token not in special for token in row] for row in rows]
+        return torch.tensor(persona, device=self.device), torch.tensor(words, device=self.device)
 
     def embed(self, ids: Tensor, persona: Tensor, vectors: Tensor) -> Tensor:
-        """Input embeddings [B, L, D] with the persona's vectors [B, N, D] in their places."""
+        """Input embeddings [B, L, W] with the persona's vectors [B, N, W] in their places."""
         words = self.tower.model.transformer.get_input_embeddings()(ids, out_dtype=torch.float32)
         return words.masked_scatter(persona[..., None], vectors.to(words))
 
     def hidden(self, embeddings: Tensor, attention: bool) -> tuple[Tensor, Tensor | None]:
-        """The last hidden state [B, L, D] before the final norm, and the last layer's attention if asked for."""
+        """The last hidden state [B, L, W] before the final norm, and the last layer's attention if asked for."""
         position = self.tower.transformer.embeddings.position_embedding.weight
         x = embeddings + comfy.model_management.cast_to_device(position, self.device, embeddings.dtype)
         length = x.shape[1]
@@ -79,16 +131,16 @@ class DifferentiableText:
         return hidden
 
 
-def depth(clip, model: nn.Module) -> int | None:
+def depth(layer: int | None, model: nn.Module) -> int | None:
     """How many layers make the context: all, or those that CLIP Set Last Layer or the family leaves."""
-    layer = clip.layer_idx if clip.layer_idx is not None else model.options_default[1]
+    layer = layer if layer is not None else model.options_default[1]
     if layer is None or abs(layer) > model.num_layers:
         return None
     return (layer + model.num_layers if layer < 0 else layer) + 1
 
 
 def attention_probabilities(attention: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
-    """Self-attention probabilities [B, heads, L, L] of a layer of the text encoder for its input [B, L, D]."""
+    """Self-attention probabilities [B, heads, L, L] of a layer of the text encoder for its input [B, L, W]."""
     query, key = (
         rearrange(project(x), "b l (h d) -> b h l d", h=attention.heads)
         for project in (attention.q_proj, attention.k_proj)
@@ -99,7 +151,7 @@ def attention_probabilities(attention: nn.Module, x: Tensor, mask: Tensor) -> Te
 def add_bypass(hidden: Tensor, persona: Tensor, bypass: Tensor | None) -> Tensor:
     """h' = normalize(h + b) * ||h|| at the persona's tokens (NeTI's textual bypass).
 
-    hidden: [B, L, D]. persona: [B, L], true N times a row. bypass: [B, N, D] or None.
+    hidden: [B, L, W]. persona: [B, L], true N times a row. bypass: [B, N, W] or None.
     """
     if bypass is None:
         return hidden

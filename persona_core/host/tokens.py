@@ -1,4 +1,7 @@
-"""A placeholder in a prompt becomes N persona tokens among the host's (token, weight) pairs."""
+"""A placeholder in a prompt becomes N persona tokens among the host's (token, weight) pairs.
+
+Shapes: W width of a text encoder.
+"""
 
 import copy
 import re
@@ -11,7 +14,7 @@ MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser t
 
 
 class PersonaToken(Tensor):
-    """One of the N tokens of a persona. As a tensor [D] it is the supercategory's word, so an encoder that
+    """One of the N tokens of a persona. As a tensor [W] it is the supercategory's word, so an encoder that
     knows nothing of personas still gets something that means a person."""
 
     subject: object
@@ -25,7 +28,7 @@ class PersonaToken(Tensor):
 
 
 class PersonaTokens:
-    """What stands for an embedding file's tensor [N, D] while the host tokenizes."""
+    """What stands for an embedding file's tensor [N, W] while the host tokenizes."""
 
     def __init__(self, word: Tensor, subject: object, count: int):
         self.shape = (count, len(word))
@@ -61,21 +64,21 @@ def whole(placeholder: str) -> str:
     return before + re.escape(placeholder) + after
 
 
-def with_placeholders(tokenizer, encoder: str, placeholders: Mapping[str, PersonaTokens]):
-    """A copy of the host's tokenizer in which `encoder`'s own ("clip_l") knows these placeholders too."""
-    inner = copy.copy(getattr(tokenizer, encoder))
-    if isinstance(inner, PlaceholderTokenizer):
-        placeholders = {**inner.placeholders, **placeholders}
-    else:
-        inner.__class__ = type("PersonaTokenizer", (PlaceholderTokenizer, type(inner)), {})
-        # Without a folder for embedding files the host would not look for embeddings at all.
-        inner.embedding_directory = inner.embedding_directory or []
-    inner.placeholders = placeholders
+def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTokens]):
+    """A copy of the host's tokenizer that knows a placeholder. tokens: for each text encoder, as {"clip_l": ...}."""
     outer = copy.copy(tokenizer)
-    setattr(outer, encoder, inner)
+    for encoder, its_tokens in tokens.items():
+        inner = copy.copy(getattr(tokenizer, encoder))
+        if not isinstance(inner, PlaceholderTokenizer):
+            inner.__class__ = type("PersonaTokenizer", (PlaceholderTokenizer, type(inner)), {})
+            # Without a folder for embedding files the host would not look for embeddings at all.
+            inner.embedding_directory = inner.embedding_directory or []
+            inner.placeholders = {}
+        inner.placeholders = {**inner.placeholders, placeholder: its_tokens}
+        setattr(outer, encoder, inner)
     return outer
 
 
 def known_placeholders(tokenizer, encoder: str) -> Mapping[str, PersonaTokens]:
-    """The placeholders that earlier `with_placeholders` taught this tokenizer."""
+    """The placeholders that earlier `with_placeholder` taught this tokenizer."""
     return getattr(getattr(tokenizer, encoder), "placeholders", {})

@@ -43,7 +43,7 @@ def test_a_timestep_teaches_its_own_stages_pair():
         expander = TokenExpander(WORD, 5)
         # The sum alone would not change on the sphere.
         getattr(expander.at(torch.tensor([100 + 200 * stage])), side)[0, 0, 0].backward()
-        taught = expander.offsets.grad.abs().sum(1).nonzero().flatten().tolist()
+        taught = expander.encoders[0].offsets.grad.abs().sum(1).nonzero().flatten().tolist()
         assert taught == [2 * stage + (side == "values")]
 
 
@@ -60,7 +60,7 @@ def test_vectors_of_another_shape_are_a_damaged_file(tmp_path, part):
 
 def test_the_same_seed_starts_alike_and_the_global_one_is_left_alone():
     state = torch.get_rng_state()
-    one, two, other = (TokenExpander(WORD, seed=seed).feed_forward[0].weight for seed in (1, 1, 2))
+    one, two, other = (TokenExpander(WORD, seed=seed).encoders[0].feed_forward[0].weight for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(one, two) and not torch.equal(one, other)
 
@@ -93,7 +93,7 @@ def test_the_table_has_one_context_a_stage():
 
 def test_only_the_vectors_are_kept_and_they_are_small(tmp_path):
     expander = TokenExpander(WORD, 5)
-    torch.nn.init.normal_(expander.feed_forward[-1].weight, std=0.01, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(expander.encoders[0].feed_forward[-1].weight, std=0.01, generator=torch.Generator().manual_seed(1))
     losses = dict.fromkeys(("noise", "equilibrium", "attention"), [0.123456] * 1000)
     persona = Persona("ann", expander, "SD1.x", "person", {}, losses)
     path = persona.save(tmp_path / "ann.safetensors")

@@ -89,7 +89,7 @@ def test_tandem_equilibrium_is_minus_weight_times_the_product(attention, where, 
     texts = {id(keys): attention, id(values): attention.flip(1, 2).softmax(-1)} if own_values else {id(keys): attention}
     text = SimpleNamespace(
         encode=lambda prompts, vectors, attention: SimpleNamespace(
-            attention=texts[id(vectors.keys)], persona=where[0], words=where[1]
+            attentions=[texts[id(vectors.keys)]], persona=where[0], words=where[1]
         )
     )
     step = SimpleNamespace(vectors=TokenVectors(keys, values), draw=lambda prompts: list(prompts))

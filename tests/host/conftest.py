@@ -1,10 +1,12 @@
 """Tiny models of the host, made in inference mode as its loader nodes make theirs."""
 
+from functools import partial
+
 import pytest
 import tiny_models
 import torch
 
-from persona_core.host.clip import text_tower
+from persona_core.host.clip import text_towers
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe
 from persona_core.host.pictures import Photo
@@ -37,21 +39,27 @@ def vae():
     return tiny_models.vae()
 
 
+def persona_for(clip, name="ann", t_lo=400, t_hi=800, tokens=4, supercategory="face", seed=0) -> Persona:
+    """A persona that has left its start, with a strong bypass, as learned ones have."""
+    towers = text_towers(clip)
+    with torch.inference_mode(False):
+        word = towers.word(supercategory)
+        mapper = StageMapper(word, Stages(t_lo, t_hi), tokens, seed=seed, widths=towers.widths).requires_grad_(False)
+        generator = torch.Generator().manual_seed(seed)
+        mapper.head.weight.copy_(0.02 * torch.randn(mapper.head.weight.shape, generator=generator))
+        mapper.bypass_head.weight.copy_(0.5 * torch.randn(mapper.bypass_head.weight.shape, generator=generator))
+    return Persona(name, mapper, towers.family, supercategory)
+
+
 @pytest.fixture
 def make_persona(clip):
-    """Personas that have left their start, with a strong bypass, as learned ones have."""
+    return partial(persona_for, clip)
 
-    def make(name="ann", t_lo=400, t_hi=800, tokens=4, supercategory="face", seed=0) -> Persona:
-        tower = text_tower(clip)
-        with torch.inference_mode(False):
-            word = tower.embedding(tower.word_id(supercategory))
-            mapper = StageMapper(word, Stages(t_lo, t_hi), tokens, seed=seed).requires_grad_(False)
-            generator = torch.Generator().manual_seed(seed)
-            mapper.head.weight.copy_(0.02 * torch.randn(mapper.head.weight.shape, generator=generator))
-            mapper.bypass_head.weight.copy_(0.5 * torch.randn(mapper.bypass_head.weight.shape, generator=generator))
-        return Persona(name, mapper, tower.family, supercategory)
 
-    return make
+@pytest.fixture
+def make_persona_of():
+    """For the text encoders of a family."""
+    return lambda family, **settings: persona_for(tiny_models.clip(family), **settings)
 
 
 @pytest.fixture

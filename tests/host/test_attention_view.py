@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from recording import encode, sample
 
 from persona_core.host.attention_view import watch, words_at
-from persona_core.host.clip import text_tower
+from persona_core.host.clip import text_towers
 from persona_core.host.encoding import apply_to_clip
 from persona_core.table import AppliedPersona
 
@@ -20,7 +20,7 @@ def look(model, clip, text, steps=10):
 
 
 def test_words_and_their_places_before_and_in_the_dynamic_stage(clip, applied):
-    tower = text_tower(clip)
+    tower = text_towers(clip).first
     section = applied.tokenize("a photo of <ann> holding a cup")[tower.key][0]
     dynamic = dict(words_at(section, 600, tower.tokenizer))
     assert dynamic == {
@@ -31,7 +31,7 @@ def test_words_and_their_places_before_and_in_the_dynamic_stage(clip, applied):
 
 
 def test_pieces_of_one_word_are_one_word(clip):
-    tower = text_tower(clip)
+    tower = text_towers(clip).first
     section = clip.tokenize("an xylophonist sings")[tower.key][0]
     words = words_at(section, 0, tower.tokenizer)
     assert [word for word, _ in words] == ["an", "xylophonist", "sings"] and len(words[1][1]) > 1

@@ -5,7 +5,7 @@ import tiny_models
 import torch
 from safetensors.torch import save_file
 
-from persona_core.host.clip import text_tower
+from persona_core.host.clip import text_towers
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import TABLE
 from persona_core.table import AppliedPersona
@@ -22,7 +22,7 @@ def direct(clip, persona, t, prompt, weight=1.0):
 
     prompt: "before {} after". For one section.
     """
-    tower, model = text_tower(clip), clip.cond_stage_model.clip_l
+    tower, model = text_towers(clip).first, clip.cond_stage_model.clip_l
     vectors = persona.representation.at(torch.tensor([float(t)]))
     before, after = prompt.split("{}")
     ids = tower.tokenizer.tokenizer
@@ -136,7 +136,7 @@ def test_two_personas_each_keep_their_own_vectors(clip, make_persona):
     both = apply_to_clip(apply_to_clip(clip, AppliedPersona(ann), "<ann>"), AppliedPersona(bob), "<bob>")
     context, extra = encode(both, "<ann> and <bob>")
     assert torch.equal(context, encode(clip, "face and person")[0])
-    tokens = text_tower(clip).tokenizer.tokenizer("and")["input_ids"][1:-1]
+    tokens = text_towers(clip).first.tokenizer.tokenizer("and")["input_ids"][1:-1]
     vectors = [p.representation.at(torch.tensor([600.0])).keys[0] for p in (ann, bob)]
     pairs = [49406, *vectors[0], *tokens, *vectors[1], 49407]
     keys = clip.cond_stage_model.clip_l.encode([pairs + [49407] * (77 - len(pairs))])[0]

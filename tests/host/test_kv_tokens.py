@@ -7,7 +7,7 @@ import pytest
 import torch
 from recording import Recorder, encode, sample
 
-from persona_core.host.clip import text_tower
+from persona_core.host.clip import text_towers
 from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks, host_attention
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.frozen import differentiable
@@ -23,10 +23,10 @@ from persona_core.table import AppliedPersona
 @pytest.fixture
 def bob(clip):
     """A persona of five pairs that are nothing alike."""
-    tower = text_tower(clip)
+    tower = text_towers(clip).first
     word = tower.embedding(tower.word_id("person"))
     vectors = torch.randn(5, 2, tower.width, generator=torch.Generator().manual_seed(3)) * word.std()
-    return Persona("bob", KVTokens(word, vectors), tower.family, "person")
+    return Persona("bob", KVTokens(word, vectors), text_towers(clip).family, "person")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def learned(lesson, folder, name="run"):
 
 def context_of(clip, text, *standing):
     """The context [1, 77, D] of a text with these tokens or vectors at its {}, by the host alone: a run of its own."""
-    tower = text_tower(clip)
+    tower = text_towers(clip).first
     [section] = clip.tokenize(text.replace("{}", "person"))[tower.key]
     word, rest, pairs = tower.word_id("person"), iter(standing), []
     for token, weight in section:
@@ -81,7 +81,7 @@ def test_two_people_in_one_prompt(model, both, bob, make_persona):
     recorder = Recorder(model)
     sample(model, positive, negative, steps=6)
     assert check_rows(recorder.passes, lambda size: options[TABLE], negative[0][0]) == {(8, 8)}
-    ann, tower = make_persona(), text_tower(both)
+    ann, tower = make_persona(), text_towers(both).first
     for t in (900, 700, 440, 100):  # where the table holds what was encoded
         mine, theirs = AppliedPersona(ann).vectors(t), bob.representation.vectors[t // 200]
         for side, found in zip((0, 1), options[TABLE].at(t)):
@@ -127,7 +127,7 @@ def test_watching_changes_no_prediction_and_sees_what_the_layers_see(model, clip
         denoiser = FrozenDenoiser(model)
         draw = torch.Generator().manual_seed(0)
         noisy, t = torch.randn(2, 4, 8, 8, generator=draw), torch.tensor([100, 700])
-        width = text_tower(clip).width
+        width = text_towers(clip).width
         keys, values, reference = (torch.randn(2, 77, width, generator=draw) for _ in range(3))
         plain = denoiser.predict(noisy, t, keys, values)
         attentions = [m for n, m in model.model.diffusion_model.named_modules() if n.endswith("attn2")]
@@ -215,7 +215,7 @@ def test_another_packs_cross_attention_stays_in_the_pass(model, clip):
     for section, number, _ in cross_attention_blocks(model.model.diffusion_model):
         other.set_model_attn2_replace(theirs, section, number)
     with differentiable(other, clip.patcher), torch.no_grad():
-        noisy, t, width = torch.zeros(1, 4, 8, 8), torch.tensor([500]), text_tower(clip).width
+        noisy, t, width = torch.zeros(1, 4, 8, 8), torch.tensor([500]), text_towers(clip).width
         context = torch.randn(1, 77, width, generator=torch.Generator().manual_seed(0))
         denoiser = FrozenDenoiser(other)
         plain = denoiser.predict(noisy, t, context, context)

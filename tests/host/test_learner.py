@@ -74,7 +74,7 @@ def test_only_the_representation_gets_a_gradient(lesson):
     latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
     with differentiable(lesson.model, lesson.clip.patcher):
         denoiser, text = FrozenDenoiser(lesson.model), DifferentiableText(lesson.clip, 4)
-        word = text.tower.embedding(text.tower.word_id("face"))
+        word = text.towers.word("face")
         mapper = StageMapper(word, Stages())
         terms = {"noise": masked_noise_loss, "equilibrium": TandemEquilibrium(text, RICH_PROMPTS, 1.0)}
         references = References(latents.clone(), masks.clone())
@@ -156,7 +156,7 @@ def test_rows_of_a_batch_have_their_own_timestep_and_vectors(lesson):
     latents, _ = encode(lesson.model, lesson.vae, lesson.photos)
     with differentiable(lesson.model, lesson.clip.patcher):
         denoiser, text = FrozenDenoiser(lesson.model), DifferentiableText(lesson.clip, 4)
-        mapper = StageMapper(text.tower.embedding(text.tower.word_id("face")), Stages())
+        mapper = StageMapper(text.towers.word("face"), Stages())
         t = torch.tensor([420, 600, 790])
         vectors = mapper.at(t)
         keys = vectors.keys.detach().requires_grad_()
@@ -252,7 +252,7 @@ def test_a_vae_of_another_family_is_refused(lesson):
 
 def test_sd2s_text_encoder_learns(lesson, tmp_path):
     """OpenCLIP-H: its context is the last layer but one."""
-    clip = tiny_models.clip(sd2=True)
+    clip = tiny_models.clip("sd2")
     persona = learned(replace(lesson, clip=clip), tmp_path)
     assert persona.family == "custom (clip_h, 64 wide)" and persona.losses["noise"]
     applied = apply_to_clip(clip, AppliedPersona(persona), "<ann>")

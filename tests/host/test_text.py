@@ -4,7 +4,7 @@ import pytest
 import tiny_models
 import torch
 
-from persona_core.host.clip import UnsupportedModel, text_tower
+from persona_core.host.clip import UnsupportedModel, text_towers
 from persona_core.host.frozen import differentiable
 from persona_core.host.text import DifferentiableText
 from persona_core.representation import TokenVectors
@@ -25,7 +25,7 @@ def vectors():
 def host_context(clip, prompt, vectors, bypass=None):
     """The host's own encoding of a prompt with vectors in it, and an independent bypass."""
     before, after = prompt.split("{}")
-    tower, model = text_tower(clip), clip.cond_stage_model.clip_l
+    tower, model = text_towers(clip).first, clip.cond_stage_model.clip_l
     ids = tower.tokenizer.tokenizer
     tokens = [49406, *ids(before)["input_ids"][1:-1], *vectors, *ids(after)["input_ids"][1:-1], 49407]
     tokens += [49407] * (77 - len(tokens))
@@ -79,7 +79,7 @@ def test_attention_is_that_of_the_last_layer(clip, vectors):
         text = DifferentiableText(clip, 3)
         encoding = text.encode(PROMPTS, vectors, attention=True)
         inputs = {}
-        layer = text_tower(clip).transformer.encoder.layers[-1]
+        layer = text_towers(clip).first.transformer.encoder.layers[-1]
         handle = layer.layer_norm1.register_forward_hook(lambda module, _, output: inputs.update(x=output.clone()))
         text.encode(PROMPTS, TokenVectors(vectors.keys, vectors.keys))
         handle.remove()
@@ -90,17 +90,17 @@ def test_attention_is_that_of_the_last_layer(clip, vectors):
             for query in (0, 5, 40):
                 scores = torch.stack([q[query, part] @ k[j, part] / 4 for j in range(query + 1)])
                 torch.testing.assert_close(
-                    encoding.attention[1, head, query, : query + 1], scores.softmax(0), atol=1e-5, rtol=1e-4
+                    encoding.attentions[0][1, head, query, : query + 1], scores.softmax(0), atol=1e-5, rtol=1e-4
                 )
-                assert not encoding.attention[1, head, query, query + 1 :].any()
+                assert not encoding.attentions[0][1, head, query, query + 1 :].any()
 
 
 def test_words_are_neither_persona_nor_padding(clip, vectors):
     with differentiable(clip.patcher):
-        _, persona, words = DifferentiableText(clip, 3).tokenize(PROMPTS)
-    assert persona.nonzero().tolist() == [[0, 5], [0, 6], [0, 7], [1, 1], [1, 2], [1, 3]]
-    assert words[0].nonzero().flatten().tolist() == [1, 2, 3, 4]  # a photo of a
-    assert words[1].nonzero().flatten().tolist() == [4, 5, 6, 7, 8, 9, 10]  # wearing a santa hat in the snow
+        encoding = DifferentiableText(clip, 3).encode(PROMPTS, vectors)
+    assert encoding.persona.nonzero().tolist() == [[0, 5], [0, 6], [0, 7], [1, 1], [1, 2], [1, 3]]
+    assert encoding.words[0].nonzero().flatten().tolist() == [1, 2, 3, 4]  # a photo of a
+    assert encoding.words[1].nonzero().flatten().tolist() == [4, 5, 6, 7, 8, 9, 10]  # wearing a santa hat in the snow
 
 
 def test_the_gradient_is_the_numeric_one(clip, vectors):
@@ -127,18 +127,18 @@ def test_the_gradient_is_the_numeric_one(clip, vectors):
 
 def test_a_word_of_several_tokens_is_refused_with_advice(clip):
     with pytest.raises(ValueError, match="single token.*Try 'face'"):
-        text_tower(clip).word_id("fluffy dog")
+        text_towers(clip).first.word_id("fluffy dog")
     with pytest.raises(ValueError, match="makes 0"):
-        text_tower(clip).word_id("")
+        text_towers(clip).first.word_id("")
 
 
 def test_no_text_encoder_is_a_sentence():
     with pytest.raises(UnsupportedModel, match="carries no text encoder"):
-        text_tower(None)
+        text_towers(None)
 
 
 def test_half_precision_weights_learn_too(vectors):
-    clip = tiny_models.clip(torch.float16)
+    clip = tiny_models.clip(dtype=torch.float16)
     with differentiable(clip.patcher):
         keys = vectors.keys.clone().requires_grad_()
         DifferentiableText(clip, 3).encode(PROMPTS, TokenVectors(keys, keys)).keys.sum().backward()

@@ -33,7 +33,7 @@ class StaticVector(nn.Module):
     def __init__(self, word: Tensor):
         super().__init__()
         self.register_buffer("word", word.detach().clone().float())
-        self.vector = nn.Parameter(self.word.clone())
+        self.widths, self.vector = (len(word),), nn.Parameter(self.word.clone())
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         vectors = self.vector.expand(len(t), 1, -1)
@@ -123,7 +123,7 @@ class OneSidedRecipe(KVRecipe):
 
     keys: bool = True
 
-    def representation(self, word: Tensor, images: Tensor | None) -> OneSided:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> OneSided:
         return OneSided(word, self.pairs, self.learning.seed, self.keys)
 
 
@@ -133,7 +133,7 @@ class TextualInversion(Recipe):
 
     vector: type[StaticVector] = StaticVector
 
-    def representation(self, word: Tensor, images: Tensor | None) -> StaticVector:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> StaticVector:
         return self.vector(word)
 
 
@@ -143,7 +143,7 @@ class Altered(Recipe):
 
     mapper: type[StageMapper] = StageMapper
 
-    def representation(self, word: Tensor, images: Tensor | None) -> StageMapper:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> StageMapper:
         return self.mapper(word, self.stages, self.tokens, images, self.learning.seed)
 
 

@@ -206,7 +206,7 @@ def test_rivals_of_one_side_move_only_that_side():
     rows = rivals(LearningSettings(), 0.3, ())
     for name, moved, still in (("kv_keys", "keys", "values"), ("kv_values", "values", "keys")):
         expander = rows[name].recipe.representation(word, None)
-        torch.nn.init.normal_(expander.offsets, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(expander.encoders[0].offsets, generator=torch.Generator().manual_seed(0))
         vectors = expander.at(t)
         assert (getattr(vectors, still) == word).all() and (getattr(vectors, moved) != word).any(-1).all()
     mapper = rows["dynamic_kv"].recipe.representation(word, None)

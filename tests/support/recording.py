@@ -42,7 +42,8 @@ def sample(
 class Recorder:
     """What the UNet's cross-attentions were really given.
 
-    passes: each {"t", "rows" of cond_or_uncond, "size" of the latent, and of every layer what "k" and "v" are made of}.
+    passes: each {"t", "rows" of cond_or_uncond, "size" of the latent, "y" (SDXL's size and pooled text), and of every
+    layer what "k" and "v" are made of}.
     """
 
     def __init__(self, model):
@@ -55,6 +56,6 @@ class Recorder:
                 )
 
     def begin(self, module, args, kwargs):
-        options = kwargs["transformer_options"]
-        size = tuple(args[0].shape[-2:])
-        self.passes.append({"t": float(args[1][0]), "rows": options["cond_or_uncond"], "size": size, "k": [], "v": []})
+        rows = kwargs["transformer_options"]["cond_or_uncond"]
+        given = {"t": float(args[1][0]), "rows": rows, "size": tuple(args[0].shape[-2:]), "y": kwargs.get("y")}
+        self.passes.append({**given, "k": [], "v": []})

@@ -10,9 +10,11 @@ import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
+from comfy.sdxl_clip import SDXLClipModel, SDXLRefinerClipModel, SDXLTokenizer
 from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
 
 TEXT = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128, projection_dim=64)
+TEXT_G = dict(TEXT, hidden_size=128, intermediate_size=256)
 VAE = dict(
     double_z=True, z_channels=4, resolution=64, in_channels=3, out_ch=3, ch=32, ch_mult=[1, 1, 1, 1], num_res_blocks=1,
     attn_resolutions=[], dropout=0.0,
@@ -31,35 +33,43 @@ def fill(module: torch.nn.Module, seed: int) -> None:
 
 
 def model(
-    velocity: bool = False, dtype=torch.float32, cast=None, in_channels: int = 4, adm: int | None = None
+    velocity: bool = False, dtype=torch.float32, cast=None, in_channels: int = 4, adm: int | None = None, sdxl=False
 ) -> ModelPatcher:
-    """A UNet of the SD1.5 kind: 32 channels, three levels, text 64 wide."""
+    """A UNet of the SD1.5 kind: 32 channels, three levels, text 64 wide; or of SDXL's, text 64 + 128 wide."""
     unet = dict(
         image_size=32, in_channels=in_channels, out_channels=4, model_channels=32, num_res_blocks=[1, 1, 1],
         channel_mult=[1, 1, 2],
-        transformer_depth=[1, 1, 1], transformer_depth_output=[1] * 6, transformer_depth_middle=1, context_dim=64,
-        use_spatial_transformer=True, use_checkpoint=False, legacy=False, use_linear_in_transformer=False,
-        adm_in_channels=adm, use_temporal_attention=False, use_temporal_resblock=False,
+        transformer_depth=[1, 1, 1], transformer_depth_output=[1] * 6, transformer_depth_middle=1,
+        context_dim=TEXT["hidden_size"] + sdxl * TEXT_G["hidden_size"],
+        use_spatial_transformer=True, use_checkpoint=False, legacy=False, use_linear_in_transformer=sdxl,
+        adm_in_channels=adm or (TEXT_G["hidden_size"] + 6 * 256 if sdxl else None), use_temporal_attention=False,
+        use_temporal_resblock=False,
     )  # fmt: skip
-    if adm:
+    if unet["adm_in_channels"]:
         unet["num_classes"] = "sequential"
-    config = comfy.supported_models.SD15(unet)
+    config = (comfy.supported_models.SDXL if sdxl else comfy.supported_models.SD15)(unet)
     config.unet_config["num_heads"], config.unet_config["num_head_channels"] = 4, -1  # the constructor forces 8 heads
     config.set_inference_dtype(dtype, cast)
-    state = {}
     if velocity:
         config.model_type = lambda *_: comfy.supported_models.model_base.ModelType.V_PREDICTION
-    base = config.get_model(state, "", device=torch.device("cpu"))
+    base = config.get_model({}, "", device=torch.device("cpu"))
     fill(base.diffusion_model, 0)
     return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
 
 
-def clip(dtype=torch.float32, embeddings: str | None = None, sd2: bool = False) -> comfy.sd.CLIP:
-    """A CLIP-L of SD1.5, or the OpenCLIP-H of SD2, of 3 layers, 64 wide, with the real tokenizer."""
-    kinds = (SD2Tokenizer, SD2ClipModel) if sd2 else (SD1Tokenizer, SD1ClipModel)
-    target = comfy.supported_models_base.ClipTarget(*kinds)
-    options = {"dtype": dtype, "clip_h_model_config" if sd2 else "clip_l_model_config": dict(TEXT)}
-    made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options=options)
+CLIPS = {
+    "sd1": (SD1Tokenizer, SD1ClipModel),
+    "sd2": (SD2Tokenizer, SD2ClipModel),
+    "sdxl": (SDXLTokenizer, SDXLClipModel),
+    "refiner": (SDXLTokenizer, SDXLRefinerClipModel),
+}
+
+
+def clip(family: str = "sd1", dtype=torch.float32, embeddings: str | None = None) -> comfy.sd.CLIP:
+    """The text encoders of a family, of 3 layers and 64 wide (clip_g 128), with the real tokenizers."""
+    target = comfy.supported_models_base.ClipTarget(*CLIPS[family])
+    sizes = {"clip_l_model_config": dict(TEXT), "clip_h_model_config": dict(TEXT), "clip_g_model_config": dict(TEXT_G)}
+    made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options={"dtype": dtype, **sizes})
     fill(made.cond_stage_model, 1)
     return made
 

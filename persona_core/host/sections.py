@@ -1,0 +1,87 @@
+"""What stands where in a prompt's stretches of 77 tokens.
+
+Shapes: N persona tokens, D width of the context, W that of one text encoder.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..representation import TokenVectors
+from ..table import AppliedPersona
+from .tokens import PersonaToken
+
+Section = list[tuple[object, float]]  # the host's (token, weight) pairs of one stretch
+
+
+@dataclass(frozen=True)
+class Word:
+    """The supercategory's token, and the padding that fills what its N - 1 missing tokens leave."""
+
+    token: int
+    padding: int
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a persona token in a prompt points to: one Apply. words: by the host's key of the text encoder."""
+
+    applied: AppliedPersona
+    placeholder: str
+    words: Mapping[str, Word]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands at a placeholder: tokens [N, D], and the bypass [N, D] that is added to them behind the encoder."""
+
+    tokens: Tensor
+    bypass: Tensor | None = None
+
+    @classmethod
+    def for_keys(cls, subject: Subject, vectors: TokenVectors) -> "Standing":
+        return cls(vectors.keys[0])
+
+    @classmethod
+    def for_values(cls, subject: Subject, vectors: TokenVectors) -> "Standing":
+        return cls(vectors.values[0], None if vectors.bypass is None else vectors.bypass[0])
+
+    @classmethod
+    def without(cls, subject: Subject, vectors: TokenVectors) -> "Standing":
+        """The word at each of the persona's tokens: a prompt of the same length without the persona."""
+        return cls(subject.applied.word.expand_as(vectors.keys[0]))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A section as the text encoder gets it. bypass: [W] by position. persona: the positions of personas' tokens."""
+
+    pairs: Section
+    bypass: Mapping[int, Tensor]
+    persona: frozenset[int]
+
+
+def filled(section: Section, encoder: str, columns: slice, standing: Mapping[Subject, Standing]) -> Row:
+    """A section with what stands at its placeholders.
+
+    encoder: the host's key of the text encoder, whose share of the D numbers columns tells. Where a subject has no
+    standing, the one token of its word stands for all N, and padding at the end keeps the section's length.
+    """
+    pairs, bypass, persona, padding = [], {}, set(), []
+    for token, weight in section:
+        if not isinstance(token, PersonaToken):
+            pairs.append((token, weight))
+            continue
+        here, word = standing.get(token.subject), token.subject.words[encoder]
+        if token.index == 0 or here is not None:
+            persona.add(len(pairs))
+        if here is not None:
+            if here.bypass is not None:
+                bypass[len(pairs)] = here.bypass[token.index, columns]
+            pairs.append((here.tokens[token.index, columns], weight))
+        elif token.index == 0:
+            pairs.append((word.token, weight))
+        else:
+            padding.append((word.padding, 1.0))
+    return Row(pairs + padding, bypass, frozenset(persona))
