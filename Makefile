@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) scripts/setup.py --print python)"
 
-.PHONY: demo test test-all bench-quality serve setup lint clean
+.PHONY: demo test test-all bench-quality bench-sliders bench-sampling serve setup lint clean
 
 demo: setup
 	@$(RUN) scripts/demo.py
@@ -18,6 +18,12 @@ test-all:
 
 bench-quality: setup
 	@$(RUN) -m tests.miniworld.quality $(ARGS)
+
+bench-sliders: setup
+	@$(RUN) -m tests.miniworld.sliders $(ARGS)
+
+bench-sampling: setup
+	@$(RUN) scripts/bench_sampling.py $(ARGS)
 
 serve: setup
 	@$(RUN) scripts/serve.py

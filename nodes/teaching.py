@@ -64,7 +64,7 @@ def shared_inputs() -> dict[str, io.Input]:
             min=32,
             max=2048,
             step=8,
-            tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5.",
+            tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5, 768 for SD2.1, 1024 for SDXL.",
         ),
         io.Boolean.Input(
             "crop_to_face",

@@ -33,7 +33,7 @@ PAINT = ("3. Paint with it", [(360, [10, 11, 12, 13]), (330, [14, 15, 16])])
 LAYOUTS = {
     "learn_and_generate": (
         "## A persona from one photo\n\n"
-        "1. Choose an SD1.5 **checkpoint** and your **photo**: one clear face.\n"
+        "1. Choose a **checkpoint** and your **photo**: one clear face.\n"
         "2. Give the persona a **name**.\n"
         "3. Write **&lt;ann&gt;** in the prompt wherever the person belongs.\n"
         "4. Run.\n\n"
@@ -46,7 +46,7 @@ LAYOUTS = {
         "Like *learn_and_generate*, but first the checkpoint is watched: when does its attention cover the "
         "subject best? The persona is learned for that stretch of the sampling instead of the usual 400 to "
         "800.\n\n"
-        "1. Choose an SD1.5 **checkpoint** and your **photo**.\n"
+        "1. Choose a **checkpoint** and your **photo**.\n"
         "2. Give the persona a **name**.\n"
         "3. Run, then read the **chart**: the stage is shaded.",
         [SOURCE, ("2a. Find the stages", [(330, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (330, [8, 9])]), PAINT],
@@ -54,7 +54,7 @@ LAYOUTS = {
     "face_wise_kv_tokens": (
         "## A persona of K and V tokens\n\n"
         "Like *learn_and_generate*, the second way: a file of tens of kilobytes.\n\n"
-        "1. Choose an SD1.5 **checkpoint** and your **photo**.\n"
+        "1. Choose a **checkpoint** and your **photo**.\n"
         "2. Give the persona a **name**.\n"
         "3. Write **&lt;ann&gt;** in both prompts and run.\n\n"
         "**Persona Attention** shows where each word looks while the picture forms. A word that stays dark is "
@@ -68,6 +68,21 @@ LAYOUTS = {
         "3. Choose the **checkpoint** it was learned with, or a relative.\n"
         "4. Write **&lt;ann&gt;** in the prompt and run.",
         [("1. Checkpoint and persona", [(300, [1, 9])]), ("2. Paint with it", PAINT[1])],
+    ),
+    "two_people": (
+        "## Two people, each in their half\n\n"
+        "1. Learn each alone, with *learn_and_generate*.\n"
+        "2. Press **R** and choose both in **Load Persona**.\n"
+        "3. Choose the **checkpoint** they were learned with, or a relative.\n"
+        "4. Say in one prompt what the **whole** picture shows, in the others who is **left** and who is **right**.\n"
+        "5. Run.\n\n"
+        "Several people can also stand in one prompt: *&lt;ann&gt; and &lt;bob&gt; shaking hands*.",
+        [
+            ("1. Checkpoint and personas", [(300, [1, 9, 18])]),
+            ("2. Their placeholders", [(330, [10, 19])]),
+            ("3. Who is where", [(360, [11, 20, 21, 12]), (300, [22, 23, 24, 25])]),
+            ("4. Paint", [(330, [13, 14, 15]), (330, [16])]),
+        ],
     ),
     GRAPH.stem: (
         "## Try it on a made-up face\n\n"

@@ -2,12 +2,16 @@
 
 import host_modules  # noqa: F401, isort: skip  (before torch)
 
+import shutil
+from pathlib import Path
+
 import pytest
 import random_checkpoint
 from comfy_server import ComfyServer
 from skimage import data, io
 
 CHECKPOINT = "random_sd15.ckpt"
+FIRST_RELEASE = Path(__file__).parent / "first_release"
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +29,14 @@ def server(tmp_path_factory):
     random_checkpoint.build(base / "models/checkpoints" / CHECKPOINT)
     with ComfyServer(base, cpu=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def first_personas(server):
+    """The personas of the first release, in the server's folder: their names there by kind."""
+    folder = server.base / "models/personas/first"
+    folder.mkdir(parents=True)
+    kinds = [file.stem for file in FIRST_RELEASE.glob("*.safetensors")]
+    for kind in kinds:
+        shutil.copy(FIRST_RELEASE / f"{kind}.safetensors", folder)
+    return {kind: f"first/{kind}.safetensors" for kind in kinds}

@@ -47,7 +47,7 @@ class Recipe:
     reference: str = ""
     prompts: Sequence[str] = PHOTO_PROMPTS
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> Representation:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Representation:
         """What is learned, as it starts.
 
         word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders.
@@ -101,7 +101,7 @@ class KVRecipe(Recipe):
     pairs: int = 5
     augment: bool = False
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> Representation:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Representation:
         return TokenExpander(word, self.pairs, self.learning.seed, widths)
 
     def settings(self) -> dict[str, object]:

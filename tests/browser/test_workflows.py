@@ -1,7 +1,9 @@
 """The workflows in the graph editor: listed, opened, converted, run and explained there."""
 
+import base64
 import json
 from itertools import combinations
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -36,6 +38,10 @@ RUN = """async type => {
     look()
     clearInterval(timer)
     return {status, error, shown: [...shown]}
+}"""
+DROP = """async data => {
+    const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0))
+    await app.handleFile(new File([bytes], "picture.png", {type: "image/png"}))
 }"""
 SIZES = "type => app.graph.nodes.find(n => n.type === type).imgs?.map(i => [i.naturalWidth, i.naturalHeight])"
 
@@ -108,6 +114,32 @@ def test_the_graph_form_says_the_same_as_the_api_form(page, name):
     load(page, name)
     api = json.loads((API / f"{name}.json").read_text())
     assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(api)
+
+
+def test_a_graph_of_the_first_release_opens_with_its_values_in_their_places(page):
+    first = Path(__file__).resolve().parents[1] / "first_release"
+    page.evaluate(LOAD, [(first / "load_and_generate.json").read_text(), "first"])
+    assert page.evaluate(MISSING) == []
+    expected = json.loads((first / "load_and_generate_api.json").read_text())
+    since = {"start_at": 0, "end_at": 1, "key_locking": 0, "context_preservation": 0}
+    expected[find(expected, "PersonaApply")]["inputs"] |= since
+    assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(expected)
+
+
+@pytest.mark.parametrize("queued_by", ["editor", "API"])
+def test_a_picture_dragged_into_the_editor_is_the_workflow_again(page, server, first_personas, queued_by):
+    """The editor writes its graph into pictures; over the API, the prompt is there."""
+    prompt = workflow("load_and_generate", {"PersonaLoad": {"persona_name": first_personas["kv_tokens"]}})
+    saved = {"extra_pnginfo": {"workflow": json.loads(graph("learn_and_generate"))}} if queued_by == "editor" else {}
+    done = server.run(prompt, extra_data=saved)
+    assert done.status == "success", done.error
+    picture = server.view(done.outputs[find(prompt, "SaveImage")]["images"][0])
+    page.evaluate("app.graph.clear()")
+    page.evaluate(DROP, base64.b64encode(picture).decode())
+    page.wait_for_function("app.graph.nodes.some(node => node.type === 'PersonaApply')")
+    opened = json.loads(page.evaluate(TO_PROMPT))
+    expected = json.loads((API / "learn_and_generate.json").read_text()) if saved else prompt
+    assert as_prompt(opened) == as_prompt(expected)
 
 
 def test_the_workflows_run_in_the_browser(page, server):

@@ -6,7 +6,7 @@ import torch
 from persona_core.mapper import StageMapper
 from persona_core.persona import Persona
 from persona_core.stages import Stages
-from persona_core.table import AppliedPersona, ContextTable, Segment, plan
+from persona_core.table import PERSONA, AppliedPersona, ContextTable, Segment, plan
 
 
 def persona(t_lo=400, t_hi=800):
@@ -59,3 +59,37 @@ def test_lookup_interpolates_inside_a_segment_and_falls_back_to_the_base():
         assert k.shape == (1, 2, 3)
         assert float(k.mean()) == pytest.approx(value)
         assert float(v.mean()) == pytest.approx(value if value == -1 else 10 * value)
+
+
+@pytest.mark.parametrize(
+    ("start_at", "end_at", "held"),
+    [(0.0, 1.0, (0, 999)), (0.5, 1.0, (0, 499)), (0.0, 0.7, (300, 999)), (0.25, 0.75, (250, 749)), (0.999, 1.0, (0, 0))],
+)
+def test_outside_its_share_of_the_sampling_a_persona_is_its_word(start_at, end_at, held):
+    """Shares count as the host's do: percent_to_sigma takes the timestep 999 (1 - share)."""
+    use = AppliedPersona(persona(), early=PERSONA, late=PERSONA, start_at=start_at, end_at=end_at)
+    stands = [t for t in range(1000) if use.vectors(t) is not None]
+    assert (stands[0], stands[-1]) == held and len(stands) == held[1] - held[0] + 1
+    segments = plan([use])
+    assert (segments[0].after, segments[-1].until) == (held[0] - 0.5, held[1] + 0.5)
+    assert all(one.until == other.after for one, other in zip(segments, segments[1:]))
+
+
+def test_a_share_within_a_stage_leaves_the_rest_of_the_stage_as_it_was():
+    whole, part = (AppliedPersona(persona(), start_at=start) for start in (0.0, 0.4))
+    assert part.clamped(620) is None and part.clamped(590) == whole.clamped(590) == 590
+    assert [segment.grid[-1] for segment in plan([part])] == [0, 599]
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+def test_key_locking_takes_k_back_to_the_word_and_leaves_v(strength):
+    mapper = StageMapper(torch.arange(1.0, 9.0), Stages(), 2).requires_grad_(False)
+    mapper.head.weight.normal_(generator=torch.Generator().manual_seed(0))
+    ann = Persona("ann", mapper, "SD1.x", "face")
+    free = AppliedPersona(ann, strength).vectors(600)
+    for locking in (0.25, 0.5, 1.0):
+        locked = AppliedPersona(ann, strength, key_locking=locking).vectors(600)
+        assert torch.equal(locked.values, free.values) and torch.equal(locked.bypass, free.bypass)
+        kept = AppliedPersona(ann, strength * (1 - locking)).vectors(600)
+        expected = mapper.word.expand(1, 2, 8) if kept is None else kept.keys
+        torch.testing.assert_close(locked.keys, expected)

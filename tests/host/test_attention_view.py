@@ -1,5 +1,6 @@
 """Persona Attention: the maps are those of the words they are named after, and watching changes nothing."""
 
+import tiny_models
 import torch
 import torch.nn.functional as F
 from recording import encode, sample
@@ -91,3 +92,11 @@ def test_the_maps_are_the_layers_own_of_the_positive_prompt(model, applied):
             shares = torch.softmax(q @ k.transpose(1, 2) / q.shape[-1] ** 0.5, -1).mean(0)[:, snow]
             maps.append(F.interpolate(shares.reshape(1, 1, side, side), (SIZE, SIZE), mode="bilinear")[0, 0])
         torch.testing.assert_close(one.maps["snow"], torch.stack(maps).mean(0), atol=1e-5, rtol=1e-3)
+
+
+def test_sdxl_is_watched_too(make_persona_of):
+    clip = apply_to_clip(tiny_models.clip("sdxl"), AppliedPersona(make_persona_of("sdxl")), "<ann>")
+    _, found = look(tiny_models.model(sdxl=True), clip, "a photo of <ann> in snow")
+    for one in found:
+        assert list(one.maps) == ["a", "photo", "of", "<ann>", "in", "snow"]
+        assert 0 < sum(one.maps.values()).max() <= 1 + 1e-5

@@ -205,3 +205,35 @@ def test_a_persona_of_another_family_names_both(clip, ann):
     other = dataclasses.replace(ann, family="SD2.x (clip_h, 1024 wide)")
     with pytest.raises(ValueError, match=r"SD2\.x.*this CLIP is custom \(clip_l, 64 wide\)"):
         apply_to_clip(clip, AppliedPersona(other), "<ann>")
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_context_preservation_takes_all_other_words_back_to_the_plain_prompt(clip, ann, share):
+    """The plain prompt: the word at each of the persona's four tokens, so that the others keep their places."""
+    text = "a photo of <ann> in (deep:1.3) snow, " + LONG + ", <ann>"
+    (free, kept) = (
+        encode(apply_to_clip(clip, AppliedPersona(ann, context_preservation=value), "<ann>"), text)[1][TABLE]
+        for value in (0.0, share)
+    )
+    plain = encode(clip, text.replace("<ann>", "face face face face"))[0]
+    ids = [token for section in clip.tokenize(text.replace("<ann>", "face face face face"))["l"] for token, _ in section]
+    face = clip.tokenize("face")["l"][0][1][0]
+    mine = torch.tensor([token == face for token in ids])
+    assert mine.sum() == 8 and plain.shape[1] == len(ids) == free.base.shape[1] > 77
+    for t in (600, 100):
+        for before, after in zip(free.at(t), kept.at(t), strict=True):
+            assert torch.equal(after[:, mine], before[:, mine])
+            others = before[:, ~mine] + share * (plain[:, ~mine] - before[:, ~mine])
+            torch.testing.assert_close(after[:, ~mine], others, atol=3e-5, rtol=1e-4)
+            assert not torch.allclose(before[:, ~mine], plain[:, ~mine], atol=1e-3)
+
+
+def test_of_several_personas_the_one_that_asks_for_most_decides(clip, make_persona):
+    def table(*shares):
+        both = clip
+        for number, share in enumerate(shares):
+            use = AppliedPersona(make_persona(str(number), seed=number), context_preservation=share)
+            both = apply_to_clip(both, use, f"<p{number}>")
+        return encode(both, "<p0> and <p1> in snow")[1][TABLE].at(600)[0]
+
+    assert torch.equal(table(0.5, 0.0), table(0.5, 0.25)) and not torch.equal(table(0.5, 0.0), table(0.0, 0.25))

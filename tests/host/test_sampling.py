@@ -4,9 +4,12 @@ import comfy.sample
 import comfy.samplers
 import pytest
 import torch
+from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM, ModelSamplingDiscrete
 from recording import Recorder, encode, sample
 
+from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import TABLE, VALUES, apply_to_model
+from persona_core.table import PERSONA, AppliedPersona
 
 
 @pytest.fixture
@@ -65,8 +68,6 @@ def test_what_the_unet_says_to_negative_rows_is_bit_identical(model, prompts):
 
 def test_a_sampling_that_counts_otherwise_finds_the_timestep_by_its_noise(model, prompts):
     """ModelSamplingContinuousEDM calls a timestep what is 0.25 log sigma."""
-    from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
-
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     alphas = torch.cumprod(1 - betas, 0)
     usual = ((1 - alphas) / alphas).sqrt()  # 1.16 at t 400, 5.11 at 800
@@ -87,8 +88,6 @@ def test_a_sampling_that_counts_otherwise_finds_the_timestep_by_its_noise(model,
 
 @pytest.mark.parametrize(("sampling", "zsnr"), [("lcm", False), ("v_prediction", True)])
 def test_discrete_samplings_of_other_kinds(model, prompts, sampling, zsnr):
-    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
-
     patched = ModelSamplingDiscrete().patch(model, sampling, zsnr)[0]
     persona, plain, negative = prompts
     recorder = Recorder(model)
@@ -135,13 +134,42 @@ def test_a_second_plain_prompt_in_the_same_picture_keeps_its_rows(model, clip, p
         assert torch.equal(one["v"][0][one["rows"].index(1)], negative[0][0][0])
 
 
+def test_strength_zero_is_the_plain_prompt_bit_for_bit(model, clip, ann, prompts):
+    _, plain, negative = prompts
+    none = encode(apply_to_clip(clip, AppliedPersona(ann, 0.0), "<ann>"), "a photo of <ann> in snow")
+    assert torch.equal(sample(apply_to_model(model, "<ann>"), none, negative), sample(model, plain, negative))
+
+
+@pytest.mark.parametrize("scheduler", ["normal", "karras"])
 @pytest.mark.parametrize("sampler", comfy.samplers.KSampler.SAMPLERS)
-def test_every_sampler(model, prompts, sampler):
+def test_every_sampler(model, prompts, sampler, scheduler):
     persona, plain, negative = prompts
-    painted = sample(model, persona, negative, sampler=sampler, steps=3)
-    assert torch.isfinite(painted).all() and not torch.equal(
-        painted, sample(model, plain, negative, sampler=sampler, steps=3)
-    )
+    run = {"sampler": sampler, "scheduler": scheduler, "steps": 3}
+    painted = sample(model, persona, negative, **run)
+    assert torch.isfinite(painted).all() and not torch.equal(painted, sample(model, plain, negative, **run))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8, 50])
+def test_every_number_of_steps(model, prompts, steps):
+    persona, plain, negative = prompts
+    recorder = Recorder(model)
+    painted = sample(model, persona, negative, steps=steps)
+    assert len(recorder.passes) == steps
+    for one in recorder.passes:
+        row = one["rows"].index(0)
+        for side, expected in zip("kv", persona[0][1][TABLE].at(one["t"]), strict=True):
+            assert all(torch.equal(context[row], expected[0]) for context in one[side])
+    # A single step lies above the stage: there the word stands, unless asked otherwise.
+    assert torch.equal(painted, sample(model, plain, negative, steps=steps)) == (steps == 1)
+
+
+def test_a_single_step_shows_the_persona_where_it_is_asked_for_early(model, clip, ann, prompts):
+    """Turbo models with one step, and LCM with a few, at CFG 1."""
+    early = encode(apply_to_clip(clip, AppliedPersona(ann, early=PERSONA), "<ann>"), "a photo of <ann> in snow")
+    lcm = ModelSamplingDiscrete().patch(model, "lcm", False)[0]
+    for patched, run in ((model, {"steps": 1, "cfg": 1.0}), (lcm, {"steps": 4, "cfg": 1.0, "sampler": "lcm"})):
+        painted = sample(patched, early, prompts[2], **run)
+        assert torch.isfinite(painted).all() and not torch.equal(painted, sample(patched, *prompts[1:], **run))
 
 
 @pytest.mark.parametrize("scheduler", comfy.samplers.KSampler.SCHEDULERS)
@@ -191,11 +219,3 @@ def test_prompts_of_different_lengths_in_one_batch(model, applied, clip):
         keys, values = long[0][1][TABLE].at(one["t"])
         row = one["rows"].index(0)
         assert torch.equal(one["k"][0][row], keys[0]) and torch.equal(one["v"][0][row], values[0])
-
-
-def test_averaged_and_zeroed_conditionings_stay_static(model, prompts):
-    persona, plain, negative = prompts
-    zeroed = [[torch.zeros_like(persona[0][0]), persona[0][1]]]
-    recorder = Recorder(model)
-    sample(model, zeroed, negative)
-    assert all(not one["k"][0][one["rows"].index(0)].any() for one in recorder.passes)

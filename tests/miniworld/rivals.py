@@ -123,7 +123,7 @@ class OneSidedRecipe(KVRecipe):
 
     keys: bool = True
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> OneSided:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> OneSided:
         return OneSided(word, self.pairs, self.learning.seed, self.keys)
 
 
@@ -133,7 +133,7 @@ class TextualInversion(Recipe):
 
     vector: type[StaticVector] = StaticVector
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> StaticVector:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> StaticVector:
         return self.vector(word)
 
 
@@ -143,7 +143,7 @@ class Altered(Recipe):
 
     mapper: type[StageMapper] = StageMapper
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...]) -> StageMapper:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> StageMapper:
         return self.mapper(word, self.stages, self.tokens, images, self.learning.seed)
 
 

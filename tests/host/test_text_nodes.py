@@ -1,0 +1,280 @@
+"""Placeholders in whatever turns text into conditionings, and what the host's hooks do to CLIP and conditionings."""
+
+import copy
+from functools import partial
+
+import comfy.hooks
+import pytest
+import tiny_models
+import torch
+from comfy_extras import nodes_hooks as hooks
+from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL, CLIPTextEncodeSDXLRefiner
+from comfy_extras.nodes_cond import CLIPTextEncodeControlnet
+from comfy_extras.nodes_model_merging import CLIPMergeSimple
+from neighbours import control_net, lora_file, names_of_rows, noise, serve
+from recording import Recorder, encode, sample
+
+import nodes
+from persona_core.host.context import PersonaContext
+from persona_core.host.encoding import apply_to_clip
+from persona_core.host.sampling import HOOK, TABLE, apply_to_model
+from persona_core.table import AppliedPersona
+
+ANN, PLAIN = "a photo of <ann> in snow", "a photo of face in snow"
+TIMES = (900, 600, 200)  # above, in and below the persona's stage
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """One for all: nothing here may leave a trace in it."""
+    with torch.inference_mode():
+        return tiny_models.clip()
+
+
+@pytest.fixture
+def lora(model, clip, tmp_path, monkeypatch):
+    return serve(monkeypatch, "loras", lora_file(tmp_path / "style.safetensors", model, clip))
+
+
+def same(one, other, exact=True):
+    """Whether two contexts with tables have the same base, K and V at every stage."""
+    pairs = [(one.table.base, other.table.base)]
+    pairs += [pair for t in TIMES for pair in zip(one.table.at(t), other.table.at(t), strict=True)]
+    return all(torch.equal(*pair) if exact else torch.allclose(*pair, atol=1e-4) for pair in pairs)
+
+
+def low_level(clip, text):
+    """As packs do that run the text encoders themselves."""
+    clip.cond_stage_model.reset_clip_options()
+    clip.load_model()
+    return clip.cond_stage_model.encode_token_weights(clip.tokenize(text))[0]
+
+
+def with_own_patcher(clip, text):
+    mine = clip.clone()
+    mine.patcher = clip.patcher.clone()
+    return mine.encode(text)
+
+
+WAYS = {
+    "CLIPTextEncode": lambda clip, text: nodes.CLIPTextEncode().encode(clip, text)[0][0][0],
+    "encode": lambda clip, text: clip.encode(text),
+    "pooled": lambda clip, text: clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)[0],
+    "unprojected": lambda clip, text: clip.encode_from_tokens(clip.tokenize(text), return_pooled="unprojected")[0],
+    "as a dict": lambda clip, text: clip.encode_from_tokens(clip.tokenize(text), return_pooled=True, return_dict=True)["cond"],
+    "scheduled": lambda clip, text: clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict={"width": 64})[0][0],
+    "copied tokens": lambda clip, text: clip.encode_from_tokens(copy.deepcopy(clip.tokenize(text))),
+    "a clone": lambda clip, text: clip.clone().encode(text),
+    "another patcher": with_own_patcher,
+    "the encoders themselves": low_level,
+    # FAILS: PersonaEncode takes (token, weight), but core (PhotoMaker) and packs ask for the word's number as well.
+    "numbered words": lambda clip, text: clip.encode_from_tokens(clip.tokenize(text, return_word_ids=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_encode_gives_the_table(way, applied, clip):
+    context, usual = WAYS[way](applied, ANN), encode(applied, ANN)[0][0]
+    assert isinstance(context, PersonaContext) and same(context, usual)
+    assert torch.equal(WAYS[way](applied, PLAIN), WAYS[way](clip, PLAIN))
+
+
+def test_a_context_without_its_dict_is_painted_through_the_routed_model(model, applied):
+    negative = encode(applied, "lowres")
+    usual, bare = sample(model, encode(applied, ANN), negative), [[applied.encode(ANN), {}]]
+    assert torch.equal(sample(apply_to_model(model, "<ann>"), bare, negative), usual)
+
+
+def test_one_encoder_asked_past_the_host_gives_the_word_and_is_told(model, applied, clip, caplog):
+    """Nothing of ours can see it; the routed MODEL does."""
+    applied.load_model()
+    context = applied.cond_stage_model.clip_l.encode_token_weights(applied.tokenize(ANN)["l"])[0]
+    assert not isinstance(context, PersonaContext) and torch.isfinite(context).all()
+    sample(apply_to_model(model, "<ann>"), [[context, {}]], encode(clip, "lowres"))
+    assert any("No prompt of this picture holds <ann>" in record.message for record in caplog.records)
+
+
+def test_token_lists_can_be_joined_and_weighted(applied):
+    ann, snow = (applied.tokenize(text)["l"][0] for text in ("a photo of <ann>", "in snow"))
+    words = [pair for pair in ann if not (isinstance(pair[0], int) and pair[0] >= 49406)]
+    rest = [pair for pair in snow if pair[0] < 49406]
+    start, end = (49406, 1.0), (49407, 1.0)
+    joined = [start, *words, *rest]
+    joined += [end] * (77 - len(joined))
+    assert same(applied.encode_from_tokens({"l": [joined]}), encode(applied, ANN)[0][0])
+    heavy = [(token, 1.3 if not isinstance(token, int) else weight) for token, weight in joined]
+    assert same(applied.encode_from_tokens({"l": [heavy]}), applied.encode("a photo of (<ann>:1.3) in snow"))
+    sections = applied.encode_from_tokens({"l": [joined, applied.tokenize("lowres")["l"][0]]})
+    for t in TIMES:
+        expected = encode(applied, ANN)[0][0].table.at(t)
+        for side, one in zip(sections.table.at(t), expected, strict=True):
+            torch.testing.assert_close(side[:, :77], one, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(side[:, 77:], applied.encode("lowres"), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [-1, -2])
+def test_clip_skip_before_and_after_apply_is_the_same(layer, clip, applied, ann):
+    skip = partial(nodes.CLIPSetLastLayer().set_last_layer, stop_at_clip_layer=layer)
+    after, before = skip(applied)[0], apply_to_clip(skip(clip)[0], AppliedPersona(ann), "<ann>")
+    assert same(after.encode(ANN), before.encode(ANN))
+    assert same(after.encode(ANN), applied.encode(ANN)) == (layer == -1)
+
+
+def test_a_lora_on_clip_changes_the_table_in_either_order_and_leaves_no_trace(model, clip, applied, ann, lora):
+    load = partial(nodes.LoraLoader().load_lora, lora_name=lora, strength_model=1.0, strength_clip=1.0)
+    usual = applied.encode(ANN)
+    styled_model, styled = load(model, clip)
+    first, last = apply_to_clip(styled, AppliedPersona(ann), "<ann>").encode(ANN), load(model, applied)[1].encode(ANN)
+    assert same(first, last) and torch.equal(first.table.base, styled.encode(PLAIN))
+    for t in TIMES:
+        assert not any(
+            torch.allclose(*pair, atol=1e-2) for pair in zip(first.table.at(t), usual.table.at(t), strict=True)
+        )
+    negative = encode(clip, "lowres")
+    pictures = [
+        sample(one, [[context, {}]], negative)
+        for one, context in (
+            (apply_to_model(styled_model, "<ann>"), first),
+            (load(apply_to_model(model, "<ann>"), applied)[0], last),
+        )
+    ]
+    assert torch.equal(*pictures)
+    assert same(applied.encode(ANN), usual)
+
+
+def test_merged_clips_keep_the_first_ones_personas(clip, applied, ann):
+    other = tiny_models.clip()
+    tiny_models.fill(other.cond_stage_model, 8)
+    merge = partial(CLIPMergeSimple().merge, clip2=other, ratio=0.5)
+    merged, expected = merge(applied)[0].encode(ANN), apply_to_clip(merge(clip)[0], AppliedPersona(ann), "<ann>")
+    assert same(merged, expected.encode(ANN)) and not same(merged, applied.encode(ANN))
+
+
+@pytest.fixture
+def sdxl(make_persona_of):
+    clip = tiny_models.clip("sdxl")
+    return clip, apply_to_clip(clip, AppliedPersona(make_persona_of("sdxl")), "<ann>")
+
+
+@pytest.mark.parametrize("long", ["", "neither", "l", "g"])
+def test_sdxls_text_nodes_give_the_table(long, sdxl):
+    def made_with(clip, word):
+        text = {side: f"a {word}" + ", a tree" * (60 if long == side else 0) for side in "lg"}
+        if not long:
+            return CLIPTextEncodeSDXLRefiner.execute(clip, 6.0, 1024, 1024, text["g"])[0][0]
+        return CLIPTextEncodeSDXL.execute(clip, 1024, 1024, 0, 0, 1024, 1024, text["g"], text["l"])[0][0]
+
+    clip, taught = sdxl
+    (context, extra), (plain, host) = made_with(taught, "<ann>"), made_with(clip, "face")
+    assert context.shape[1] == (77 if long in ("", "neither") else 231) and torch.equal(context, plain)
+    keys, values = context.table.at(600)
+    assert keys.shape == values.shape == plain.shape
+    for part in (slice(0, 64), slice(64, 192)):
+        assert not torch.allclose(keys[:, :77, part], plain[:, :77, part], atol=1e-2)
+    assert (
+        TABLE in extra
+        and extra["width"] == host["width"]
+        and torch.equal(extra["pooled_output"], host["pooled_output"])
+    )
+
+
+def test_a_controlnets_own_prompt_follows_its_table(model, applied):
+    # FAILS: the ControlNet is given the word, and nobody is told. `at_timestep` knows c_crossattn only.
+    own = CLIPTextEncodeControlnet.execute(applied, encode(applied, "in snow"), ANN)[0]
+    control, given = control_net(model), []
+    control.control_model.register_forward_pre_hook(
+        lambda module, args, kwargs: given.append((float(kwargs["timesteps"][0]), kwargs["context"])), with_kwargs=True
+    )
+    hint = noise(1, 64, 64, 3).sigmoid()
+    positive = nodes.ControlNetApplyAdvanced().apply_controlnet(own, [], control, hint, 1.0, 0.0, 1.0)[0]
+    sample(apply_to_model(model, "<ann>"), positive, encode(applied, ""), cfg=1.0)
+    for t, context in given:
+        assert torch.equal(context, own[0][1]["cross_attn_controlnet"].table.at(t)[0])
+
+
+def test_unclip_conditioning_keeps_the_table(applied):
+    picture = nodes.unCLIPConditioning().apply_adm(encode(applied, ANN), object(), 1.0, 0.0)[0]
+    assert same(picture[0][0], encode(applied, ANN)[0][0]) and TABLE in picture[0][1]
+
+
+@pytest.fixture
+def lora_hooks(lora):
+    """A LoRA for the first half of the sampling."""
+    key = hooks.CreateHookKeyframe().create_hook_keyframe
+    frames = key(0.0, 0.5, prev_hook_kf=key(1.0, 0.0)[0])[0]
+    return hooks.SetHookKeyframes().set_hook_keyframes(hooks.CreateHookLora().create_hook(lora, 1.0, 1.0)[0], frames)[0]
+
+
+@pytest.fixture
+def model_hooks(clip):
+    """A whole other checkpoint as a LoRA; the node keeps what it loaded last."""
+    other, create = tiny_models.model(), hooks.CreateHookModelAsLora()
+    tiny_models.fill(other.model.diffusion_model, 9)
+    create.loaded_weights = (None, comfy.hooks.get_patch_weights_from_model(other), None)
+    return create.create_hook("other.safetensors", 1.0, 0.0)[0]
+
+
+@pytest.mark.parametrize("kind", ["lora_hooks", "model_hooks"])
+def test_hooks_on_conditionings_and_the_persona_both_work(kind, model, applied, request):
+    group, route = request.getfixturevalue(kind), partial(apply_to_model, placeholder="<ann>")
+    prompts = {"persona": encode(applied, ANN), "negative": encode(applied, "lowres")}
+    usual, recorder = sample(model, *prompts.values()), Recorder(model)
+    one = hooks.ConditioningSetProperties().set_properties(prompts["persona"], 1.0, "default", hooks=group)[0]
+    pair = hooks.PairConditioningSetProperties().set_properties(*prompts.values(), 1.0, "default", hooks=group)
+    for conds in ((one, prompts["negative"]), pair):
+        recorder.passes.clear()
+        pictures = [sample(used, *conds) for used in (model, route(model))]
+        # The conditionings' groups of hooks differ, so the host gives each its own pass.
+        assert names_of_rows(recorder.passes, **prompts) == [["persona"], ["negative"]] * 10
+        assert torch.equal(*pictures) and not torch.allclose(pictures[0], usual, atol=1e-3)
+    assert torch.equal(sample(model, *prompts.values()), usual)
+    assert all(len(patches) == 1 for patches in HOOK.transformers_dict["patches"].values())
+
+
+def test_a_lora_hook_on_both_prompts_is_the_lora_on_the_model(model, applied, lora):
+    conds = encode(applied, ANN), encode(applied, "lowres")
+    group = hooks.CreateHookLora().create_hook(lora, 1.0, 0.0)[0]
+    hooked = hooks.PairConditioningSetProperties().set_properties(*conds, 1.0, "default", hooks=group)
+    styled = nodes.LoraLoader().load_lora(model, None, lora, 1.0, 0.0)[0]
+    torch.testing.assert_close(sample(model, *hooked), sample(styled, *conds), atol=2e-3, rtol=2e-3)
+
+
+def test_regions_with_hooks_of_their_own(model, applied, lora_hooks):
+    prompts = {
+        name: encode(applied, text) for name, text in {"persona": ANN, "plain": "a tree", "negative": ""}.items()
+    }
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    combine = hooks.PairConditioningSetPropertiesAndCombine().set_properties
+    first = hooks.PairConditioningSetProperties().set_properties(
+        prompts["plain"], prompts["negative"], 1.0, "default", mask=1 - left
+    )
+    conds = combine(*first, prompts["persona"], prompts["negative"], 1.0, "default", mask=left, hooks=lora_hooks)
+    recorder = Recorder(model)
+    pictures = [sample(used, *conds) for used in (model, apply_to_model(model, "<ann>"))]
+    rows = [row for rows in names_of_rows(recorder.passes, **prompts) for row in rows]
+    assert torch.equal(*pictures)
+    assert {name: rows.count(name) for name in prompts} == {"persona": 10, "plain": 10, "negative": 20}
+
+
+@pytest.mark.parametrize("schedule", [False, True])
+@pytest.mark.parametrize("order", ["hooks first", "Apply first"])
+@pytest.mark.parametrize("routed", [True, False])
+def test_hooks_on_clip_change_the_table_and_the_persona_is_painted(
+    routed, order, schedule, model, clip, applied, ann, lora_hooks
+):
+    # FAILS where the MODEL is not routed through Apply: the host puts its hooks in the place of ours (or, scheduled,
+    # drops all that the encoder returns beside the context), so the word is painted, and nobody is told.
+    hook = partial(hooks.SetClipHooks().apply_hooks, apply_to_conds=True, schedule_clip=schedule, hooks=lora_hooks)
+    taught = hook(applied)[0] if order == "Apply first" else apply_to_clip(hook(clip)[0], AppliedPersona(ann), "<ann>")
+    usual, negative = applied.encode(ANN), encode(applied, "lowres")
+    prompts = encode(taught, ANN)
+    assert len(prompts) == (2 if schedule else 1)
+    assert not same(prompts[0][0], usual, exact=False)
+    if schedule:  # the LoRA's second keyframe has no strength
+        assert same(prompts[1][0], usual, exact=False)
+    recorder = Recorder(model)
+    sample(apply_to_model(model, "<ann>") if routed else model, prompts, negative)
+    named = {f"persona {number}": [prompt] for number, prompt in enumerate(prompts)}
+    rows = [row for rows in names_of_rows(recorder.passes, **named, negative=negative) for row in rows]
+    assert "nobody" not in rows and rows.count("negative") == 5 and set(rows) == {*named, "negative"}

@@ -1,0 +1,81 @@
+"""A batch through the API: fifty prompts in the queue at once, of five personas in ten prompts each."""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+import random_checkpoint
+from comfy_server import ComfyServer
+from PIL import Image
+from prompts import CHECKPOINT, find, only, workflow
+
+PEOPLE, TEXTS = range(5), [f"a photo of <ann> number {number}" for number in range(10)]
+# Of the text encoder, for a prompt with a persona: the plain one, and all rows of its table at once.
+WITH_PERSONA, WITHOUT = 2, 1
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory, photo):
+    """A server that counts the passes of its text encoder."""
+    base = tmp_path_factory.mktemp("batch")
+    random_checkpoint.build(base / "models/checkpoints" / CHECKPOINT)
+    pack = Path(__file__).resolve().parents[1] / "support/encoder_counter"
+    with ComfyServer(base, cpu=True, packs=[pack]) as server:
+        server.upload_image(photo, "photo.png")
+        yield server
+
+
+def prompt_of(person: int, text: str, seed: int = 0) -> dict:
+    learn = {"name": f"person_{person}", "train_seed": person, "pairs": 1, "steps": 1, "augment": False}
+    changes = {
+        "PersonaKVTokens": learn,
+        "KSampler": {"steps": 1, "seed": seed},
+        "SaveImage": {"filename_prefix": f"batch/{person}"},
+    }
+    prompt = only(workflow("face_wise_kv_tokens", changes), "SaveImage")
+    prompt["11"]["inputs"]["text"] = text
+    return prompt
+
+
+def finish(server, prompts: list[dict]) -> tuple[int, list[dict]]:
+    """Queue prompts at once; the text encoder's passes until all are done, and what history says of each."""
+    before = server.get("/encoder_passes")["count"]
+    queued = [server.submit(prompt) for prompt in prompts]
+    deadline = time.monotonic() + 400
+    while any(one not in (history := server.get("/history")) for one in queued):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    done = [history[one] for one in queued]
+    assert all(one["status"]["status_str"] == "success" for one in done), [one["status"] for one in done]
+    return server.get("/encoder_passes")["count"] - before, done
+
+
+def test_nothing_is_learned_or_encoded_twice(counting):
+    prompts = [prompt_of(person, text) for person in PEOPLE for text in TEXTS]
+    learned, done = finish(counting, [prompt_of(person, TEXTS[0]) for person in PEOPLE])
+    files = {path.name: path.stat().st_mtime_ns for path in (counting.base / "models/personas").iterdir()}
+    assert len(files) == len(PEOPLE) and learned == len(PEOPLE) * (WITH_PERSONA + WITHOUT)
+
+    # The host keeps what a prompt has in common with the one before it.
+    passes, done = finish(counting, prompts)
+    assert passes == len(PEOPLE) * (len(TEXTS) * WITH_PERSONA + WITHOUT)
+    assert {path.name: path.stat().st_mtime_ns for path in (counting.base / "models/personas").iterdir()} == files
+
+    again, _ = finish(counting, [prompt_of(PEOPLE[-1], TEXTS[-1], seed) for seed in range(1, 6)])
+    assert again == 0
+
+    pictures = [one["outputs"]["16"]["images"][0] for one in done]
+    assert len({(picture["subfolder"], picture["filename"]) for picture in pictures}) == 50
+    assert len({counting.view(picture) for picture in pictures}) == 50
+
+
+def test_each_pictures_metadata_is_the_prompt_that_made_it(counting):
+    prompt = prompt_of(1, TEXTS[3], seed=77)
+    _, [done] = finish(counting, [prompt])
+    picture = Image.open(io.BytesIO(counting.view(done["outputs"][find(prompt, "SaveImage")]["images"][0])))
+    kept = json.loads(picture.info["prompt"])
+    assert {key: node["inputs"] for key, node in kept.items()} == {key: node["inputs"] for key, node in prompt.items()}
+    passes, _ = finish(counting, [kept])
+    assert passes == 0

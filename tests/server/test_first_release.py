@@ -1,0 +1,23 @@
+"""Workflows of the first release run unchanged, with personas of the first release."""
+
+import json
+from pathlib import Path
+
+import pytest
+from prompts import CHECKPOINT, find, pictures
+
+FIRST = Path(__file__).resolve().parents[1] / "first_release"
+
+
+@pytest.mark.parametrize("kind", ["stage_mapper", "kv_tokens"])
+def test_a_workflow_in_api_form_and_its_persona(server, texts, first_personas, kind):
+    prompt = json.loads((FIRST / "load_and_generate_api.json").read_text())
+    assert "start_at" not in prompt[find(prompt, "PersonaApply")]["inputs"]
+    prompt[find(prompt, "PersonaLoad")]["inputs"]["persona_name"] = first_personas[kind]
+    prompt[find(prompt, "CheckpointLoaderSimple")]["inputs"]["ckpt_name"] = CHECKPOINT
+    prompt[find(prompt, "EmptyLatentImage")]["inputs"] |= {"width": 64, "height": 64}
+    prompt[find(prompt, "KSampler")]["inputs"]["steps"] = 3
+    run = server.run(prompt, texts)
+    assert run.status == "success", run.error
+    assert pictures(server, run, find(prompt, "SaveImage"))[0].std() > 5
+    assert not any("No prompt of this picture" in text for text in texts)
