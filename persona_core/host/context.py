@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
+
+from .telling import warn
 
 TRACKED = {
     torch.cat, torch.concat, Tensor.__getitem__, Tensor.clone, Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.float,
@@ -50,6 +53,8 @@ class PersonaContext(Tensor):
         arguments = args, kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*arguments[0], **arguments[1])
+        if function is torch.nn.functional.linear:
+            warn_unfollowed([one.table for one in flat(arguments) if isinstance(one, cls)])
         if function not in TRACKED:
             return result
         return cls.of(ComputedTable(function, arguments, result.as_subclass(Tensor)))
@@ -80,6 +85,19 @@ class ComputedTable:
             args, kwargs = replaced(self.arguments, lambda context: contexts[id(context.table)][side])  # noqa: B023
             sides.append(self.function(*args, **kwargs))
         return tuple(sides)
+
+
+told: WeakSet[Table] = WeakSet()
+
+
+def warn_unfollowed(tables: list[Table]) -> None:
+    """Sampling gives the UNet plain tensors, so a table that comes to a layer is one that nobody follows."""
+    for source in {source for table in tables for source in getattr(table, "sources", [table])} - set(told):
+        told.add(source)
+        warn(
+            f"Nothing follows the persona {' and '.join(sorted(source.placeholders))} in this conditioning: the common "
+            "word stands there. Give the sampler the MODEL that comes out of Apply."
+        )
 
 
 def flat(value: object) -> list:

@@ -1,6 +1,6 @@
 """Teaches a CLIP a placeholder: whatever node encodes a prompt that holds it gets a conditioning with its table.
 
-Shapes: L tokens of the context, D its width, W that of one text encoder, R rows = grid points.
+Shapes: L tokens of the context, D its width, W that of one text encoder, R rows of its batch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -46,7 +46,7 @@ def warn_without_table(executor, *args, **kwargs):
     another node has lost."""
     guider = executor.class_obj
     conds = [cond for group in guider.conds.values() for cond in group or []]
-    tables = [table for table in map(table_of, conds) if table]
+    tables = [table for table in (table_of(cond, cond.get("cross_attn")) for cond in conds) if table]
     lost = set().union(*(cond[TABLE].placeholders for cond in conds if is_lost(cond)))
     applied = guider.model_options.get("transformer_options", {}).get(PLACEHOLDERS, set())
     missing = applied.difference(lost, *(table.placeholders for table in tables))
@@ -77,19 +77,22 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
 
 
-def table_of(cond: dict) -> Table | None:
-    """Of a conditioning whose context still is what was encoded, or was computed from such by known operations."""
-    context = cond.get("cross_attn")
+def table_of(cond: dict, context: Tensor | None) -> Table | None:
+    """Of a context that still is what was encoded, or was computed from such by known operations.
+
+    Whoever made a plain tensor of it left the table in the conditioning's dict.
+    """
     if isinstance(context, PersonaContext):
         return context.table
     table = cond.get(TABLE)
-    return table if table is not None and context is not None and equal(context, table.base) else None
+    kept = table is not None and context is not None and context is cond.get("cross_attn")
+    return table if kept and equal(context, table.base) else None
 
 
 def is_lost(cond: dict) -> bool:
     """Whether a conditioning had a table, and its context is something else now; a zeroed one is meant to be empty."""
     context = cond.get("cross_attn")
-    return TABLE in cond and table_of(cond) is None and context is not None and bool(context.any())
+    return TABLE in cond and table_of(cond, context) is None and context is not None and bool(context.any())
 
 
 def discrete_timestep(sampling, sigma: Tensor) -> float:
@@ -115,14 +118,12 @@ def at_timestep(cond: dict, t: float, values: dict, device) -> dict:
     values: gets the context of V under the conditioning's uuid, on the device of the UNet: once a step, not once
     a layer.
     """
-    context, table = cond.get("cross_attn"), table_of(cond)
     if cond.get("hooks") is not None and all(hook == HOOK for hook in cond["hooks"].hooks):
         cond = {**cond, "hooks": None}  # it has done its work: let positive and negative share a batch again
-    if table is None:
-        return cond
+    # Not the dict's context: an area's conditioning is copied into the opposite list with that list's context.
     model_cond = cond["model_conds"].get("c_crossattn")
-    # An area's conditioning is copied into the opposite list with that list's context: not ours to touch.
-    if model_cond is None or model_cond.cond is not context:
+    table = None if model_cond is None else table_of(cond, model_cond.cond)
+    if table is None:
         return cond
     keys, value = table.at(t)
     cond = {**cond, "model_conds": {**cond["model_conds"], "c_crossattn": model_cond._copy_with(keys)}}

@@ -195,3 +195,28 @@ def test_the_unet_is_never_given_the_packs_own_tensor(routed, both):
     patched.set_model_attn2_patch(lambda n, k, v, extra: (kinds.update((type(k), type(v))), (n, k, v))[1])
     sample(patched, encode(both, ANN + BOB), encode(both, "lowres"), steps=8)
     assert kinds == {torch.Tensor}
+
+
+def test_a_persona_that_nothing_follows_is_told_once(model, both, caplog):
+    """The joined conditioning has the plain one's dict, so only the MODEL of Apply could follow the other's table."""
+    joined = nodes.ConditioningConcat().concat(encode(both, PLAIN), encode(both, BOB))[0]
+    sample(model, joined, encode(both, "lowres"))
+    assert [record.message.split(" in this")[0] for record in caplog.records] == ["Nothing follows the persona <bob>"]
+    sample(apply_to_model(model, "<bob>"), joined, encode(both, "lowres"))
+    sample(model, encode(both, ANN), encode(both, BOB))
+    assert len(caplog.records) == 1
+
+
+def test_an_area_beside_a_persona_in_the_negative_prompt(model, both):
+    """The host copies an area's conditioning into the negative list, with the negative prompt's context."""
+    area = nodes.ConditioningSetAreaPercentage().append(encode(both, ANN), 0.5, 1.0, 0.0, 0.0, 1.0)[0]
+    recorder, of_bob = Recorder(model), contexts_of(both, BOB)[0]
+    sample(model, nodes.ConditioningCombine().combine(area, encode(both, PLAIN))[0], encode(both, BOB), steps=6, size=16)
+    seen = 0
+    for one in recorder.passes:
+        for index, cond in enumerate(one["rows"]):
+            if cond == 1:
+                for given, expected in zip((one["k"][0], one["v"][0]), of_bob(one["t"]), strict=True):
+                    assert torch.equal(given[index], expected[0])
+                seen += one["size"] == (16, 8)
+    assert seen

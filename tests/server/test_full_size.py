@@ -4,6 +4,7 @@ import pytest
 import random_checkpoint
 import torch
 from prompts import find, only, pictures, workflow
+from random_weights import Noise
 
 from persona_core.persona import Persona
 
@@ -27,7 +28,7 @@ def test_the_full_architecture_learns_and_paints(server, name, learner):
 
 def vision_encoder(path, width=1024, layers=24):
     """A ViT-L/14 that CLIPVisionLoader accepts, of shared random numbers."""
-    noise, one, zero = random_checkpoint.Noise(0), torch.ones(1).half(), torch.zeros(1).half()
+    noise, one, zero = Noise(0), torch.ones(1).half(), torch.zeros(1).half()
     sd = {
         "vision_model.embeddings.class_embedding": noise(width, 1, std=0.02)[:, 0],
         "vision_model.embeddings.patch_embedding.weight": noise(width, 3, 14, 14, std=0.02),
