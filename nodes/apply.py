@@ -107,16 +107,17 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                 f"start_at is {start_at} and end_at is {end_at}: the persona would stand nowhere. Let start_at be the "
                 "smaller one, or set strength to 0 if that is what you want."
             )
+        applied = AppliedPersona(
+            persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation
+        )
+        clip = apply_to_clip(clip, applied, placeholder)
         width = len(persona.representation.word)
         if text_width(model) not in (None, width):
             raise ValueError(
                 f"The persona '{persona.name}' was learned for {persona.family}, but this MODEL takes text {text_width(model)} wide. "
                 "Use a checkpoint of the persona's family, or learn the persona again with this one."
             )
-        applied = AppliedPersona(
-            persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation
-        )
-        return io.NodeOutput(apply_to_model(model, placeholder), apply_to_clip(clip, applied, placeholder))
+        return io.NodeOutput(apply_to_model(model, placeholder), clip)
 
 
 NODES = [ApplyStageRegulatedEmbedding]

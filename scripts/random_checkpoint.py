@@ -1,82 +1,114 @@
-"""Build a Stable Diffusion 1.5 checkpoint of seeded random weights, a few MB on disk.
+"""Build a Stable Diffusion checkpoint of seeded random weights, a few MB on disk.
 
-ComfyUI's own loader takes it for SD1.5. All shapes are real, but every weight is a view into a few
+ComfyUI's own loader takes it for SD1.5, SD2 or SDXL. All shapes are real, but every weight is a view into a few
 small blocks of noise, and .ckpt files keep views as views (.safetensors files cannot). The network
-is no mere noise source either: the UNet passes its input through to its output beside the random
-part, so that sampling ends at latents of an ordinary size, and the autoencoder really encodes colours.
+is no mere noise source either: sampling ends at latents of an ordinary size, and the autoencoder really encodes
+colours.
 """
 
 import argparse
 import io
-import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from random_weights import StateDict, constant
 
-BLOCK = 2**17  # numbers per block of noise: more makes the file larger and rows overlap less
-LATENT_SCALE = 0.18215
-# Per architecture: channel multiplier of each level, residual blocks per level, levels with attention.
-ARCHITECTURES = {"small": ((1, 1, 1, 1), 1, 3), "full": ((1, 2, 4, 4), 2, 3)}
-CHANNELS, TIME, CONTEXT, TOKENS, LAYERS = 320, 1280, 768, 49408, 12
+CHANNELS, TIME, TOKENS, PLACES = 320, 1280, 49408, 77
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """CLIP, with the layers' names of Transformers or of OpenCLIP.
+
+    size: the spread of its word embeddings. Branches are as small, so that words stay recognisable.
+    """
+
+    prefix: str
+    width: int
+    layers: int
+    openclip: bool = False
+    size: float = 0.02
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What ComfyUI tells the families apart by, and how large the UNet is.
+
+    multipliers: of the channels of each level. blocks: residual ones per level. depths: of the transformers of
+    each level. adm: the width of what SDXL is told beside the text. linear: whether transformers begin and end with
+    a linear layer, or a convolution. velocity: v-prediction.
+    """
+
+    multipliers: tuple[int, ...]
+    blocks: int
+    depths: tuple[int, ...]
+    text: tuple[TextEncoder, ...]
+    channels_in: int = 4
+    adm: int | None = None
+    linear: bool = False
+    velocity: bool = False
+    latent_scale: float = 0.18215
+
+    @property
+    def context(self) -> int:
+        return sum(encoder.width for encoder in self.text)
+
+
+CLIP_L = TextEncoder("cond_stage_model.transformer.text_model", 768, 12)
+CLIP_H = TextEncoder("cond_stage_model.model", 1024, 24, openclip=True)
+# SDXL takes hidden states without a final norm: from this size they come out about as large as with one.
+SDXL_TEXT = (
+    TextEncoder("conditioner.embedders.0.transformer.text_model", 768, 12, size=0.15),
+    TextEncoder("conditioner.embedders.1.model", 1280, 32, openclip=True, size=0.15),
+)
+SD15 = Architecture((1, 1, 1, 1), 1, (1, 1, 1, 0), (CLIP_L,))
+# The smallest depths that ComfyUI takes for SDXL: KOALA's.
+SDXL = Architecture((1, 1, 1), 1, (0, 2, 5), SDXL_TEXT, adm=2816, linear=True, latent_scale=0.13025)
+ARCHITECTURES = {
+    "small": SD15,
+    "full": replace(SD15, multipliers=(1, 2, 4, 4), blocks=2),
+    "inpainting": replace(SD15, channels_in=9),
+    # ComfyUI looks for v-prediction in output block 11, so there must be so many.
+    "sd2_v": replace(SD15, blocks=2, text=(CLIP_H,), linear=True, velocity=True),
+    "sdxl": SDXL,
+    "sdxl_inpainting": replace(SDXL, channels_in=9),
+}
 # Latent channels 0-2 are brightness, red-green and blue-yellow, each scaled to a photo's usual spread.
 TO_LATENT = torch.tensor([[1.2, 1.2, 1.2], [4.0, -4.0, 0.0], [-2.0, -2.0, 4.0]])
 
 
-class Noise:
-    """Hands out random tensors that share a few blocks of memory, one block per standard deviation."""
-
-    def __init__(self, seed: int):
-        self.generator = torch.Generator().manual_seed(seed)
-        self.blocks = {}
-
-    def __call__(self, *shape: int, std: float) -> Tensor:
-        """A tensor with overlapping rows; std is met within a factor of 2 ** 0.25."""
-        level = round(2 * math.log2(std))
-        if level not in self.blocks:
-            self.blocks[level] = (torch.randn(BLOCK, generator=self.generator) * 2 ** (level / 2)).half()
-        rows, row = shape[0], math.prod(shape[1:])
-        # At most half of the block, so that tensors of one shape can begin at different places.
-        stride = min((BLOCK - row) // rows // 2, row) | 1
-        start = torch.randint(BLOCK - row - stride * (rows - 1), (1,), generator=self.generator).item()
-        inner = torch.empty(shape, device="meta").stride()[1:]
-        return self.blocks[level].as_strided(shape, (stride, *inner), start)
-
-
-def constant(value: float, *shape: int) -> Tensor:
-    return torch.tensor(value).half().expand(shape)
-
-
-class StateDict(dict):
-    """A state dict that is filled layer by layer. gain 1 keeps the spread of unit noise."""
-
-    def __init__(self, seed: int):
-        self.noise = Noise(seed)
-
-    def weight(self, name: str, *shape: int, gain: float = 1.0, bias: bool = True) -> None:
-        self[f"{name}.weight"] = self.noise(*shape, std=gain / math.prod(shape[1:]) ** 0.5)
-        if bias:
-            self[f"{name}.bias"] = constant(0, shape[0])
-
-    def norm(self, name: str, channels: int) -> None:
-        self[f"{name}.weight"], self[f"{name}.bias"] = constant(1, channels), constant(0, channels)
-
-
-def add_text_encoder(sd: StateDict) -> None:
-    """CLIP-L. Small branches keep a word recognisable through the layers, attention stays soft."""
-    model = "cond_stage_model.transformer.text_model"
-    sd[f"{model}.embeddings.token_embedding.weight"] = sd.noise(TOKENS, CONTEXT, std=0.02)
-    sd[f"{model}.embeddings.position_embedding.weight"] = sd.noise(77, CONTEXT, std=0.01)
-    sd[f"{model}.embeddings.position_ids"] = torch.arange(77)[None]
-    for index in range(LAYERS):
-        layer = f"{model}.encoder.layers.{index}"
-        for name, gain in {"q_proj": 1.2, "k_proj": 1.2, "v_proj": 1.0, "out_proj": 0.02}.items():
-            sd.weight(f"{layer}.self_attn.{name}", CONTEXT, CONTEXT, gain=gain)
-        sd.weight(f"{layer}.mlp.fc1", 4 * CONTEXT, CONTEXT)
-        sd.weight(f"{layer}.mlp.fc2", CONTEXT, 4 * CONTEXT, gain=0.02)
-        sd.norm(f"{layer}.layer_norm1", CONTEXT)
-        sd.norm(f"{layer}.layer_norm2", CONTEXT)
-    sd.norm(f"{model}.final_layer_norm", CONTEXT)
+def add_text_encoder(sd: StateDict, encoder: TextEncoder) -> None:
+    """Its attention stays soft."""
+    model, width, size = encoder.prefix, encoder.width, encoder.size
+    if encoder.openclip:
+        words, places, layers = "token_embedding.weight", "positional_embedding", "transformer.resblocks"
+        out, wide, narrow = "attn.out_proj", "mlp.c_fc", "mlp.c_proj"
+        norms, last = ("ln_1", "ln_2"), "ln_final"
+    else:
+        words, places = "embeddings.token_embedding.weight", "embeddings.position_embedding.weight"
+        layers, out, wide, narrow = "encoder.layers", "self_attn.out_proj", "mlp.fc1", "mlp.fc2"
+        norms, last = ("layer_norm1", "layer_norm2"), "final_layer_norm"
+    sd[f"{model}.{words}"] = sd.noise(TOKENS, width, std=size)
+    sd[f"{model}.{places}"] = sd.noise(PLACES, width, std=size / 2)
+    if encoder.openclip:
+        sd[f"{model}.text_projection"] = sd.noise(width, width, std=width**-0.5)
+    else:
+        sd[f"{model}.embeddings.position_ids"] = torch.arange(PLACES)[None]
+    for index in range(encoder.layers):
+        layer = f"{model}.{layers}.{index}"
+        if encoder.openclip:
+            sd[f"{layer}.attn.in_proj_weight"] = sd.noise(3 * width, width, std=1.2 / width**0.5)
+            sd[f"{layer}.attn.in_proj_bias"] = constant(0, 3 * width)
+        else:
+            for name, gain in {"q_proj": 1.2, "k_proj": 1.2, "v_proj": 1.0}.items():
+                sd.weight(f"{layer}.self_attn.{name}", width, width, gain=gain)
+        sd.weight(f"{layer}.{out}", width, width, gain=size)
+        sd.weight(f"{layer}.{wide}", 4 * width, width)
+        sd.weight(f"{layer}.{narrow}", width, 4 * width, gain=size)
+        for norm in norms:
+            sd.norm(f"{layer}.{norm}", width)
+    sd.norm(f"{model}.{last}", width)
 
 
 def add_residual(sd: StateDict, name: str, channels_in: int, channels: int) -> None:
@@ -89,55 +121,66 @@ def add_residual(sd: StateDict, name: str, channels_in: int, channels: int) -> N
         sd.weight(f"{name}.skip_connection", channels, channels_in, 1, 1)
 
 
-def add_transformer(sd: StateDict, name: str, channels: int) -> None:
+def add_transformer(sd: StateDict, name: str, channels: int, depth: int, architecture: Architecture) -> None:
+    outer = (channels, channels) if architecture.linear else (channels, channels, 1, 1)
     sd.norm(f"{name}.norm", channels)
-    sd.weight(f"{name}.proj_in", channels, channels, 1, 1)
-    sd.weight(f"{name}.proj_out", channels, channels, 1, 1, gain=0.5)
-    block = f"{name}.transformer_blocks.0"
-    for attention, width in (("attn1", channels), ("attn2", CONTEXT)):
-        sd.weight(f"{block}.{attention}.to_q", channels, channels, gain=1.4, bias=False)
-        sd.weight(f"{block}.{attention}.to_k", channels, width, gain=1.4, bias=False)
-        sd.weight(f"{block}.{attention}.to_v", channels, width, bias=False)
-        sd.weight(f"{block}.{attention}.to_out.0", channels, channels, gain=2.0)
-    sd.weight(f"{block}.ff.net.0.proj", 8 * channels, channels)
-    sd.weight(f"{block}.ff.net.2", channels, 4 * channels)
-    for index in (1, 2, 3):
-        sd.norm(f"{block}.norm{index}", channels)
+    sd.weight(f"{name}.proj_in", *outer)
+    sd.weight(f"{name}.proj_out", *outer, gain=0.5)
+    for block in (f"{name}.transformer_blocks.{index}" for index in range(depth)):
+        for attention, width in (("attn1", channels), ("attn2", architecture.context)):
+            sd.weight(f"{block}.{attention}.to_q", channels, channels, gain=1.4, bias=False)
+            sd.weight(f"{block}.{attention}.to_k", channels, width, gain=1.4, bias=False)
+            sd.weight(f"{block}.{attention}.to_v", channels, width, bias=False)
+            sd.weight(f"{block}.{attention}.to_out.0", channels, channels, gain=2.0)
+        sd.weight(f"{block}.ff.net.0.proj", 8 * channels, channels)
+        sd.weight(f"{block}.ff.net.2", channels, 4 * channels)
+        for index in (1, 2, 3):
+            sd.norm(f"{block}.norm{index}", channels)
 
 
-def add_unet(sd: StateDict, multipliers: tuple, blocks: int, attention_levels: int) -> None:
+def add_unet(sd: StateDict, architecture: Architecture) -> None:
     """The UNet in the order in which ComfyUI counts its blocks."""
-    unet = "model.diffusion_model"
+    unet, blocks = "model.diffusion_model", architecture.blocks
+    levels = list(zip(architecture.multipliers, architecture.depths, strict=True))
     sd.weight(f"{unet}.time_embed.0", TIME, CHANNELS)
     sd.weight(f"{unet}.time_embed.2", TIME, TIME)
-    sd.weight(f"{unet}.input_blocks.0.0", CHANNELS, 4, 3, 3, gain=0.5)
+    if architecture.adm:
+        sd.weight(f"{unet}.label_emb.0.0", TIME, architecture.adm)
+        sd.weight(f"{unet}.label_emb.0.2", TIME, TIME)
+    sd.weight(f"{unet}.input_blocks.0.0", CHANNELS, architecture.channels_in, 3, 3, gain=0.5)
     channels, skips = CHANNELS, [CHANNELS]
-    for level, multiplier in enumerate(multipliers):
+    for level, (multiplier, depth) in enumerate(levels):
         for _ in range(blocks):
             name = f"{unet}.input_blocks.{len(skips)}"
             add_residual(sd, f"{name}.0", channels, channels := multiplier * CHANNELS)
-            if level < attention_levels:
-                add_transformer(sd, f"{name}.1", channels)
+            if depth:
+                add_transformer(sd, f"{name}.1", channels, depth, architecture)
             skips.append(channels)
-        if level + 1 < len(multipliers):
+        if level + 1 < len(levels):
             sd.weight(f"{unet}.input_blocks.{len(skips)}.0.op", channels, channels, 3, 3)
             skips.append(channels)
     add_residual(sd, f"{unet}.middle_block.0", channels, channels)
-    add_transformer(sd, f"{unet}.middle_block.1", channels)
+    add_transformer(sd, f"{unet}.middle_block.1", channels, max(architecture.depths), architecture)
     add_residual(sd, f"{unet}.middle_block.2", channels, channels)
     index = 0
-    for level, multiplier in reversed(list(enumerate(multipliers))):
+    for level, (multiplier, depth) in reversed(list(enumerate(levels))):
         for last in [False] * blocks + [True]:
-            name, attention = f"{unet}.output_blocks.{index}", level < attention_levels
+            name = f"{unet}.output_blocks.{index}"
             add_residual(sd, f"{name}.0", channels + skips.pop(), channels := multiplier * CHANNELS)
-            if attention:
-                add_transformer(sd, f"{name}.1", channels)
+            if depth:
+                add_transformer(sd, f"{name}.1", channels, depth, architecture)
             if last and level:
-                sd.weight(f"{name}.{1 + attention}.conv", channels, channels, 3, 3)
+                sd.weight(f"{name}.{1 + bool(depth)}.conv", channels, channels, 3, 3)
             index += 1
     sd.norm(f"{unet}.out.0", CHANNELS)
     sd.weight(f"{unet}.out.2", 4, CHANNELS, 3, 3, gain=0.3)
-    pass_input_through(sd, unet, f"{unet}.output_blocks.{index - 1}.0.skip_connection.weight")
+    last_block = f"{unet}.output_blocks.{index - 1}"
+    if architecture.velocity:
+        # By this spread ComfyUI knows v-prediction. Nothing is passed through: where noise and latents are of one
+        # size, the best guess at the velocity is 0.
+        sd[f"{last_block}.1.transformer_blocks.0.norm1.bias"] = sd.noise(CHANNELS, std=0.125)
+    else:
+        pass_input_through(sd, unet, f"{last_block}.0.skip_connection.weight")
 
 
 def pass_input_through(sd: StateDict, unet: str, last_skip: str) -> None:
@@ -158,7 +201,7 @@ def pass_input_through(sd: StateDict, unet: str, last_skip: str) -> None:
     sd[last][latent.flip(0), channel, 1, 1] += 1.8 * sign.flip(0) / (CHANNELS / 8)
 
 
-def add_autoencoder(sd: StateDict) -> None:
+def add_autoencoder(sd: StateDict, latent_scale: float) -> None:
     """TAESD: colours travel as pairs of channels +x and -x, which ReLU leaves alone, through blurs."""
     vae = "first_stage_model"
     blur = (torch.eye(64)[:, :, None, None] * torch.full((3, 3), 1 / 9)).half()
@@ -190,18 +233,19 @@ def add_autoencoder(sd: StateDict) -> None:
     ends(f"{decoder}.1", 4, spread, torch.zeros(64))
     middle(decoder, (3, 4, 5, 8, 9, 10, 13, 14, 15, 18), (7, 12, 17))
     ends(f"{decoder}.19", 64, torch.linalg.inv(TO_LATENT) @ gather, torch.full((3,), 0.5))
-    sd[f"{vae}.vae_scale"], sd[f"{vae}.vae_shift"] = torch.tensor(LATENT_SCALE), torch.tensor(0.0)
+    sd[f"{vae}.vae_scale"], sd[f"{vae}.vae_shift"] = torch.tensor(latent_scale), torch.tensor(0.0)
 
 
 def build(path: Path, architecture: str = "small", seed: int = 0) -> Path:
-    """Write the checkpoint: "full" has SD1.5's own UNet, "small" one of 320 channels at every level.
+    """Write the checkpoint: "full" has SD1.5's own UNet, the others have 320 channels at every level.
 
     The same seed gives the same file, byte for byte.
     """
-    sd = StateDict(seed)
-    add_text_encoder(sd)
-    add_unet(sd, *ARCHITECTURES[architecture])
-    add_autoencoder(sd)
+    sd, chosen = StateDict(seed), ARCHITECTURES[architecture]
+    for encoder in chosen.text:
+        add_text_encoder(sd, encoder)
+    add_unet(sd, chosen)
+    add_autoencoder(sd, chosen.latent_scale)
     buffer = io.BytesIO()  # torch would write a file's name into it
     torch.save({"state_dict": dict(sd)}, buffer)
     path = Path(path)

@@ -96,7 +96,7 @@ class PersonaEncode:
 
     def __call__(self, pairs: Mapping[str, list[Section]]):
         sections = {key: pairs[key] for key in self.columns}
-        tokens = [token for encoder in sections.values() for section in encoder for token, _ in section]
+        tokens = [token for encoder in sections.values() for section in encoder for token, *_ in section]
         subjects = list(dict.fromkeys(token.subject for token in tokens if isinstance(token, PersonaToken)))
         if not subjects:
             return self.original(pairs)

@@ -9,6 +9,7 @@ import uuid
 from functools import cache
 
 import comfy.hooks
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import ModelSamplingDiscrete, ModelSamplingDiscreteEDM
 from comfy.patcher_extension import WrappersMP
@@ -20,7 +21,8 @@ from .telling import warn
 
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
-VALUES = "persona_values"  # in the transformer options of one step: {uuid of a conditioning: context of V}
+# In the transformer options of one step: {uuid of a conditioning: context of V}, and the batch size of the latents.
+VALUES, BATCH = "persona_values", "persona_batch"
 
 
 def attach(table: Table) -> tuple[PersonaContext, dict]:
@@ -36,17 +38,17 @@ def apply_to_model(model: ModelPatcher, placeholder: str) -> ModelPatcher:
     wrappers = patched.model_options.get("transformer_options", {}).get("wrappers", {})
     if TABLE not in wrappers.get(WrappersMP.CALC_COND_BATCH, {}):
         patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, TABLE, follow_tables)
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, TABLE, warn_without_table)
-        patched.set_model_attn2_patch(give_values)
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, TABLE, warn_without_persona)
     return patched
 
 
-def warn_without_table(executor, *args, **kwargs):
+def warn_without_persona(executor, *args, **kwargs):
     """Wrapper of a whole sampling run: a forgotten or misspelt placeholder must not go unnoticed, nor a persona that
     another node has lost."""
     guider = executor.class_obj
     conds = [cond for group in guider.conds.values() for cond in group or []]
-    tables = [table for table in (table_of(cond, cond.get("cross_attn")) for cond in conds) if table]
+    contexts = [(cond, cond.get(name)) for cond in conds for name in ("cross_attn", "cross_attn_controlnet")]
+    tables = [table for table in (table_of(*one) for one in contexts) if table]
     lost = set().union(*(cond[TABLE].placeholders for cond in conds if is_lost(cond)))
     applied = guider.model_options.get("transformer_options", {}).get(PLACEHOLDERS, set())
     missing = applied.difference(lost, *(table.placeholders for table in tables))
@@ -73,7 +75,10 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     conds = [
         None if group is None else [at_timestep(cond, t, values, x_in.device) for cond in group] for group in conds
     ]
-    options = {**options, VALUES: values}
+    patches = options.get("patches", {})
+    # First, so that others which change V (hypernetworks) find what they are to change.
+    attention = [give_values, *patches.get("attn2_patch", [])]
+    options = {**options, VALUES: values, BATCH: len(x_in), "patches": {**patches, "attn2_patch": attention}}
     return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
 
 
@@ -120,6 +125,10 @@ def at_timestep(cond: dict, t: float, values: dict, device) -> dict:
     """
     if cond.get("hooks") is not None and all(hook == HOOK for hook in cond["hooks"].hooks):
         cond = {**cond, "hooks": None}  # it has done its work: let positive and negative share a batch again
+    of_control = cond["model_conds"].get("crossattn_controlnet")
+    if of_control is not None and isinstance(of_control.cond, PersonaContext):
+        own = of_control._copy_with(of_control.cond.table.at(t)[0])  # a ControlNet knows no V of its own
+        cond = {**cond, "model_conds": {**cond["model_conds"], "crossattn_controlnet": own}}
     # Not the dict's context: an area's conditioning is copied into the opposite list with that list's context.
     model_cond = cond["model_conds"].get("c_crossattn")
     table = None if model_cond is None else table_of(cond, model_cond.cond)
@@ -133,28 +142,26 @@ def at_timestep(cond: dict, t: float, values: dict, device) -> dict:
     return cond
 
 
+@torch.compiler.disable  # uuids are new at each step, and compiled code would be made anew for them
 def give_values(query, keys, values, extra_options):
     """Cross-attention patch: write the V context into the rows whose conditioning has one."""
     contexts = extra_options.get(VALUES)
     uuids = extra_options.get("uuids") or []
     if not contexts or not any(row in contexts for row in uuids):
         return query, keys, values
-    values = values.clone()  # the host hands in one tensor for both
-    rows = len(query) // len(uuids)
-    for index, row in enumerate(uuids):
+    values, batch = values.clone(), extra_options[BATCH]  # the host hands in one tensor for both
+    for number, start in enumerate(range(0, len(query), batch)):
+        row = uuids[number % len(uuids)]  # packs that paint in tiles repeat all rows for each tile
         if row in contexts:
             context = contexts[row].to(values)
             # The host repeats contexts of different lengths until they fit one batch.
             context = context.repeat(1, values.shape[1] // context.shape[1], 1)
-            values[index * rows : (index + 1) * rows] = repeat_to_batch_size(context, rows)
+            values[start : start + batch] = repeat_to_batch_size(context, batch)
     return query, keys, values
 
 
 HOOK = comfy.hooks.TransformerOptionsHook(
-    {
-        "wrappers": {WrappersMP.CALC_COND_BATCH: {TABLE: [follow_tables]}},
-        "patches": {"attn2_patch": [give_values]},
-    },
+    {"wrappers": {WrappersMP.CALC_COND_BATCH: {TABLE: [follow_tables]}}},
     hook_scope=comfy.hooks.EnumHookScope.AllConditioning,
 )
 # One instance for the process: the host merges equal hooks, so many personas are still one wrapper.

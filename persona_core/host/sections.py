@@ -69,7 +69,7 @@ def filled(section: Section, encoder: str, columns: slice, standing: Mapping[Sub
     standing, the one token of its word stands for all N, and padding at the end keeps the section's length.
     """
     pairs, bypass, persona, padding = [], {}, set(), []
-    for token, weight in section:
+    for token, weight, *_ in section:  # word numbers, where a node asked for them
         if not isinstance(token, PersonaToken):
             pairs.append((token, weight))
             continue

@@ -11,6 +11,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..learning import TextEncoding
 from ..representation import TokenVectors, on_sphere
@@ -78,7 +79,11 @@ class DifferentiableTower:
     def __init__(self, tower: TextTower, layer: int | None):
         self.tower = tower
         self.layers = list(tower.transformer.encoder.layers)[: depth(layer, tower.model)]
-        self.device = tower.model.transformer.get_input_embeddings().weight.device
+        embedding = tower.model.transformer.get_input_embeddings().weight
+        self.device = embedding.device
+        # The host casts each layer's weights as it comes to them, and autograd would keep all the copies: 3.3 GB of
+        # SDXL's for each text.
+        self.recompute = embedding.dtype != torch.float32
 
     def encode(
         self, rows: Sequence[list], vectors: TokenVectors, attention: bool
@@ -117,11 +122,12 @@ class DifferentiableTower:
         causal = torch.full((length, length), -torch.finfo(x.dtype).max, device=x.device, dtype=x.dtype).triu_(1)
         probabilities = None
         for layer in self.layers:
-            normed = layer.layer_norm1(x)
             if attention and layer is self.layers[-1]:
-                probabilities = attention_probabilities(layer.self_attn, normed, causal)
-            x = x + layer.self_attn(normed, causal, attention_pytorch)
-            x = x + layer.mlp(layer.layer_norm2(x))
+                probabilities = attention_probabilities(layer.self_attn, layer.layer_norm1(x), causal)
+            if self.recompute:
+                x = checkpoint(through, layer, x, causal, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = through(layer, x, causal)
         return x, probabilities
 
     def finish(self, hidden: Tensor) -> Tensor:
@@ -129,6 +135,12 @@ class DifferentiableTower:
         if self.tower.model.layer_norm_hidden_state:
             return self.tower.transformer.final_layer_norm(hidden)
         return hidden
+
+
+def through(layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
+    """One layer of the host's text encoder, without its in-place additions."""
+    x = x + layer.self_attn(layer.layer_norm1(x), causal, attention_pytorch)
+    return x + layer.mlp(layer.layer_norm2(x))
 
 
 def depth(layer: int | None, model: nn.Module) -> int | None:

@@ -26,6 +26,9 @@ class PersonaToken(Tensor):
         token.subject, token.index = subject, index
         return token
 
+    def __deepcopy__(self, memo: dict) -> "PersonaToken":
+        return self
+
 
 class PersonaTokens:
     """What stands for an embedding file's tensor [N, W] while the host tokenizes."""
