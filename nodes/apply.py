@@ -68,13 +68,13 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                     "key_locking",
                     0.0,
                     0.05,
-                    "How far attention looks as it does for the common word, while it finds the persona there. Raise it if the persona crowds out the rest of the prompt.",
+                    "How far attention looks as it does for the common word, while it finds the persona there. Above 0.5 it costs likeness.",
                 ),
                 share(
                     "context_preservation",
                     0.0,
                     0.05,
-                    "How far all other words mean what they mean without the persona. Raise it if the prompt is not obeyed.",
+                    "How far all other words mean what they mean without the persona. Try 0.5 if the prompt is not obeyed.",
                 ),
             ],
             outputs=[
