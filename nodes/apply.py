@@ -102,11 +102,6 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         key_locking=0.0,
         context_preservation=0.0,
     ) -> io.NodeOutput:
-        if start_at >= end_at:
-            raise ValueError(
-                f"start_at is {start_at} and end_at is {end_at}: the persona would stand nowhere. Let start_at be the "
-                "smaller one, or set strength to 0 if that is what you want."
-            )
         applied = AppliedPersona(
             persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation
         )

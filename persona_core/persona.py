@@ -88,6 +88,8 @@ class Persona:
             stages, tokens = Stages(*json.loads(metadata["stages"])), int(metadata["tokens"])
             # The first release knew one text encoder only, and did not write its width down.
             widths = tuple(json.loads(metadata.get("widths", "[]")))
+            if widths and sum(widths) != len(tensors["word"]):
+                raise ValueError(f"text encoders {list(widths)} wide for a word of {len(tensors['word'])} numbers")
             representation = kind.from_tensors(tensors, stages, tokens, widths)
             return cls(
                 name=metadata["name"],

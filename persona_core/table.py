@@ -38,6 +38,18 @@ class AppliedPersona:
     key_locking: float = 0.0
     context_preservation: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError with a sentence for a number out of range: the host checks those over a link not at all."""
+        for name in ("strength", "start_at", "end_at", "key_locking", "context_preservation"):
+            value, most = getattr(self, name), 2 if name == "strength" else 1
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} is {value:g}. Give a number from 0 to {most}.")
+        if self.start_at >= self.end_at:
+            raise ValueError(
+                f"start_at is {self.start_at:g} and end_at is {self.end_at:g}: the persona would stand nowhere. Let "
+                "start_at be the smaller one, or set strength to 0 if that is what you want."
+            )
+
     @property
     def reach(self) -> tuple[int, int]:
         """The lowest and the highest timestep at which the persona may stand. Shares count as the host's do."""

@@ -107,7 +107,8 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     own, ratios, shares, peaks = Own(), [], [], []
     for number in range(options.rounds):
         order = ("plain", "persona") if number % 2 else ("persona", "plain")
-        own.seconds, done = 0.0, {kind: sample(model, *runs[kind], options) for kind in order}
+        own.seconds = 0.0
+        done = {kind: sample(model, *runs[kind], options) for kind in order}
         (plain, without), (seconds, memory) = done["plain"], done["persona"]
         ratios.append(seconds / plain)
         shares.append(own.seconds / seconds)

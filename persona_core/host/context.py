@@ -19,8 +19,10 @@ TRACKED = {
     torch.cat, torch.concat, Tensor.__getitem__, Tensor.clone, Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.float,
     Tensor.half, torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.add, Tensor.add, Tensor.__add__,
     Tensor.__radd__, torch.sub, Tensor.sub, Tensor.__sub__, Tensor.__rsub__, torch.div, Tensor.div,
-    Tensor.__truediv__, torch.lerp, Tensor.lerp,
+    Tensor.__truediv__, torch.lerp, Tensor.lerp, Tensor.repeat, Tensor.expand, Tensor.narrow, torch.narrow,
 }  # fmt: skip
+# What the host does to a context that comes to the UNet: the first layer, or before it a cast to another precision.
+LAYERS = {torch.nn.functional.linear, Tensor.copy_}
 
 
 class Table(Protocol):
@@ -41,7 +43,8 @@ class PersonaContext(Tensor):
 
     @classmethod
     def of(cls, table: Table) -> "PersonaContext":
-        context = table.base.as_subclass(cls)
+        # A copy: what another node does to it in place must not reach the table, which would then no longer differ.
+        context = table.base.clone().as_subclass(cls)
         context.table = table
         return context
 
@@ -53,7 +56,7 @@ class PersonaContext(Tensor):
         arguments = args, kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*arguments[0], **arguments[1])
-        if function is torch.nn.functional.linear:
+        if function in LAYERS:
             warn_unfollowed([one.table for one in flat(arguments) if isinstance(one, cls)])
         if function not in TRACKED:
             return result
@@ -92,12 +95,19 @@ told: WeakSet[Table] = WeakSet()
 
 def warn_unfollowed(tables: list[Table]) -> None:
     """Sampling gives the UNet plain tensors, so a table that comes to a layer is one that nobody follows."""
-    for source in {source for table in tables for source in getattr(table, "sources", [table])} - set(told):
+    for source in {source for table in tables for source in roots(table)} - set(told):
         told.add(source)
         warn(
             f"Nothing follows the persona {' and '.join(sorted(source.placeholders))} in this conditioning: the common "
             "word stands there. Give the sampler the MODEL that comes out of Apply."
         )
+
+
+def roots(table: Table) -> list[Table]:
+    """The encoded prompts that a table was computed from."""
+    if not isinstance(table, ComputedTable):
+        return [table]
+    return [root for source in table.sources for root in roots(source)]
 
 
 def flat(value: object) -> list:

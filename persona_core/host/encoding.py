@@ -33,7 +33,9 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     words = {
         tower.key: Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token) for tower in towers.towers
     }
-    subject, count = Subject(applied, placeholder, words), persona.representation.tokens
+    subject = Subject(applied, placeholder, words)
+    # Without the persona a long prompt must be cut into stretches of 77 where the plain one is.
+    count = persona.representation.tokens if applied.strength else 1
     tokens = {
         tower.name: PersonaTokens(word, subject, count)
         for tower, word in zip(towers.towers, persona.representation.word.split(towers.widths))
@@ -120,8 +122,12 @@ class PersonaEncode:
         ]
         if not grid:
             return ContextTable(base, (), (), (), placeholders)
-        preserved = max(subject.applied.context_preservation for subject in subjects)
-        sides = [Standing.for_keys, Standing.for_values, *([Standing.without] if preserved else [])]
+        # Of the personas that stand at each point, the one that asks for most decides.
+        preserved = [
+            max((subject.applied.context_preservation for subject in point if point[subject] is not None), default=0.0)
+            for point in grid
+        ]
+        sides = [Standing.for_keys, Standing.for_values, *([Standing.without] if any(preserved) else [])]
         standings = [
             {subject: side(subject, vectors) for subject, vectors in point.items() if vectors is not None}
             for side in sides
@@ -138,8 +144,9 @@ class PersonaEncode:
         with self.bypass.during({key: [row.bypass for row in encoder] for key, encoder in rows.items()}):
             context = self.original({key: [row.pairs for row in encoder] for key, encoder in rows.items()})[0]
         keys, values, *without = context.reshape(len(sides), len(grid), -1, context.shape[-1])
-        if preserved:
-            back = preserved * self.others(rows).reshape(len(sides), *keys.shape)[0].to(keys)
+        if any(preserved):
+            others = self.others(rows).reshape(len(sides), *keys.shape)[0].to(keys)
+            back = others * torch.tensor(preserved).to(keys)[:, None, None]
             keys, values = torch.lerp(keys, without[0], back), torch.lerp(values, without[0], back)
         lengths = [len(segment.grid) for segment in segments]
         return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths), placeholders)

@@ -26,6 +26,8 @@ from .pictures import Photo, encode
 from .telling import log
 from .text import DifferentiableText
 
+PROGRESS = "progress/2"  # of files of unfinished learning: those of other versions are begun anew
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -182,7 +184,7 @@ def learn_persona(
 
 def save_progress(path: Path, progress: Progress, print_of_inputs: str) -> None:
     """Write how far learning is. A disk that is full costs only the chance to go on later, so it stops nothing."""
-    metadata = {"losses": json.dumps(progress.losses), "fingerprint": print_of_inputs}
+    metadata = {"format": PROGRESS, "losses": json.dumps(progress.losses), "fingerprint": print_of_inputs}
     try:
         write_whole(path, save(progress.tensors, metadata))
     except OSError as error:
@@ -195,6 +197,6 @@ def load_progress(path: Path, print_of_inputs: str) -> Progress | None:
         metadata, tensors = read_safetensors(path)
     except (FileNotFoundError, PersonaFileError):
         return None
-    if metadata.get("fingerprint") != print_of_inputs:
+    if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS, print_of_inputs):
         return None
     return Progress(json.loads(metadata["losses"]), tensors)

@@ -35,31 +35,47 @@ def apply_to_model(model: ModelPatcher, placeholder: str) -> ModelPatcher:
     patched = model.clone()
     options = patched.model_options.setdefault("transformer_options", {})
     options[PLACEHOLDERS] = {*options.get(PLACEHOLDERS, ()), placeholder}
-    wrappers = patched.model_options.get("transformer_options", {}).get("wrappers", {})
-    if TABLE not in wrappers.get(WrappersMP.CALC_COND_BATCH, {}):
+    if TABLE not in options.get("wrappers", {}).get(WrappersMP.CALC_COND_BATCH, {}):
         patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, TABLE, follow_tables)
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, TABLE, warn_without_persona)
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, PLACEHOLDERS, warn_of_missing)
     return patched
 
 
-def warn_without_persona(executor, *args, **kwargs):
-    """Wrapper of a whole sampling run: a forgotten or misspelt placeholder must not go unnoticed, nor a persona that
-    another node has lost."""
+def warn_of_missing(executor, *args, **kwargs):
+    """Wrapper of a whole sampling run, of a MODEL: a forgotten or misspelt placeholder must not go unnoticed."""
     guider = executor.class_obj
-    conds = [cond for group in guider.conds.values() for cond in group or []]
+    conds = conditionings(guider)
     contexts = [(cond, cond.get(name)) for cond in conds for name in ("cross_attn", "cross_attn_controlnet")]
     tables = [table for table in (table_of(*one) for one in contexts) if table]
-    lost = set().union(*(cond[TABLE].placeholders for cond in conds if is_lost(cond)))
     applied = guider.model_options.get("transformer_options", {}).get(PLACEHOLDERS, set())
-    missing = applied.difference(lost, *(table.placeholders for table in tables))
+    missing = applied.difference(lost(conds), *(table.placeholders for table in tables))
     if missing:
         warn(f"No prompt of this picture holds {' or '.join(sorted(missing))}: that persona is not in it.")
-    if lost:
+    return executor(*args, **kwargs)
+
+
+def warn_of_lost(executor, *args, **kwargs):
+    """Wrapper of a whole sampling run, of conditionings: nor must a persona that another node has lost."""
+    if placeholders := " or ".join(sorted(lost(conditionings(executor.class_obj)))):
         warn(
-            f"A node between text encoder and sampler changed a conditioning with {' or '.join(sorted(lost))} in a way "
+            f"A node between text encoder and sampler changed a conditioning with {placeholders} in a way "
             "that the persona cannot follow: there, the common word stands. Encode the prompt behind that node."
         )
     return executor(*args, **kwargs)
+
+
+def conditionings(guider) -> list[dict]:
+    return [cond for group in guider.conds.values() for cond in group or []]
+
+
+def lost(conds: list[dict]) -> set[str]:
+    """The placeholders of conditionings whose context is something else now; a zeroed one is meant to be empty."""
+    changed = [
+        cond for cond in conds
+        if TABLE in cond and table_of(cond, context := cond.get("cross_attn")) is None and context is not None
+        and context.any()
+    ]  # fmt: skip
+    return set().union(*(cond[TABLE].placeholders for cond in changed))
 
 
 def follow_tables(executor, model, conds, x_in, timestep, model_options):
@@ -73,7 +89,8 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     t = discrete_timestep(model.model_sampling, timestep[:1])
     values: dict[uuid.UUID, Tensor] = {}
     conds = [
-        None if group is None else [at_timestep(cond, t, values, x_in.device) for cond in group] for group in conds
+        None if group is None else [at_timestep(cond, t, values, x_in.device, number) for cond in group]
+        for number, group in enumerate(conds)
     ]
     patches = options.get("patches", {})
     # First, so that others which change V (hypernetworks) find what they are to change.
@@ -88,16 +105,15 @@ def table_of(cond: dict, context: Tensor | None) -> Table | None:
     Whoever made a plain tensor of it left the table in the conditioning's dict.
     """
     if isinstance(context, PersonaContext):
-        return context.table
-    table = cond.get(TABLE)
-    kept = table is not None and context is not None and context is cond.get("cross_attn")
-    return table if kept and equal(context, table.base) else None
+        table = context.table
+    else:
+        table = cond.get(TABLE) if context is cond.get("cross_attn") else None
+    return table if table is not None and context is not None and same(context, table.base) else None
 
 
-def is_lost(cond: dict) -> bool:
-    """Whether a conditioning had a table, and its context is something else now; a zeroed one is meant to be empty."""
-    context = cond.get("cross_attn")
-    return TABLE in cond and table_of(cond, context) is None and context is not None and bool(context.any())
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are alike in all; `equal` alone refuses those of different kinds."""
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and equal(one, other)
 
 
 def discrete_timestep(sampling, sigma: Tensor) -> float:
@@ -117,32 +133,39 @@ def usual_log_sigmas() -> Tensor:
     return ModelSamplingDiscrete().log_sigmas.clone()
 
 
-def at_timestep(cond: dict, t: float, values: dict, device) -> dict:
+def at_timestep(cond: dict, t: float, values: dict, device, group: int) -> dict:
     """A conditioning as it is at t; the same dict if it has no table.
 
-    values: gets the context of V under the conditioning's uuid, on the device of the UNet: once a step, not once
-    a layer.
+    group: the number of the guider's list that it is in. values: gets the context of V under the conditioning's uuid,
+    on the device of the UNet: once a step, not once a layer.
     """
     if cond.get("hooks") is not None and all(hook == HOOK for hook in cond["hooks"].hooks):
         cond = {**cond, "hooks": None}  # it has done its work: let positive and negative share a batch again
-    of_control = cond["model_conds"].get("crossattn_controlnet")
-    if of_control is not None and isinstance(of_control.cond, PersonaContext):
-        own = of_control._copy_with(of_control.cond.table.at(t)[0])  # a ControlNet knows no V of its own
-        cond = {**cond, "model_conds": {**cond["model_conds"], "crossattn_controlnet": own}}
+    own = cond["model_conds"].get("crossattn_controlnet")  # CLIP Text Encode Controlnet
+    if own is not None and isinstance(own.cond, PersonaContext):
+        cond = with_context(cond, "crossattn_controlnet", own.cond.table.at(t)[0])  # a ControlNet knows no V of its own
     # Not the dict's context: an area's conditioning is copied into the opposite list with that list's context.
-    model_cond = cond["model_conds"].get("c_crossattn")
-    table = None if model_cond is None else table_of(cond, model_cond.cond)
+    context = cond["model_conds"]["c_crossattn"].cond if "c_crossattn" in cond["model_conds"] else None
+    table = table_of(cond, context)
     if table is None:
-        return cond
+        lost_and_told = isinstance(context, PersonaContext)
+        return with_context(cond, "c_crossattn", context.as_subclass(Tensor)) if lost_and_told else cond
     keys, value = table.at(t)
-    cond = {**cond, "model_conds": {**cond["model_conds"], "c_crossattn": model_cond._copy_with(keys)}}
+    cond = with_context(cond, "c_crossattn", keys)
+    # Another one for the copy of an area in the opposite list; the same at each step, for nodes that compare steps.
+    cond["uuid"] = uuid.uuid5(cond["uuid"], str(group))
     if keys is not table.base:
-        cond["uuid"] = uuid.uuid4()
         values[cond["uuid"]] = value.to(device)
     return cond
 
 
-@torch.compiler.disable  # uuids are new at each step, and compiled code would be made anew for them
+def with_context(cond: dict, name: str, context: Tensor) -> dict:
+    """A copy of a conditioning that gives the model another context."""
+    model_conds = cond["model_conds"]
+    return {**cond, "model_conds": {**model_conds, name: model_conds[name]._copy_with(context)}}
+
+
+@torch.compiler.disable  # uuids are new in each run, and compiled code would be made anew for them
 def give_values(query, keys, values, extra_options):
     """Cross-attention patch: write the V context into the rows whose conditioning has one."""
     contexts = extra_options.get(VALUES)
@@ -161,7 +184,12 @@ def give_values(query, keys, values, extra_options):
 
 
 HOOK = comfy.hooks.TransformerOptionsHook(
-    {"wrappers": {WrappersMP.CALC_COND_BATCH: {TABLE: [follow_tables]}}},
+    {
+        "wrappers": {
+            WrappersMP.CALC_COND_BATCH: {TABLE: [follow_tables]},
+            WrappersMP.OUTER_SAMPLE: {TABLE: [warn_of_lost]},
+        }
+    },
     hook_scope=comfy.hooks.EnumHookScope.AllConditioning,
 )
 # One instance for the process: the host merges equal hooks, so many personas are still one wrapper.

@@ -60,6 +60,7 @@ class DifferentiableText:
         """What the host pools of each prompt with the supercategory's word in it; None where no model asks for it."""
         if len(self.encoders) == 1:
             return None
+        self.clip.cond_stage_model.reset_clip_options()  # as the host does before it encodes: others leave theirs there
         for prompt in prompts:
             if prompt not in self.pooled_of:
                 tokens = self.clip.tokenizer.tokenize_with_weights(prompt.replace(PLACEHOLDER, self.supercategory))

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import tiny_models
 import torch
 from recording import Recorder, encode, sample
 
@@ -11,6 +12,21 @@ from persona_core.host.context import PersonaContext
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import TABLE, apply_to_model
 from persona_core.table import AppliedPersona
+
+
+@pytest.fixture(params=["sd1", "sdxl"])
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def model(family):
+    return tiny_models.model(sdxl=family == "sdxl")
+
+
+@pytest.fixture
+def clip(family):
+    return tiny_models.clip(family)
 
 
 @pytest.fixture
@@ -69,7 +85,7 @@ def test_concatenated_prompts_both_follow_their_tables(routed, both, to, more):
 
 
 @pytest.mark.parametrize(("to", "more"), [(ANN, PLAIN), (PLAIN, BOB), (ANN, BOB), (ANN, ", ".join([BOB] * 20))])
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.3])
 def test_averaged_prompts_follow_the_average_of_their_tables(routed, both, to, more, share):
     mixed = nodes.ConditioningAverage().addWeighted(encode(both, to), encode(both, more), share)[0]
 
@@ -169,12 +185,36 @@ def test_three_personas_in_one_prompt(model, both, make_persona):
     assert all(not torch.equal(positive[0][1][TABLE].at(500)[1], one.at(500)[1]) for one in alone)
 
 
-def test_a_persona_that_a_node_loses_is_told(routed, both, caplog):
+def in_place(context):
+    changed = context.clone()
+    changed[:, 5:9] *= 1.5
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda context: torch.from_numpy(context.numpy() + 1.0),
+        lambda context: context.sin().half(),
+        in_place,
+        lambda context: context.detach().mul_(0.5),
+    ],
+    ids=["numpy", "another precision", "a part in place", "all in place"],
+)
+@pytest.mark.parametrize("through_apply", [True, False])
+def test_a_persona_that_a_node_loses_is_told(model, both, caplog, change, through_apply):
     context, extra = encode(both, ANN)[0]
-    lost = [[torch.from_numpy(context.numpy() + 1.0), extra]]
-    sample(routed, lost, encode(both, "lowres"))
-    assert any("changed a conditioning with <ann>" in record.message for record in caplog.records)
-    caplog.clear()
+    base = context.clone()
+    used = apply_to_model(model, "<ann>") if through_apply else model
+    sample(used, [[change(context), extra]], encode(both, "lowres"))
+    assert [record.message.split(" in a way")[0] for record in caplog.records] == [
+        "A node between text encoder and sampler changed a conditioning with <ann>"
+    ]
+    assert torch.equal(extra[TABLE].base, base)
+
+
+def test_a_plain_tensor_of_the_same_numbers_keeps_its_table(routed, both, caplog):
+    context, extra = encode(both, ANN)[0]
     same = [[torch.from_numpy(context.numpy()), extra]]
     painted = sample(routed, same, encode(both, BOB))
     assert not caplog.records and torch.equal(painted, sample(routed, encode(both, ANN), encode(both, BOB)))
@@ -197,10 +237,13 @@ def test_the_unet_is_never_given_the_packs_own_tensor(routed, both):
     assert kinds == {torch.Tensor}
 
 
-def test_a_persona_that_nothing_follows_is_told_once(model, both, caplog):
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_persona_that_nothing_follows_is_told_once(family, both, caplog, batch, dtype):
     """The joined conditioning has the plain one's dict, so only the MODEL of Apply could follow the other's table."""
+    model = tiny_models.model(sdxl=family == "sdxl", dtype=dtype)
     joined = nodes.ConditioningConcat().concat(encode(both, PLAIN), encode(both, BOB))[0]
-    sample(model, joined, encode(both, "lowres"))
+    sample(model, joined, encode(both, "lowres"), batch=batch)
     assert [record.message.split(" in this")[0] for record in caplog.records] == ["Nothing follows the persona <bob>"]
     sample(apply_to_model(model, "<bob>"), joined, encode(both, "lowres"))
     sample(model, encode(both, ANN), encode(both, BOB))

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from persona_core.host.clip import text_towers
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import TABLE
-from persona_core.table import AppliedPersona
+from persona_core.table import PERSONA, AppliedPersona
 
 LONG = ", ".join(f"a tree number {n}" for n in range(30))
 
@@ -237,3 +237,36 @@ def test_of_several_personas_the_one_that_asks_for_most_decides(clip, make_perso
         return encode(both, "<p0> and <p1> in snow")[1][TABLE].at(600)[0]
 
     assert torch.equal(table(0.5, 0.0), table(0.5, 0.25)) and not torch.equal(table(0.5, 0.0), table(0.0, 0.25))
+
+
+def test_a_persona_that_does_not_stand_preserves_nothing(clip, make_persona):
+    def table(**first):
+        one, other = AppliedPersona(make_persona("a"), **first), AppliedPersona(make_persona("b", seed=1))
+        both = apply_to_clip(apply_to_clip(clip, one, "<a>"), other, "<b>")
+        return encode(both, "<a> and <b> in snow")[1][TABLE]
+
+    off = {"end_at": 0.1, "early": PERSONA}  # above 900 only
+    kept, free = (table(context_preservation=share, **off) for share in (1.0, 0.0))
+    assert all(torch.equal(one, other) for one, other in zip(kept.at(600), free.at(600), strict=True))
+    assert not torch.equal(kept.at(950)[0], free.at(950)[0])
+
+
+def test_strength_zero_cuts_long_prompts_where_the_plain_one_is_cut(clip, ann):
+    none = apply_to_clip(clip, AppliedPersona(ann, 0.0), "<ann>")
+    text = f"a photo of <ann>, {LONG}, <ann>"
+    assert torch.equal(encode(none, text)[0], encode(clip, text.replace("<ann>", "face"))[0])
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"strength": -1.0}, "strength is -1. Give a number from 0 to 2"),
+        ({"key_locking": 2.0}, "key_locking is 2. Give a number from 0 to 1"),
+        ({"start_at": 0.8, "end_at": 0.2}, "start_at is 0.8 and end_at is 0.2"),
+    ],
+    ids=str,
+)
+def test_numbers_out_of_range_are_a_sentence(ann, setting, says):
+    """The host checks what is typed, and not what comes over a link."""
+    with pytest.raises(ValueError, match=says):
+        AppliedPersona(ann, **setting)

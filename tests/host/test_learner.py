@@ -9,6 +9,7 @@ import tiny_models
 import torch
 from comfy_extras.nodes_freelunch import FreeU
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+from safetensors.torch import load_file, save_file
 
 from persona_core.host.checks import check_models
 from persona_core.host.clip import UnsupportedModel
@@ -142,6 +143,9 @@ def test_unfinished_learning_of_other_inputs_is_not_gone_on_with(lesson, tmp_pat
     learned(lesson, tmp_path)
     path = tmp_path / "run.partial"
     assert load_progress(path, lesson.fingerprint()) and load_progress(path, "another") is None
+    tensors, metadata = load_file(path), {"fingerprint": lesson.fingerprint(), "losses": '{"noise": [0.1]}'}
+    save_file(tensors, path, metadata)  # as the first release wrote it, with other parameters
+    assert load_progress(path, lesson.fingerprint()) is None
     path.write_bytes(b"broken")
     assert load_progress(path, lesson.fingerprint()) is None
 

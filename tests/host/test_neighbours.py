@@ -8,6 +8,7 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras import nodes_custom_sampler as custom
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
+from comfy_extras.nodes_easycache import EasyCacheNode
 from comfy_extras.nodes_freelunch import FreeU, FreeU_V2
 from comfy_extras.nodes_hypernetwork import HypernetworkLoader
 from comfy_extras.nodes_hypertile import HyperTile
@@ -119,6 +120,15 @@ def test_the_personas_rows_follow_its_table_beside(node, model, prompts, paint, 
     assert torch.equal(pictures[0], pictures[1]) and torch.equal(pictures[0], pictures[2])
     assert not torch.equal(pictures[0], alone) and not torch.equal(pictures[0], plain)
     assert torch.equal(paint(model, "plain"), before) and torch.equal(paint(apply(model)), alone)
+
+
+def test_easycache_skips_steps_with_a_persona_too(model, prompts):
+    """It knows conditionings again by their ids, from step to step."""
+    recorder = Recorder(model)
+    lazy = EasyCacheNode.execute(apply_to_model(model, "<ann>"), 3.0, 0.0, 1.0, False)[0]
+    painted = sample(lazy, prompts["persona"], prompts["negative"], steps=20)
+    assert 0 < sum(bool(one["k"]) for one in recorder.passes) < 20 and torch.isfinite(painted).all()
+    assert not torch.equal(painted, sample(lazy, prompts["plain"], prompts["negative"], steps=20))
 
 
 MERGES = {

@@ -185,6 +185,7 @@ def test_a_controlnets_own_prompt_follows_its_table(model, applied):
     hint = noise(1, 64, 64, 3).sigmoid()
     positive = nodes.ControlNetApplyAdvanced().apply_controlnet(own, [], control, hint, 1.0, 0.0, 1.0)[0]
     sample(apply_to_model(model, "<ann>"), positive, encode(applied, ""), cfg=1.0)
+    assert given
     for t, context in given:
         assert torch.equal(context, own[0][1]["cross_attn_controlnet"].table.at(t)[0])
 
