@@ -35,8 +35,11 @@ from neighbours import (
 from recording import Recorder, encode, sample
 
 import nodes
+from persona_core.host.clip import text_towers
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import apply_to_model
+from persona_core.kv_tokens import KVTokens
+from persona_core.persona import Persona
 from persona_core.table import AppliedPersona
 
 PAIR = ["negative", "persona"]
@@ -120,6 +123,22 @@ def test_the_personas_rows_follow_its_table_beside(node, model, prompts, paint, 
     assert torch.equal(pictures[0], pictures[1]) and torch.equal(pictures[0], pictures[2])
     assert not torch.equal(pictures[0], alone) and not torch.equal(pictures[0], plain)
     assert torch.equal(paint(model, "plain"), before) and torch.equal(paint(apply(model)), alone)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_pairs_of_k_and_v_tokens_stand_in_every_step_beside(node, model, clip, prompts, request):
+    """Unlike the stage mapper's tokens, which have their word in the first one."""
+    change, passes = NODES[node]
+    word = text_towers(clip).word("person")
+    vectors = word.std() * torch.randn(5, 2, len(word), generator=torch.Generator().manual_seed(3))
+    bob = Persona("bob", KVTokens(word, vectors), text_towers(clip).family, "person")
+    persona = encode(apply_to_clip(clip, AppliedPersona(bob), "<bob>"), "a photo of <bob>")
+    recorder = Recorder(model)
+    changed = change(apply_to_model(model, "<bob>"), request.getfixturevalue)
+    sample(changed, persona, prompts["negative"], steps=STEPS)
+    assert names_of_rows(recorder.passes, **{**prompts, "persona": persona}) == passes * STEPS
+    both = [one for one in recorder.passes if len(one["rows"]) == 2]
+    assert len(both) == STEPS and all(not torch.equal(one["k"][0], one["v"][0]) for one in both)
 
 
 def test_easycache_skips_steps_with_a_persona_too(model, prompts):

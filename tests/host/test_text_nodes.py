@@ -12,7 +12,7 @@ from comfy_extras import nodes_hooks as hooks
 from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL, CLIPTextEncodeSDXLRefiner
 from comfy_extras.nodes_cond import CLIPTextEncodeControlnet
 from comfy_extras.nodes_model_merging import CLIPMergeSimple
-from neighbours import control_net, lora_file, names_of_rows, noise, serve
+from neighbours import control_net, lora_file, names_of_rows, noise, serve, text_boxes
 from recording import Recorder, encode, sample
 
 import nodes
@@ -278,3 +278,31 @@ def test_hooks_on_clip_change_the_table_and_the_persona_is_painted_or_missed(
     assert rows.count("negative") == 5
     told = any("<ann>" in record.message for record in caplog.records)
     assert ("nobody" not in rows and set(rows) == {*named, "negative"} and not told) or (told and not routed)
+
+
+def test_options_that_a_pack_sets_hold_for_the_persona(applied):
+    """As packs do that choose the layer themselves and then run the encoders."""
+    skipped = applied.clone()
+    skipped.clip_layer(-2)
+    applied.load_model()
+    inner = applied.cond_stage_model
+    inner.reset_clip_options()
+    inner.set_clip_options({"layer": -2})
+    context = inner.encode_token_weights(applied.tokenize(ANN))[0]
+    inner.reset_clip_options()
+    assert same(context, skipped.encode(ANN)) and not same(context, applied.encode(ANN))
+
+
+def test_boxes_of_text_beside_a_persona(model, clip, applied):
+    """GLIGEN takes the pooled text of each box: that of the plain word."""
+    boxes, positive, negative = text_boxes(model, 64), encode(applied, ANN), encode(applied, "lowres")
+    boxed, plain = (
+        nodes.GLIGENTextBoxApply().append(positive, one, boxes, text, 32, 32, 0, 0)[0]
+        for one, text in ((applied, "a hat of <ann>"), (clip, "a hat of face"))
+    )
+    assert torch.equal(boxed[0][1]["gligen"][2][0][0], plain[0][1]["gligen"][2][0][0])
+    usual, recorder = sample(model, positive, negative), Recorder(model)
+    painted = sample(model, boxed, negative)
+    assert torch.isfinite(painted).all() and not torch.allclose(painted, usual, atol=1e-2)
+    names = [name for rows in names_of_rows(recorder.passes, persona=positive, negative=negative) for name in rows]
+    assert sorted(names) == ["negative"] * 5 + ["persona"] * 5

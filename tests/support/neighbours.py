@@ -10,7 +10,9 @@ import folder_paths
 import safetensors.torch
 import tiny_models
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
+from comfy.gligen import GatedSelfAttentionDense, Gligen, PositionNet
+from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer, optimized_attention
+from comfy.model_patcher import ModelPatcher
 from comfy_extras import nodes_photomaker
 
 from persona_core.host.context import PersonaContext
@@ -136,3 +138,15 @@ def in_tiles(model, at_once):
 
     patched.set_model_unet_function_wrapper(paint)
     return patched
+
+
+def text_boxes(model, width) -> ModelPatcher:
+    """A GLIGEN for a UNet. width: of the text encoder."""
+    blocks = [one for one in model.model.diffusion_model.modules() if isinstance(one, BasicTransformerBlock)]
+    channels = [block.norm1.normalized_shape[0] for block in blocks]
+    gates = [GatedSelfAttentionDense(count, width, 4, count // 4) for count in channels]
+    made = Gligen(gates, PositionNet(width, width), width)
+    tiny_models.fill(made, 5)
+    for gate in gates:
+        gate.alpha_attn.data.fill_(1.0)
+    return ModelPatcher(made, torch.device("cpu"), torch.device("cpu"))
