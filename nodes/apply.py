@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..persona_core.host.denoiser import text_width
+from ..persona_core.host.checks import check_persona
 from ..persona_core.host.encoding import apply_to_clip
 from ..persona_core.host.sampling import apply_to_model
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
@@ -106,12 +106,7 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
             persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation
         )
         clip = apply_to_clip(clip, applied, placeholder)
-        width = len(persona.representation.word)
-        if text_width(model) not in (None, width):
-            raise ValueError(
-                f"The persona '{persona.name}' was learned for {persona.family}, but this MODEL takes text {text_width(model)} wide. "
-                "Use a checkpoint of the persona's family, or learn the persona again with this one."
-            )
+        check_persona(model, persona)
         return io.NodeOutput(apply_to_model(model, placeholder), clip)
 
 

@@ -45,6 +45,13 @@ class Persona:
     losses: Mapping[str, list[float]] = field(default_factory=dict)
     fingerprint: str = ""
 
+    def not_for(self, found: str) -> ValueError:
+        """What to raise where the persona meets another family. found: as "this CLIP is SD2.x"."""
+        return ValueError(
+            f"The persona '{self.name}' was learned for {self.family}, but {found}. "
+            "Use a checkpoint of the persona's family, or learn the persona again with this one."
+        )
+
     def to_bytes(self) -> bytes:
         """The file's content."""
         kept = self.representation.folded()

@@ -1,5 +1,6 @@
 """Whether MODEL, CLIP and VAE can be learned with, said before anything is computed."""
 
+from ..persona import Persona
 from .clip import UnsupportedModel, text_towers
 from .denoiser import check_supported, text_width
 
@@ -25,6 +26,13 @@ def check_text(model, clip) -> None:
         raise UnsupportedModel(
             f"The MODEL takes text {width} wide, but this CLIP is {towers.family}. Take both from one checkpoint."
         )
+
+
+def check_persona(model, persona: Persona) -> None:
+    """Raise ValueError with a sentence for a MODEL that takes other text than the persona was learned with."""
+    width = text_width(model)
+    if width not in (None, len(persona.representation.word)):
+        raise persona.not_for(f"this MODEL takes text {width} wide")
 
 
 def check_vae(model, vae) -> None:

@@ -25,10 +25,7 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     towers = text_towers(clip)
     persona = applied.persona
     if persona.family != towers.family:
-        raise ValueError(
-            f"The persona '{persona.name}' was learned for {persona.family}, but this CLIP is {towers.family}. "
-            "Use a checkpoint of the persona's family, or learn the persona again with this one."
-        )
+        raise persona.not_for(f"this CLIP is {towers.family}")
     check_placeholder(placeholder, known_placeholders(clip.tokenizer, towers.first.name))
     words = {
         tower.key: Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token) for tower in towers.towers

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from persona_core.host.checks import check_models
-from persona_core.host.text import DifferentiableText
+from persona_core.host.clip import text_towers
+from persona_core.host.text import DifferentiableTower, sections
 from tests.miniworld import captions, instruments, model, train
 from tests.miniworld.canvas import SIZE
 from tests.miniworld.measuring import EYE, HELD_OUT, TUNING
@@ -62,8 +63,8 @@ def test_every_name_is_one_word_of_the_vocabulary(painter):
 
 def test_training_reads_captions_as_the_host_does(painter):
     texts = train.captioned(32, 0, 0)[1]
-    text = DifferentiableText(painter.clip, 1)
-    ids, _, _ = text.tokenize(texts)
+    text, tokenizer = DifferentiableTower(text_towers(painter.clip).first, None), painter.clip.tokenizer
+    ids = torch.tensor([sections(tokenizer.tokenize_with_weights(one), "l") for one in texts])
     hidden, _ = text.hidden(painter.words[painter.row[ids]], False)
     assert (painter.row[ids] >= 0).all() and torch.equal(text.finish(hidden), painter.context(texts))
 

@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
+from persona_core.host.clip import text_towers
 from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.text import DifferentiableText
+from persona_core.host.text import DifferentiableTower
 from persona_core.learning import add_noise
 
 from . import captions, model
@@ -68,7 +69,7 @@ class Painter:
         unet, text = self.patcher.model.diffusion_model, self.clip.cond_stage_model
         model.start(unet, seed), model.start(text, seed)
         unet.to(device), text.to(device)
-        self.denoiser, self.text = QuickDenoiser(self.patcher), DifferentiableText(self.clip, 1)
+        self.denoiser, self.text = QuickDenoiser(self.patcher), DifferentiableTower(text_towers(self.clip).first, None)
         self.denoiser.device = self.text.device = torch.device(device)
         self.ids = model.word_ids(self.clip, captions.vocabulary())
         self.row = torch.full((49408,), -1)
