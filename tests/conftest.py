@@ -3,15 +3,14 @@
 import host_modules  # noqa: F401, isort: skip  (before torch)
 
 import shutil
-from pathlib import Path
 
 import pytest
 import random_checkpoint
 from comfy_server import ComfyServer
+from prompts import FIRST_RELEASE
 from skimage import data, io
 
 CHECKPOINT = "random_sd15.ckpt"
-FIRST_RELEASE = Path(__file__).parent / "first_release"
 
 
 @pytest.fixture(scope="session")

@@ -124,11 +124,18 @@ class PersonaEncode:
             max((subject.applied.context_preservation for subject in point if point[subject] is not None), default=0.0)
             for point in grid
         ]
-        sides = [Standing.for_keys, Standing.for_values, *([Standing.without] if any(preserved) else [])]
+        lengths = [len(segment.grid) for segment in segments]
+        # Without the personas, all of a segment is one prompt.
+        starts = accumulate(lengths[:-1], initial=0) if any(preserved) else ()
+        sides = (
+            (Standing.for_keys, grid),
+            (Standing.for_values, grid),
+            (Standing.without, [grid[start] for start in starts]),
+        )
         standings = [
             {subject: side(subject, vectors) for subject, vectors in point.items() if vectors is not None}
-            for side in sides
-            for point in grid
+            for side, points in sides
+            for point in points
         ]
         # The host cuts what one of two encoders has more.
         count = min(len(encoder) for encoder in sections.values())
@@ -140,12 +147,13 @@ class PersonaEncode:
         }
         with self.bypass.during({key: [row.bypass for row in encoder] for key, encoder in rows.items()}):
             context = self.original({key: [row.pairs for row in encoder] for key, encoder in rows.items()})[0]
-        keys, values, *without = context.reshape(len(sides), len(grid), -1, context.shape[-1])
+        context = context.reshape(len(standings), -1, context.shape[-1])
+        keys, values, without = context.split([len(points) for _, points in sides])
         if any(preserved):
-            others = self.others(rows).reshape(len(sides), *keys.shape)[0].to(keys)
+            others = self.others(rows).reshape(context.shape)[: len(grid)].to(keys)
             back = others * torch.tensor(preserved).to(keys)[:, None, None]
-            keys, values = torch.lerp(keys, without[0], back), torch.lerp(values, without[0], back)
-        lengths = [len(segment.grid) for segment in segments]
+            without = without.repeat_interleave(torch.tensor(lengths, device=without.device), 0)
+            keys, values = torch.lerp(keys, without, back), torch.lerp(values, without, back)
         return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths), placeholders)
 
     def others(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:

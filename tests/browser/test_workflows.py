@@ -3,12 +3,11 @@
 import base64
 import json
 from itertools import combinations
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import expect
-from prompts import API, SMALL, find, only, pictures, workflow
+from prompts import API, FIRST_RELEASE, SMALL, find, only, pictures, workflow
 from setup import PACK
 
 NAMES = sorted(path.stem for path in API.glob("*.json"))
@@ -117,10 +116,9 @@ def test_the_graph_form_says_the_same_as_the_api_form(page, name):
 
 
 def test_a_graph_of_the_first_release_opens_with_its_values_in_their_places(page):
-    first = Path(__file__).resolve().parents[1] / "first_release"
-    page.evaluate(LOAD, [(first / "load_and_generate.json").read_text(), "first"])
+    page.evaluate(LOAD, [(FIRST_RELEASE / "load_and_generate.json").read_text(), "first"])
     assert page.evaluate(MISSING) == []
-    expected = json.loads((first / "load_and_generate_api.json").read_text())
+    expected = json.loads((FIRST_RELEASE / "load_and_generate_api.json").read_text())
     since = {"start_at": 0, "end_at": 1, "key_locking": 0, "context_preservation": 0}
     expected[find(expected, "PersonaApply")]["inputs"] |= since
     assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(expected)

@@ -1,13 +1,11 @@
 """Files of the first release stay readable: a persona that somebody learned is never lost to an update."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from prompts import FIRST_RELEASE
 
 from persona_core.persona import Persona
 
-FIRST = Path(__file__).resolve().parents[1] / "first_release"
 # The first three numbers of K, V and the bypass at three timesteps, as that release gave them.
 VECTORS = {
     "stage_mapper": {
@@ -25,7 +23,7 @@ VECTORS = {
 
 @pytest.mark.parametrize("kind", VECTORS)
 def test_a_persona_of_the_first_release_is_the_same_today(kind, tmp_path):
-    persona = Persona.load(FIRST / f"{kind}.safetensors")
+    persona = Persona.load(FIRST_RELEASE / f"{kind}.safetensors")
     assert (persona.name, persona.family) == (kind, "SD1.x (clip_l, 768 wide)")
     assert persona.supercategory == {"stage_mapper": "face", "kv_tokens": "person"}[kind]
     assert persona.settings["steps"] == 3 == len(persona.losses["noise"]) and persona.fingerprint == "0" * 32

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -196,6 +196,19 @@ def made_with(*more: object) -> str:
     return digest.hexdigest()[:12]
 
 
+def in_processes(
+    processes: int, work: Callable[[Bench, str, int], str], bench: Bench, jobs: Sequence[tuple[str, int]]
+) -> None:
+    """Do all jobs, a name and a person each, and tell how far it is."""
+    began = time.monotonic()
+    # Forked, because a spawned process would not find `tests`: ComfyUI has a package of that name.
+    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
+        running = [pool.submit(work, bench, *job) for job in jobs]
+        for done, future in enumerate(as_completed(running), 1):
+            left = (time.monotonic() - began) * (len(jobs) - done) / done / 60
+            print(f"{done}/{len(jobs)}  {future.result()}  {left:.0f} min left", flush=True)
+
+
 def main() -> None:
     bench = Bench(RESULTS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -213,14 +226,7 @@ def main() -> None:
     bench.folder.mkdir(parents=True, exist_ok=True)
     names = [*UNLEARNED, *args.rows]
     jobs = [(name, number) for number in range(args.people) for name in names if bench.missing(name, number)]
-    began = time.monotonic()
-    # Forked, because a spawned process would not find `tests`: ComfyUI has a package of that name.
-    with ProcessPoolExecutor(args.processes, get_context("fork")) as pool:
-        running = [pool.submit(work, bench, name, number) for name, number in jobs]
-        for done, future in enumerate(as_completed(running), 1):
-            spent = time.monotonic() - began
-            left = spent * (len(jobs) - done) / done / 60
-            print(f"{done}/{len(jobs)}  {future.result()}  {left:.0f} min left", flush=True)
+    in_processes(args.processes, work, bench, jobs)
     results = read(bench.folder, list(bench.titles))
     print(quality_page.table(results, bench.titles))
     if not (args.small or args.tuning):

@@ -8,10 +8,7 @@ quality.py, and as there a run which was stopped goes on where it was.
 
 import argparse
 import os
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from . import host  # noqa: F401, isort: skip  (before comfy)
@@ -25,7 +22,7 @@ from persona_core.host.pictures import Photo
 from persona_core.table import AppliedPersona
 
 from .measuring import PROMPTS, sitter
-from .quality import PACK, PLACEHOLDER, RESULTS, Bench, file_size, judge, learned, made_with, models
+from .quality import PACK, PLACEHOLDER, RESULTS, Bench, file_size, in_processes, judge, learned, made_with, models
 from .quality_page import SHOWN, made, with_error
 from .results import Results, difference, read
 from .sheet import sheet
@@ -125,13 +122,7 @@ def main() -> None:
         for kind in KINDS
         if not all(bench.file(row_of(kind, use), number).exists() for use in uses())
     ]
-    began = time.monotonic()
-    # Forked, because a spawned process would not find `tests`: ComfyUI has a package of that name.
-    with ProcessPoolExecutor(args.processes, get_context("fork")) as pool:
-        running = [pool.submit(work, bench, *job) for job in jobs]
-        for done, future in enumerate(as_completed(running), 1):
-            left = (time.monotonic() - began) * (len(jobs) - done) / done / 60
-            print(f"{done}/{len(jobs)}  {future.result()}  {left:.0f} min left", flush=True)
+    in_processes(args.processes, work, bench, jobs)
     results = read(bench.folder, [row_of(kind, use) for kind in KINDS for use in uses()])
     for kind in KINDS:
         print(table(results, kind))

@@ -1,17 +1,14 @@
 """Workflows of the first release run unchanged, with personas of the first release."""
 
 import json
-from pathlib import Path
 
 import pytest
-from prompts import CHECKPOINT, find, pictures
-
-FIRST = Path(__file__).resolve().parents[1] / "first_release"
+from prompts import CHECKPOINT, FIRST_RELEASE, find, pictures
 
 
 @pytest.mark.parametrize("kind", ["stage_mapper", "kv_tokens"])
 def test_a_workflow_in_api_form_and_its_persona(server, texts, first_personas, kind):
-    prompt = json.loads((FIRST / "load_and_generate_api.json").read_text())
+    prompt = json.loads((FIRST_RELEASE / "load_and_generate_api.json").read_text())
     assert "start_at" not in prompt[find(prompt, "PersonaApply")]["inputs"]
     prompt[find(prompt, "PersonaLoad")]["inputs"]["persona_name"] = first_personas[kind]
     prompt[find(prompt, "CheckpointLoaderSimple")]["inputs"]["ckpt_name"] = CHECKPOINT

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 API = Path(__file__).resolve().parents[2] / "workflows/api"
+FIRST_RELEASE = Path(__file__).resolve().parents[1] / "first_release"
 CHECKPOINT = "random_sd15.ckpt"
 SMALL = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
