@@ -2,12 +2,11 @@
 
 from comfy_api.latest import io
 
-from ..persona_core import faces
+from ..persona_core import faces, presets
 from ..persona_core.host.checks import check_models
 from ..persona_core.host.learner import Lesson, Recipe
 from ..persona_core.host.pictures import coarsest_cell
 from ..persona_core.host.references import embed, prepare
-from ..persona_core.learning import LearningSettings
 from ..persona_core.stages import Stages
 from . import library, sockets, teaching
 from .faces import insightface_folders
@@ -39,17 +38,29 @@ class LearnPersona(io.ComfyNode):
                     max=4,
                     tooltip="How many words' worth of description is learned. 4 is best for faces; fewer leave more room for long prompts.",
                 ),
-                shared["steps"],
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=20000,
+                    tooltip="How long to learn. 0: as the preset says.",
+                ),
                 io.Float.Input(
                     "learning_rate",
-                    default=1e-4,
-                    min=1e-6,
+                    default=0.0,
+                    min=0.0,
                     max=0.1,
                     step=1e-6,
                     round=False,
-                    tooltip="How big each step of learning is. Double it if you double the batch size. Too high: the loss jumps or stops being a number.",
+                    tooltip="How big each step of learning is. 0: as the preset says. Your own does not fall towards the end. Too high: the loss jumps or stops being a number.",
                 ),
-                shared["batch_size"],
+                io.Int.Input(
+                    "batch_size",
+                    default=0,
+                    min=0,
+                    max=32,
+                    tooltip="How many noised copies of the photo are looked at in each step. 0: as the preset says. More is steadier and needs more memory.",
+                ),
                 io.Float.Input(
                     "te_weight",
                     default=0.001,
@@ -86,18 +97,28 @@ class LearnPersona(io.ComfyNode):
                     optional=True,
                     tooltip="Face-wise attention loss of Face-Wise K/V Tokens: keeps every word looking where it would look for the common word. 0.003 there, off here.",
                 ),
+                io.Combo.Input(
+                    "preset",
+                    options=list(presets.PRESETS),
+                    default=presets.DEFAULT,
+                    optional=True,
+                    tooltip="How long and how fast to learn, where steps, learning_rate and batch_size are 0. quick: a first look. published: the paper's, the longest.",
+                ),
             ],
             outputs=teaching.OUTPUTS,
         )
 
     @classmethod
+    def validate_inputs(cls, preset: str = presets.DEFAULT) -> bool | str:
+        return sockets.check_choices(preset=(preset, presets.PRESETS))
+
+    @classmethod
     def execute(
         cls, model, clip, vae, image, name, supercategory, tokens, steps, learning_rate, batch_size, te_weight,
         resolution, crop_to_face, mirror, train_seed, reuse, mask=None, stages=None, clip_vision=None,
-        attention_weight=0.0,
+        attention_weight=0.0, preset=presets.DEFAULT,
     ) -> io.NodeOutput:  # fmt: skip
         name = library.check_name(name, folders=False)
-        learning = LearningSettings(steps, learning_rate, batch_size, seed=train_seed)
         recipe = Recipe(
             supercategory=supercategory.strip(),
             tokens=tokens,
@@ -105,7 +126,7 @@ class LearnPersona(io.ComfyNode):
             resolution=resolution,
             mirror=mirror,
             stages=stages or Stages(),
-            learning=learning,
+            learning=presets.settings_of(preset, train_seed, steps, learning_rate, batch_size),
             attention_weight=attention_weight,
         )
         pack = faces.choose_pack(insightface_folders()) if mask is None else None

@@ -1,25 +1,31 @@
 """The one learning loop, for every representation and any list of loss terms.
 
 Nothing of the diffusion model learns: the only parameters are the representation's.
-Shapes: B rows, N persona tokens, L tokens of the context, D its width, latents C x h x w, M references.
+Shapes: B rows of a step, R of them at once, N persona tokens, L tokens of the context, D its width, latents C x h x w,
+M references.
 """
 
+import math
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .representation import Representation, TokenVectors
+from .stages import Stages
 
 KEEP_EVERY = 100  # steps, so that a crash costs little
 
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """How to learn; the defaults are PersonaMagic's published recipe (section 4.1 and its code)."""
+    """How to learn; the defaults are PersonaMagic's published recipe (section 4.1 and its code).
+
+    decay: the learning rate falls evenly to 0 at the end, instead of staying as it is.
+    """
 
     steps: int = 1000
     learning_rate: float = 1e-4  # 5e-5 times the batch of 2
@@ -28,6 +34,11 @@ class LearningSettings:
     weight_decay: float = 1e-2
     bypass_dropout: float = 0.5  # probability a row
     seed: int = 0
+    decay: bool = False
+
+    def rate(self, index: int) -> float:
+        """The learning rate of step `index`, from 0."""
+        return self.learning_rate * (1 - index / self.steps if self.decay else 1)
 
 
 @dataclass(frozen=True)
@@ -39,27 +50,40 @@ class References:
 
 
 @dataclass(frozen=True)
+class RichPrompts:
+    """How prompts that no picture goes with look at themselves, with a step's vectors in them.
+
+    persona, words: [P, L], true at the persona's tokens and at the other words. attentions: the last layer's
+    probabilities [P, heads, L, L] of each text encoder, with K's tokens and, where V has its own, with those.
+    """
+
+    persona: Tensor
+    words: Tensor
+    attentions: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
 class TextEncoding:
     """Prompts with vectors in them, encoded.
 
-    keys, values: contexts [B, L, D] for K and V, the same object where they do not differ. persona, words: [B, L], true
-    at the persona's tokens and at the other words. attentions: if asked for, of each text encoder the last layer's
-    probabilities [B, heads, L, L]. pooled: [B, E], for denoisers that take it (SDXL).
+    keys, values: contexts [R, L, D] for K and V, the same object where they do not differ. persona, words: [R, L], true
+    at the persona's tokens and at the other words. pooled: [R, E], for denoisers that take it (SDXL).
     """
 
     keys: Tensor
     values: Tensor
     persona: Tensor
     words: Tensor
-    attentions: Sequence[Tensor] = ()
+    rich: RichPrompts
     pooled: Tensor | None = None
 
 
 class TextEncoder(Protocol):
     """The frozen text encoder, differentiable in the vectors it is given."""
 
-    def encode(self, prompts: Sequence[str], vectors: TokenVectors, attention: bool = False) -> TextEncoding:
-        """Encode B prompts, each with its own row of `vectors` where "{}" stands."""
+    def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
+        """Encode R prompts, and in the same pass look at the attention in rich ones. vectors: a row for each, those of
+        the rich ones last, to stand where "{}" does."""
         ...
 
 
@@ -105,31 +129,75 @@ class CrossAttention:
 class Objective:
     """What is learned for. terms: their sum is minimised. prompts: templates with one "{}".
 
-    reference: [D], the input embedding of a common word. If given, the learning pass also tells how its
-    cross-attention would be with that word in the persona's place.
+    rich: templates that no picture goes with. If given, the learning pass also tells how the text encoder looks at one
+    of them. reference: a common word. If given, the learning pass also tells how its cross-attention would be with
+    that word in the persona's place.
     """
 
     terms: Mapping[str, "LossTerm"]
     prompts: Sequence[str]
-    reference: Tensor | None = None
+    rich: Sequence[str] = ()
+    reference: "ReferenceWord | None" = None
+
+
+class ReferenceWord:
+    """A word [D], and prompts' contexts with it at each of the persona's tokens, so that both are as long. A prompt is
+    encoded once."""
+
+    def __init__(self, word: Tensor):
+        self.word, self.known = word, {}
+
+    @torch.no_grad()
+    def contexts(self, text: TextEncoder, prompts: Sequence[str], like: TokenVectors) -> Tensor:
+        """[R, L, D]."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
+        if new:
+            words = self.word.to(like.keys).expand(len(new), *like.keys.shape[1:])
+            self.known |= zip(new, text.encode(new, TokenVectors(words, words)).keys)
+        return torch.stack([self.known[prompt] for prompt in prompts])
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides in a step.
+
+    picture, t: [B]. noise: [B, C, h, w]. bypass: [B], whether it is kept. prompts: B. rich, rich_t: a rich prompt and
+    its timestep [1], or none where the objective has none.
+    """
+
+    picture: Tensor
+    t: Tensor
+    noise: Tensor
+    bypass: Tensor
+    prompts: Sequence[str]
+    rich: Sequence[str]
+    rich_t: Tensor
+
+    def split(self, rows: int) -> "Iterator[Draws]":
+        """So many rows at a time. The rich prompt goes with all."""
+        for first in range(0, len(self.t), rows):
+            some = slice(first, first + rows)
+            yield replace(
+                self,
+                picture=self.picture[some],
+                t=self.t[some],
+                noise=self.noise[some],
+                bypass=self.bypass[some],
+                prompts=self.prompts[some],
+            )
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step saw; every loss term is a function of it. attentions: with Objective.reference only."""
+    """What a step saw, or some of its rows; every loss term is a function of it. attentions: with
+    Objective.reference only."""
 
     t: Tensor
-    vectors: TokenVectors
     encoding: TextEncoding
     prediction: Tensor
     target: Tensor
     mask: Tensor
-    generator: torch.Generator
     attentions: Sequence[CrossAttention] = ()
-
-    def draw(self, prompts: Sequence[str]) -> list[str]:
-        """A random prompt for each row."""
-        return draw(prompts, len(self.t), self.generator)
 
 
 LossTerm = Callable[[Step], Tensor]
@@ -166,13 +234,15 @@ def learn(
     on_step: Callable[[Progress], None] = lambda progress: None,
     keep: Callable[[Progress], None] = lambda progress: None,
     scaler: torch.amp.GradScaler | None = None,
+    at_once: int | None = None,
 ) -> Progress:
     """Learn `representation` in place (PersonaMagic, section 3.4) and return its history.
 
     progress: where to go on from; the result is then that of a run which never stopped, because every step
     draws from its own generator. on_step may raise to stop. keep is given the progress with its tensors every
     KEEP_EVERY steps and when learning ends, for whatever reason.
-    scaler: loss scaling, for denoisers that compute in fp16. Raises LossNotFinite.
+    scaler: loss scaling, for denoisers that compute in fp16. at_once: R, all rows of a step if None; fewer need less
+    memory, and what is learned is the same but for rounding. Raises LossNotFinite.
     """
     progress = progress or Progress()
     parameters = list(representation.parameters())
@@ -188,15 +258,25 @@ def learn(
 
     try:
         for index in range(progress.step, settings.steps):
-            step = see(representation, references, text, denoiser, objective, settings, index)
-            losses = {name: term(step) for name, term in objective.terms.items()}
-            check_finite(losses, index)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(index)
             optimizer.zero_grad()
-            scaler.scale(sum(losses.values())).backward()
+            seen = dict.fromkeys(objective.terms, 0.0)
+            draws = draw(representation, references, objective, settings, index)
+            for some in draws.split(at_once or settings.batch_size):
+                step = see(representation, references, text, denoiser, objective, some)
+                share = len(some.t) / settings.batch_size
+                terms = {name: share * term(step) for name, term in objective.terms.items()}
+                scaler.scale(sum(terms.values())).backward()
+                for name, term in terms.items():
+                    seen[name] += term.detach()
+            # At once, and only now: reading a number makes a GPU wait.
+            losses = dict(zip(seen, torch.stack(list(seen.values())).tolist()))
+            check_finite(losses, index)
             scaler.step(optimizer)
             scaler.update()
             for name, loss in losses.items():
-                progress.losses.setdefault(name, []).append(float(loss.detach()))
+                progress.losses.setdefault(name, []).append(loss)
             if progress.step % KEEP_EVERY == 0:
                 keep_now()
             on_step(progress)
@@ -205,48 +285,65 @@ def learn(
     return progress
 
 
+def draw(
+    representation: Representation,
+    references: References,
+    objective: Objective,
+    settings: LearningSettings,
+    index: int,
+) -> Draws:
+    """Pictures, timesteps, noise and prompts for step `index`: always the same."""
+    latents, rows = references.latents, settings.batch_size
+    # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
+    # only 32 bits of a seed.
+    generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
+
+    def templates(choice: Sequence[str], count: int) -> list[str]:
+        return [choice[i] for i in torch.randint(len(choice), (count,), generator=generator)]
+
+    # One a step, however many rows: as the paper's, where a step is one row.
+    rich = 1 if objective.rich else 0
+    return Draws(
+        picture=torch.randint(len(latents), (rows,), generator=generator),
+        t=spread_timesteps(representation.stages, rows, generator).to(latents.device),
+        noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
+        bypass=torch.rand(rows, generator=generator) >= settings.bypass_dropout,
+        prompts=templates(objective.prompts, rows),
+        rich=templates(objective.rich, rich) if rich else (),
+        rich_t=spread_timesteps(representation.stages, rich, generator).to(latents.device),
+    )
+
+
+def spread_timesteps(stages: Stages, rows: int, generator: torch.Generator) -> Tensor:
+    """Random timesteps [B], one in each of B even parts of the dynamic stage: each is as likely as any other, and what
+    a step sees depends less on chance than if they were independent."""
+    place = (torch.arange(rows) + torch.rand(rows, generator=generator)) / max(rows, 1)
+    span = stages.t_hi + 1 - stages.t_lo
+    return stages.t_lo + (place * span).long().clamp(max=span - 1)
+
+
 def see(
     representation: Representation,
     references: References,
     text: TextEncoder,
     denoiser: Denoiser,
     objective: Objective,
-    settings: LearningSettings,
-    index: int,
+    draws: Draws,
 ) -> Step:
-    """Draw pictures, timesteps in the dynamic stage, noise and prompts for step `index`, and predict."""
-    latents, stages, rows = references.latents, representation.stages, settings.batch_size
-    # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
-    # only 32 bits of a seed.
-    generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
-    picture = torch.randint(len(latents), (rows,), generator=generator)
-    t = torch.randint(stages.t_lo, stages.t_hi + 1, (rows,), generator=generator).to(latents.device)
-    noise = torch.randn(rows, *latents.shape[1:], generator=generator).to(latents)
-    vectors = representation.at(t, picture).drop_bypass(settings.bypass_dropout, generator)
-    prompts = draw(objective.prompts, rows, generator)
-    encoding = text.encode(prompts, vectors)
-    clean, mask = latents[picture], references.masks[picture]
-    noisy = add_noise(clean, noise, denoiser.alphas_cumprod[t])
-    target = denoiser.target(clean, noise, t)
+    """Predict for what was drawn."""
+    t, picture, prompts = draws.t, draws.picture, draws.prompts
+    vectors = representation.at(torch.cat([t, draws.rich_t]), torch.cat([picture, picture[: len(draws.rich)]]))
+    encoding = text.encode(prompts, vectors.keep_bypass(draws.bypass), draws.rich)
+    clean, mask = references.latents[picture], references.masks[picture]
+    noisy = add_noise(clean, draws.noise, denoiser.alphas_cumprod[t])
+    target = denoiser.target(clean, draws.noise, t)
     seen = noisy, t, encoding.keys, encoding.values
     if objective.reference is None:
         prediction, attentions = denoiser.predict(*seen, pooled=encoding.pooled), ()
     else:
-        plain = encode_word(text, prompts, objective.reference, vectors)
+        plain = objective.reference.contexts(text, prompts, vectors)
         prediction, attentions = denoiser.predict_watched(*seen, plain, pooled=encoding.pooled)
-    return Step(t, vectors, encoding, prediction, target, mask, generator, attentions)
-
-
-@torch.no_grad()
-def encode_word(text: TextEncoder, prompts: Sequence[str], word: Tensor, like: TokenVectors) -> Tensor:
-    """The prompts' context [B, L, D] with a word [D] at each of the persona's tokens, so that both are as long."""
-    words = word.to(like.keys).expand_as(like.keys)
-    return text.encode(prompts, TokenVectors(words, words)).keys
-
-
-def draw(prompts: Sequence[str], rows: int, generator: torch.Generator) -> list[str]:
-    """A random prompt for each row."""
-    return [prompts[i] for i in torch.randint(len(prompts), (rows,), generator=generator)]
+    return Step(t, encoding, prediction, target, mask, attentions)
 
 
 def add_noise(latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
@@ -255,10 +352,10 @@ def add_noise(latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
     return a.sqrt() * latents + (1 - a).sqrt() * noise
 
 
-def check_finite(losses: Mapping[str, Tensor], index: int) -> None:
+def check_finite(losses: Mapping[str, float], index: int) -> None:
     for name, loss in losses.items():
-        if not torch.isfinite(loss):
-            raise LossNotFinite(f"the {name} loss became {loss.item()} at step {index + 1}")
+        if not math.isfinite(loss):
+            raise LossNotFinite(f"the {name} loss became {loss} at step {index + 1}")
 
 
 def snapshot(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,10 +10,9 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from .attention import attention_maps
-from .representation import TokenVectors
 
 if TYPE_CHECKING:
-    from .learning import CrossAttention, Step, TextEncoder
+    from .learning import CrossAttention, Step
 
 SHARPNESS = 100.0
 COMPARED = ALL, PROMPT, PLACEHOLDER = "all tokens", "the prompt's tokens", "the placeholder only"
@@ -33,23 +31,17 @@ def masked_noise_loss(step: Step) -> Tensor:
 class TandemEquilibrium:
     """Keeps persona and prompt level in the text encoder (PersonaMagic, Tandem Equilibrium).
 
-    Each step encodes a rich prompt that no picture goes with, with the step's vectors, and looks at the last
-    layer's self-attention. prompts: templates with one "{}". weight: the paper's lambda_TE, 0.001.
-
-    Where K and V have tokens of their own, or there are several text encoders, all are kept level, and the term is the
-    mean of theirs.
+    A function of the step's rich prompts and the last layer's self-attention in them. weight: the paper's lambda_TE,
+    0.001. Where K and V have tokens of their own, or there are several text encoders, all are kept level, and the term
+    is the mean of theirs.
     """
 
-    def __init__(self, text: TextEncoder, prompts: Sequence[str], weight: float):
-        self.text, self.prompts, self.weight = text, prompts, weight
+    def __init__(self, weight: float):
+        self.weight = weight
 
     def __call__(self, step: Step) -> Tensor:
-        prompts, vectors = step.draw(self.prompts), step.vectors
-        sides = [vectors.keys] if vectors.values is vectors.keys else [vectors.keys, vectors.values]
-        encodings = [self.text.encode(prompts, TokenVectors(side, side), attention=True) for side in sides]
-        share = torch.stack(
-            [persona_share(attention, one.persona, one.words) for one in encodings for attention in one.attentions]
-        )
+        rich = step.encoding.rich
+        share = torch.stack([persona_share(attention, rich.persona, rich.words) for attention in rich.attentions])
         return -self.weight * (share * (1 - share)).mean()
 
 

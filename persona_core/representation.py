@@ -20,19 +20,20 @@ class TokenVectors:
 
     keys, values: [B, N, D] input embeddings for the context of K and of V. They are the same object where a
     method does not tell them apart, so that one pass of the text encoder serves both.
-    bypass: [B, N, D], added to the text encoder's last hidden state for V only, or None.
+    bypass: [B, N, D], added to the text encoder's last hidden state for V only, or None. There may be fewer rows of it
+    than of the others: the rest have none.
     """
 
     keys: Tensor
     values: Tensor
     bypass: Tensor | None = None
 
-    def drop_bypass(self, probability: float, generator: torch.Generator) -> "TokenVectors":
-        """Zero the bypass of each row with the given probability (PersonaMagic, as NeTI, learns with 0.5)."""
+    def keep_bypass(self, kept: Tensor) -> "TokenVectors":
+        """Zero the bypass of each of the first rows that is not kept [R <= B], and leave out the others' (PersonaMagic,
+        as NeTI, drops half of them in learning)."""
         if self.bypass is None:
             return self
-        kept = torch.rand(self.bypass.shape[0], 1, 1, generator=generator) >= probability
-        return replace(self, bypass=self.bypass * kept.to(self.bypass))
+        return replace(self, bypass=self.bypass[: len(kept)] * kept[:, None, None].to(self.bypass))
 
     def split(self, widths: Sequence[int]) -> list["TokenVectors"]:
         """The vectors of each text encoder."""

@@ -49,26 +49,27 @@ class FrozenDenoiser:
         self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor, pooled: Tensor | None = None
     ) -> tuple[Tensor, list[CrossAttention]]:
         """See `learning.Denoiser`. The reference's keys come from the same pass: it is appended to the context."""
-        options, layers = self.with_values(self.options(t), keys, values), []
+        options, layers = self.with_values(self.options(t), keys, values), {}
         reference, length = reference.to(self.device, self.dtype), keys.shape[1]
         # Last of the patches, so that others see the context that they know.
         options["patches"].setdefault("attn2_patch", []).append(
             lambda n, k, v, _: (n, torch.cat([k, reference], 1), v)
         )
 
-        def watched(original: Callable):
+        def watched(block: tuple, original: Callable):
             def look(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
                 heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
                 key, beside = key[:, :-length], key[:, -length:]
-                layers.append(CrossAttention(query, key[:, :length], beside, heads, shape, tuple(noisy.shape[-2:])))
+                seen = CrossAttention(query, key[:, :length], beside, heads, shape, tuple(noisy.shape[-2:]))
+                layers.setdefault(block, seen)  # not again when the backward pass computes a layer once more
                 return original(query, key, value, extra)
 
             return look
 
         replaced = options["patches_replace"].setdefault("attn2", {})
         for block in cross_attention_blocks(self.unet):
-            replaced[block] = watched(replaced.get(block, replaced.get(block[:2], host_attention)))
-        return self.forward(noisy, t, keys, options, pooled), layers
+            replaced[block] = watched(block, replaced.get(block, replaced.get(block[:2], host_attention)))
+        return self.forward(noisy, t, keys, options, pooled), list(layers.values())
 
     def with_values(self, options: dict, keys: Tensor, values: Tensor) -> dict:
         """Options of a pass whose V has a context of its own, if it has."""

@@ -7,37 +7,47 @@ import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
+from torch.utils import deterministic
 
+MULTIPLIES = nn.Linear, nn.Conv2d
+COMPUTED_IN = torch.float32, torch.float16, torch.bfloat16
 
 @contextmanager
-def differentiable(*patchers: ModelPatcher, deterministic: bool = True) -> Iterator[None]:
+def differentiable(
+    *patchers: ModelPatcher, dtype: torch.dtype | None = None, deterministic: bool = True
+) -> Iterator[None]:
     """Load models whole and let autograd run through them, though the host runs nodes in inference mode.
 
-    Inference tensors made outside (latents, conditionings) must be cloned inside to be used with gradients.
+    dtype: what they compute in, see `normal_weights`. Inference tensors made outside (latents, conditionings) must be
+    cloned inside to be used with gradients.
     """
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
-        comfy.model_management.load_models_gpu(list(patchers), memory_required=1e20, force_full_load=True)
+        comfy.model_management.load_models_gpu(list(patchers), force_full_load=True)
         for patcher in patchers:
-            stack.enter_context(normal_weights(patcher.model))
+            stack.enter_context(normal_weights(patcher.model, dtype))
         if deterministic:
             stack.enter_context(deterministic_algorithms())
         yield
 
 
 @contextmanager
-def normal_weights(module: nn.Module) -> Iterator[None]:
+def normal_weights(module: nn.Module, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Within, every weight is a normal tensor without gradient on the very storage it had.
 
     Weights that a loader node made are inference tensors, which autograd refuses, or ask for gradients. Those
     that the host has since moved to another device do not even tell any more, so all are replaced.
+
+    dtype: of the inputs that layers will get. The host casts a layer's weights to it at each call, and autograd would
+    keep every copy; so those that differ are cast once.
     """
     replaced: list[tuple[dict, str, Tensor]] = []
     try:
         for owner in module.modules():
+            cast = dtype if isinstance(owner, MULTIPLIES) else None
             for name, weight in owner._parameters.items():
                 if weight is not None:
                     replaced.append((owner._parameters, name, weight))
-                    owner._parameters[name] = nn.Parameter(alias(weight), requires_grad=False)
+                    owner._parameters[name] = nn.Parameter(in_dtype(alias(weight), cast), requires_grad=False)
             for name, buffer in owner._buffers.items():
                 if buffer is not None:
                     replaced.append((owner._buffers, name, buffer))
@@ -46,6 +56,11 @@ def normal_weights(module: nn.Module) -> Iterator[None]:
     finally:
         for tensors, name, original in replaced:
             tensors[name] = original
+
+
+def in_dtype(weight: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """The weight in a precision to compute in; one in 8 bit needs the host's own care and stays."""
+    return weight.to(dtype) if dtype and weight.dtype in COMPUTED_IN else weight
 
 
 def alias(tensor: Tensor) -> Tensor:
@@ -57,9 +72,12 @@ def alias(tensor: Tensor) -> Tensor:
 @contextmanager
 def deterministic_algorithms() -> Iterator[None]:
     """Same seed, same persona: on a GPU, some backward passes are otherwise summed in any order."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic.fill_uninitialized_memory = False  # takes time, and nothing here reads what it did not write
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+        deterministic.fill_uninitialized_memory = fill

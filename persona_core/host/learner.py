@@ -5,13 +5,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 from safetensors.torch import save
 from torch import Tensor
 
 from ..kv_tokens import TokenExpander
-from ..learning import LearningSettings, LossNotFinite, LossTerm, Objective, Progress, References, learn
+from ..learning import (
+    LearningSettings,
+    LossNotFinite,
+    LossTerm,
+    Objective,
+    Progress,
+    References,
+    ReferenceWord,
+    learn,
+)
 from ..losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_noise_loss
 from ..mapper import StageMapper
 from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
@@ -19,14 +29,16 @@ from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
 from ..representation import Representation
 from ..stages import Stages
 from .clip import text_towers
-from .denoiser import FrozenDenoiser, behaviour_of
+from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype
 from .fingerprint import Weights, fingerprint
 from .frozen import differentiable
+from .memory import borrowed, computed_twice, fit, kept_by_row, layers_of, out_of_memory, room_for, smallest
 from .pictures import Photo, encode
-from .telling import log
+from .telling import log, warn
 from .text import DifferentiableText
 
-PROGRESS = "progress/2"  # of files of unfinished learning: those of other versions are begun anew
+GIGABYTE = 2**30
+PROGRESS = "progress/3"  # of files of unfinished learning: those of other versions are begun anew
 
 
 @dataclass(frozen=True)
@@ -61,17 +73,18 @@ class Recipe:
         terms: dict[str, LossTerm] = {"noise": masked_noise_loss}
         reference = None
         if self.te_weight:
-            terms["equilibrium"] = TandemEquilibrium(text, RICH_PROMPTS, self.te_weight)
+            terms["equilibrium"] = TandemEquilibrium(self.te_weight)
         if self.attention_weight:
             terms["attention"] = FaceWiseAttention(self.attention_weight, self.attention_tokens)
-            reference = text.towers.word(self.reference or self.supercategory, "reference word")
-        return Objective(terms, self.prompts, reference)
+            reference = ReferenceWord(text.towers.word(self.reference or self.supercategory, "reference word"))
+        return Objective(terms, self.prompts, RICH_PROMPTS if self.te_weight else (), reference)
 
     def settings(self) -> dict[str, object]:
         """What Persona Info shows."""
         settings = {
             "steps": self.learning.steps,
             "learning rate": self.learning.learning_rate,
+            "learning rate falls": self.learning.decay,
             "batch size": self.learning.batch_size,
             "TE weight": self.te_weight,
             "attention weight": self.attention_weight,
@@ -110,6 +123,10 @@ class KVRecipe(Recipe):
         return super().settings() | {"variants": self.augment}
 
 
+class TooLittleMemory(MemoryError):
+    """Learning does not fit in any way."""
+
+
 @dataclass(frozen=True)
 class Lesson:
     """All that goes into learning one persona. photos: cropped and sized alike. image_embeddings: [M, E] or None."""
@@ -139,38 +156,36 @@ def learn_persona(
 
     unfinished: the file that holds how far learning is; it is read before and removed by the caller after.
     It is written now and then, and whenever learning stops, for whatever reason.
-    Raises LossNotFinite, and whatever `on_step` raises.
+    Raises LossNotFinite, TooLittleMemory, and whatever `on_step` raises.
     """
     recipe = lesson.recipe
-    latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
     model, clip = lesson.model.clone(), lesson.clip.clone()
     towers = text_towers(clip)
-    with differentiable(model, clip.patcher):
-        progress = load_progress(unfinished, print_of_inputs) or Progress()
-        denoiser = FrozenDenoiser(model)
-        device = denoiser.device
-        images = None if lesson.image_embeddings is None else lesson.image_embeddings.clone()
-        word = towers.word(recipe.supercategory)
-        representation = recipe.representation(word, images, towers.widths).to(device)
-        text = DifferentiableText(clip, representation.tokens, recipe.supercategory)
-        references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
-        scaler = torch.amp.GradScaler(device.type, enabled=denoiser.dtype == torch.float16)
+    with borrowed(model, clip.patcher, lesson.vae.patcher):
+        latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
+        with differentiable(model, clip.patcher, dtype=compute_dtype(model)):
+            denoiser = FrozenDenoiser(model)
+            device = denoiser.device
+            images = None if lesson.image_embeddings is None else lesson.image_embeddings.clone()
+            word = towers.word(recipe.supercategory)
+            representation = recipe.representation(word, images, towers.widths).to(device)
+            text = DifferentiableText(clip, representation.tokens, recipe.supercategory, denoiser.dtype)
+            references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
+            parts = representation, references, text, denoiser, recipe.objective(text), recipe.learning
+            progress = load_progress(unfinished, print_of_inputs) or Progress()
 
-        def keep(progress: Progress) -> None:
-            if progress.step:
-                save_progress(unfinished, progress, print_of_inputs)
+            def keep(progress: Progress) -> None:
+                if progress.step:
+                    save_progress(unfinished, progress, print_of_inputs)
 
-        try:
-            learn(
-                representation, references, text, denoiser, recipe.objective(text), recipe.learning, progress,
-                on_step, keep, scaler,
-            )  # fmt: skip
-        except LossNotFinite as error:
-            raise LossNotFinite(
-                f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in the "
-                "first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI with "
-                "--fp32-vae or --force-fp32."
-            ) from error
+            try:
+                learn_in_memory(parts, (model, clip.patcher), progress, on_step, keep)
+            except LossNotFinite as error:
+                raise LossNotFinite(
+                    f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in "
+                    "the first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI "
+                    "with --fp32-vae or --force-fp32."
+                ) from error
     return Persona(
         name=lesson.name,
         representation=representation.cpu().folded().requires_grad_(False),
@@ -179,6 +194,44 @@ def learn_persona(
         settings=recipe.settings(),
         losses=progress.losses,
         fingerprint=print_of_inputs,
+    )
+
+
+def learn_in_memory(
+    parts: tuple,
+    patchers: Sequence[ModelPatcher],
+    progress: Progress,
+    on_step: Callable[[Progress], None],
+    keep: Callable[[Progress], None],
+) -> None:
+    """`learn` in the memory there is; and if that was misjudged, go on from there with what needs least.
+
+    parts: the first arguments of `learn`. patchers: of the loaded models. Raises TooLittleMemory.
+    """
+    _, references, _, denoiser, _, settings = parts
+    layers, rows = layers_of(denoiser.unet), settings.batch_size
+    weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
+    kept = kept_by_row(*parts, weights)
+    room = room_for(rows * sum(kept.values()), patchers, denoiser.device)
+    for fitted in dict.fromkeys((fit(kept, rows, room), smallest(layers))):
+        told = f"{fitted.rows} of {rows} pictures at once, {len(fitted.twice)} of {len(layers)} layers computed twice"
+        log.info("Learning in %.1f GB: %s", room / GIGABYTE, told)
+        scaler = torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
+        try:
+            with computed_twice(fitted.twice):
+                learn(*parts, progress, on_step, keep, scaler, fitted.rows)
+            return
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        # Here, where the error is gone, which held on to all that was computed.
+        comfy.model_management.soft_empty_cache()
+        warn(f"Out of memory at step {progress.step + 1} with {told}; trying the least that can be done.")
+    height, width = (PIXELS * side for side in references.latents.shape[-2:])
+    raise TooLittleMemory(
+        f"Learning needs more memory than there is: one picture of {width}x{height} pixels at a time does not fit, "
+        "even with every layer computed twice. Lower the resolution, or close what else uses this memory. How far "
+        "learning came is kept."
     )
 
 

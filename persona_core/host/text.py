@@ -5,15 +5,15 @@ modules stay untouched. Shapes: B rows, L tokens, D width of the context, W of o
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..learning import TextEncoding
+from ..learning import RichPrompts, TextEncoding
 from ..representation import TokenVectors, on_sphere
 from .clip import TextTower, text_towers
 from .tokens import PersonaToken, PersonaTokens, with_placeholder
@@ -25,33 +25,36 @@ class DifferentiableText:
     """`learning.TextEncoder` over a CLIP of the host that is loaded (`frozen.differentiable`).
 
     supercategory: the word whose pooled output goes with prompts, where the model takes one: the placeholder leaves it
-    untouched.
+    untouched. dtype: what the layers multiply in; the sum that runs through them stays in fp32.
     """
 
-    def __init__(self, clip, tokens: int, supercategory: str = "person"):
+    def __init__(self, clip, tokens: int, supercategory: str = "person", dtype: torch.dtype = torch.float32):
         self.clip, self.supercategory, self.towers = clip, supercategory, text_towers(clip)
         slots = {tower.name: PersonaTokens(torch.zeros(tower.width), self, tokens) for tower in self.towers.towers}
         self.tokenizer = with_placeholder(clip.tokenizer, PLACEHOLDER, slots)
-        self.encoders = [DifferentiableTower(tower, clip.layer_idx) for tower in self.towers.towers]
+        self.encoders = [DifferentiableTower(tower, clip.layer_idx, dtype) for tower in self.towers.towers]
+        self.tokens_of = cache(self.tokenizer.tokenize_with_weights)
         self.pooled_of: dict[str, Tensor | None] = {}
 
-    def encode(self, prompts: Sequence[str], vectors: TokenVectors, attention: bool = False) -> TextEncoding:
-        """See `learning.TextEncoder`. The attention is that of the last layer that makes the context for K."""
-        tokenized = [self.tokenizer.tokenize_with_weights(prompt) for prompt in prompts]
+    def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
+        """See `learning.TextEncoder`."""
+        tokenized = [self.tokens_of(prompt) for prompt in (*prompts, *rich)]
         rows = [[sections(one, tower.key) for one in tokenized] for tower in self.towers.towers]
-        encoded = [
-            encoder.encode(its_rows, part, attention)
-            for encoder, its_rows, part in zip(self.encoders, rows, vectors.split(self.towers.widths))
-        ]
-        keys, values, attentions = zip(*encoded)
+        keys, values, attentions = zip(
+            *(
+                encoder.encode(its_rows, part, len(prompts))
+                for encoder, its_rows, part in zip(self.encoders, rows, vectors.split(self.towers.widths))
+            )
+        )
         context = torch.cat(keys, -1)
         persona, words = self.encoders[0].places(rows[0])
+        count = len(prompts)
         return TextEncoding(
             context,
             context if all(value is key for key, value in zip(keys, values)) else torch.cat(values, -1),
-            persona,
-            words,
-            attentions if attention else (),
+            persona[:count],
+            words[:count],
+            RichPrompts(persona[count:], words[count:], [one for encoder in attentions for one in encoder]),
             self.pooled(prompts),
         )
 
@@ -75,32 +78,28 @@ def sections(tokenized: dict, key: str) -> list:
 
 
 class DifferentiableTower:
-    """One text encoder. layer: of CLIP Set Last Layer, or None."""
+    """One text encoder. layer: of CLIP Set Last Layer, or None. dtype: as of DifferentiableText."""
 
-    def __init__(self, tower: TextTower, layer: int | None):
-        self.tower = tower
+    def __init__(self, tower: TextTower, layer: int | None, dtype: torch.dtype):
+        self.tower, self.dtype = tower, dtype
         self.layers = list(tower.transformer.encoder.layers)[: depth(layer, tower.model)]
-        embedding = tower.model.transformer.get_input_embeddings().weight
-        self.device = embedding.device
-        # The host casts each layer's weights as it comes to them, and autograd would keep all the copies: 3.3 GB of
-        # SDXL's for each text.
-        self.recompute = embedding.dtype != torch.float32
+        self.device = tower.model.transformer.get_input_embeddings().weight.device
 
-    def encode(
-        self, rows: Sequence[list], vectors: TokenVectors, attention: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Contexts for K and V [B, L, W] (the same object where they do not differ), and the last layer's attention."""
+    def encode(self, rows: Sequence[list], vectors: TokenVectors, count: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Contexts for K and V [B, L, W] (the same object where they do not differ) of the first `count` rows; of the
+        others the last layer's attention, with K's tokens and, where they differ, with V's."""
         ids = torch.tensor(
             [[0 if isinstance(token, PersonaToken) else token for token in row] for row in rows], device=self.device
         )
         persona, _ = self.places(rows)
-        hidden, probabilities = self.hidden(self.embed(ids, persona, vectors.keys), attention)
+        hidden, attentions = self.hidden(self.embed(ids, persona, vectors.keys), count)
         keys = self.finish(hidden)
         if vectors.values is vectors.keys and vectors.bypass is None:
-            return keys, keys, probabilities
+            return keys, keys, attentions
         if vectors.values is not vectors.keys:
-            hidden, _ = self.hidden(self.embed(ids, persona, vectors.values), False)
-        return keys, self.finish(add_bypass(hidden, persona, vectors.bypass)), probabilities
+            hidden, others = self.hidden(self.embed(ids, persona, vectors.values), count)
+            attentions += others
+        return keys, self.finish(add_bypass(hidden, persona[:count], vectors.bypass)), attentions
 
     def places(self, rows: Sequence[list]) -> tuple[Tensor, Tensor]:
         """Where the persona's tokens and where the other words are: [B, L] each."""
@@ -115,21 +114,20 @@ class DifferentiableTower:
         words = self.tower.model.transformer.get_input_embeddings()(ids, out_dtype=torch.float32)
         return words.masked_scatter(persona[..., None], vectors.to(words))
 
-    def hidden(self, embeddings: Tensor, attention: bool) -> tuple[Tensor, Tensor | None]:
-        """The last hidden state [B, L, W] before the final norm, and the last layer's attention if asked for."""
+    def hidden(self, embeddings: Tensor, count: int) -> tuple[Tensor, list[Tensor]]:
+        """The last hidden state [count, L, W] of the first `count` rows before the final norm, and the last layer's
+        attention in the others, if there are any."""
         position = self.tower.transformer.embeddings.position_embedding.weight
         x = embeddings + comfy.model_management.cast_to_device(position, self.device, embeddings.dtype)
         length = x.shape[1]
-        causal = torch.full((length, length), -torch.finfo(x.dtype).max, device=x.device, dtype=x.dtype).triu_(1)
-        probabilities = None
-        for layer in self.layers:
-            if attention and layer is self.layers[-1]:
-                probabilities = attention_probabilities(layer.self_attn, layer.layer_norm1(x), causal)
-            if self.recompute:
-                x = checkpoint(through, layer, x, causal, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x = through(layer, x, causal)
-        return x, probabilities
+        causal = torch.full(
+            (length, length), -torch.finfo(self.dtype).max, device=x.device, dtype=self.dtype
+        ).triu_(1)
+        *layers, last = self.layers
+        for layer in layers:
+            x = through(layer, x, causal)
+        looked = [attention_probabilities(last, x[count:], causal)] if len(x) > count else []
+        return through(last, x[:count], causal), looked
 
     def finish(self, hidden: Tensor) -> Tensor:
         """The context from the hidden state, as the host makes it for this family."""
@@ -139,9 +137,9 @@ class DifferentiableTower:
 
 
 def through(layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
-    """One layer of the host's text encoder, without its in-place additions."""
-    x = x + layer.self_attn(layer.layer_norm1(x), causal, attention_pytorch)
-    return x + layer.mlp(layer.layer_norm2(x))
+    """One layer of the host's text encoder, without its in-place additions, in the mask's precision."""
+    x = x + layer.self_attn(layer.layer_norm1(x).to(causal.dtype), causal, attention_pytorch)
+    return x + layer.mlp(layer.layer_norm2(x).to(causal.dtype))
 
 
 def depth(layer: int | None, model: nn.Module) -> int | None:
@@ -152,13 +150,14 @@ def depth(layer: int | None, model: nn.Module) -> int | None:
     return (layer + model.num_layers if layer < 0 else layer) + 1
 
 
-def attention_probabilities(attention: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+def attention_probabilities(layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
     """Self-attention probabilities [B, heads, L, L] of a layer of the text encoder for its input [B, L, W]."""
+    attention, x = layer.self_attn, layer.layer_norm1(x).to(causal.dtype)
     query, key = (
-        rearrange(project(x), "b l (h d) -> b h l d", h=attention.heads)
+        rearrange(project(x).float(), "b l (h d) -> b h l d", h=attention.heads)
         for project in (attention.q_proj, attention.k_proj)
     )
-    return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + mask).softmax(-1)
+    return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + causal.float()).softmax(-1)
 
 
 def add_bypass(hidden: Tensor, persona: Tensor, bypass: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from persona_core.learning import CrossAttention
+from persona_core.learning import CrossAttention, RichPrompts
 from persona_core.losses import (
     ALL,
     PLACEHOLDER,
@@ -17,7 +17,6 @@ from persona_core.losses import (
     masked_noise_loss,
     persona_share,
 )
-from persona_core.representation import TokenVectors
 
 
 def random(*shape, seed=0):
@@ -84,18 +83,11 @@ def test_persona_share_against_a_loop(attention, where):
 
 @pytest.mark.parametrize("own_values", [False, True])
 def test_tandem_equilibrium_is_minus_weight_times_the_product(attention, where, own_values):
-    keys = random(3, 1, 4)
-    values = 2 * keys if own_values else keys
-    texts = {id(keys): attention, id(values): attention.flip(1, 2).softmax(-1)} if own_values else {id(keys): attention}
-    text = SimpleNamespace(
-        encode=lambda prompts, vectors, attention: SimpleNamespace(
-            attentions=[texts[id(vectors.keys)]], persona=where[0], words=where[1]
-        )
-    )
-    step = SimpleNamespace(vectors=TokenVectors(keys, values), draw=lambda prompts: list(prompts))
-    shares = [loop_share(a, p, w) for maps in texts.values() for a, p, w in zip(maps, *where, strict=True)]
+    texts = [attention, attention.flip(1, 2).softmax(-1)] if own_values else [attention]
+    step = SimpleNamespace(encoding=SimpleNamespace(rich=RichPrompts(*where, texts)))
+    shares = [loop_share(a, p, w) for maps in texts for a, p, w in zip(maps, *where, strict=True)]
     expected = sum(-0.001 * share * (1 - share) for share in shares) / len(shares)
-    assert float(TandemEquilibrium(text, ["{} reads"], 0.001)(step)) == pytest.approx(expected, rel=1e-5)
+    assert float(TandemEquilibrium(0.001)(step)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_equilibrium_is_least_when_persona_and_words_are_level(where):

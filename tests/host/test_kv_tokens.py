@@ -154,7 +154,7 @@ def test_the_attention_loss_costs_no_second_pass(model, kv_lesson, tmp_path):
     for weight in (0.0, 0.003):
         passes.clear()
         learned(replace(kv_lesson, recipe=replace(kv_lesson.recipe, attention_weight=weight)), tmp_path, str(weight))
-        assert passes == [2] * 4
+        assert passes == [1] * 2 + [2] * 4  # first, two small ones tell how much memory a step needs
 
 
 @pytest.mark.parametrize("tokens", COMPARED)
@@ -173,7 +173,7 @@ def test_the_attention_loss_draws_the_maps_together(kv_lesson, tmp_path):
         recipe = replace(kv_lesson.recipe, learning=settings, attention_weight=weight)
         return sum(learned(replace(kv_lesson, recipe=recipe), tmp_path, f"{weight}").losses["attention"][-20:]) / weight
 
-    assert attention(1000.0) < 0.75 * attention(1e-9)
+    assert attention(1e4) < 0.75 * attention(1e-9)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_persona(kv_lesson, tmp_path):

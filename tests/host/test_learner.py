@@ -77,9 +77,9 @@ def test_only_the_representation_gets_a_gradient(lesson):
         denoiser, text = FrozenDenoiser(lesson.model), DifferentiableText(lesson.clip, 4)
         word = text.towers.word("face")
         mapper = StageMapper(word, Stages())
-        terms = {"noise": masked_noise_loss, "equilibrium": TandemEquilibrium(text, RICH_PROMPTS, 1.0)}
+        terms = {"noise": masked_noise_loss, "equilibrium": TandemEquilibrium(1.0)}
         references = References(latents.clone(), masks.clone())
-        learn(mapper, references, text, denoiser, Objective(terms, PHOTO_PROMPTS), LearningSettings(3, 1e-3))
+        learn(mapper, references, text, denoiser, Objective(terms, PHOTO_PROMPTS, RICH_PROMPTS), LearningSettings(3, 1e-3))
         assert all(p.grad is not None for p in mapper.parameters())
         assert (
             mapper.head.weight.grad.any() and mapper.bypass_head.weight.grad.any() and mapper.anchors.weight.grad.any()

@@ -77,7 +77,8 @@ def test_the_bypass_moves_v_alone_and_keeps_the_norm(clip, vectors):
 def test_attention_is_that_of_the_last_layer(clip, vectors):
     with differentiable(clip.patcher), torch.no_grad():
         text = DifferentiableText(clip, 3)
-        encoding = text.encode(PROMPTS, vectors, attention=True)
+        twice = torch.cat([vectors.values, vectors.keys])  # the rich prompts' are the last
+        rich = text.encode(PROMPTS, TokenVectors(twice, twice), PROMPTS).rich
         inputs = {}
         layer = text_towers(clip).first.transformer.encoder.layers[-1]
         handle = layer.layer_norm1.register_forward_hook(lambda module, _, output: inputs.update(x=output.clone()))
@@ -90,9 +91,9 @@ def test_attention_is_that_of_the_last_layer(clip, vectors):
             for query in (0, 5, 40):
                 scores = torch.stack([q[query, part] @ k[j, part] / 4 for j in range(query + 1)])
                 torch.testing.assert_close(
-                    encoding.attentions[0][1, head, query, : query + 1], scores.softmax(0), atol=1e-5, rtol=1e-4
+                    rich.attentions[0][1, head, query, : query + 1], scores.softmax(0), atol=1e-5, rtol=1e-4
                 )
-                assert not encoding.attentions[0][1, head, query, query + 1 :].any()
+                assert not rich.attentions[0][1, head, query, query + 1 :].any()
 
 
 def test_words_are_neither_persona_nor_padding(clip, vectors):

@@ -1,0 +1,187 @@
+"""Learning in the memory there is: what a step keeps for its backward pass, and what is computed twice instead."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.attention import BasicTransformerBlock
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torch.utils.checkpoint import checkpoint
+
+from ..learning import LearningSettings, Objective, References, TextEncoder, draw, see
+from ..representation import Representation
+from .denoiser import FrozenDenoiser
+
+REST = None  # what is kept outside of the layers
+PROBED = 8, 16  # a side of the latents that a step is tried with
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a step is made to fit. rows: that are looked at at once. twice: the layers that are computed again in the
+    backward pass, instead of keeping all that they computed."""
+
+    rows: int
+    twice: frozenset[nn.Module]
+
+
+def layers_of(unet: UNetModel) -> list[nn.Module]:
+    """The layers of a UNet that are kept or computed twice as a whole."""
+    return [layer for layer in unet.modules() if isinstance(layer, (ResBlock, BasicTransformerBlock))]
+
+
+@contextmanager
+def computed_twice(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Within, these layers keep nothing but their inputs for the backward pass, which computes them once more."""
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(wrapped(layer, twice))
+        yield
+
+
+@contextmanager
+def wrapped(layer: nn.Module, wrap: Callable[[Callable], Callable]) -> Iterator[None]:
+    """Within, the layer computes wrap(its forward)."""
+    own = layer.__dict__.get("forward")  # another pack's
+    layer.forward = wrap(layer.forward)
+    try:
+        yield
+    finally:
+        del layer.forward
+        if own is not None:
+            layer.forward = own
+
+
+def twice(forward: Callable) -> Callable:
+    def call(*inputs, **named):
+        # The host writes into its options where it is, and by the time of the second time it is elsewhere.
+        inputs = tuple(dict(one) if isinstance(one, dict) else one for one in inputs)
+        named = {name: dict(one) if isinstance(one, dict) else one for name, one in named.items()}
+        return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, **named)
+
+    return call
+
+
+def kept_by_row(
+    representation: Representation,
+    references: References,
+    text: TextEncoder,
+    denoiser: FrozenDenoiser,
+    objective: Objective,
+    settings: LearningSettings,
+    weights: Iterable[Tensor],
+) -> dict[nn.Module | None, float]:
+    """Bytes that autograd keeps of one row of a step, by layer and for the REST: told from steps on small copies of the
+    latents. weights: they are there anyway."""
+    one, counts = replace(settings, batch_size=1), []
+    for side in PROBED:
+        small = References(*(interpolate(x, (side, side), mode="area") for x in (references.latents, references.masks)))
+
+        def step(small: References = small) -> list[Tensor]:
+            draws = draw(representation, small, objective, one, 0)
+            seen = see(representation, small, text, denoiser, objective, draws)
+            return [term(seen) for term in objective.terms.values()]
+
+        counts.append(kept_by(step, layers_of(denoiser.unet), weights))
+    return scaled(*counts, math.prod(references.latents.shape[-2:]))
+
+
+def kept_by(step: Callable[[], object], layers: Iterable[nn.Module], weights: Iterable[Tensor]) -> Counter:
+    """Bytes that autograd keeps of whatever `step` computes, by layer and for the REST."""
+    known = {weight.untyped_storage().data_ptr() for weight in weights}
+    alive: list[Tensor] = []  # or another tensor might get the place of one that was counted
+    kept, inside = Counter(), [REST]
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            known.add(storage.data_ptr())
+            alive.append(tensor)
+            kept[inside[-1]] += storage.nbytes()
+        return tensor
+
+    def inside_of(layer: nn.Module) -> Callable[[Callable], Callable]:
+        def wrap(forward: Callable) -> Callable:
+            def call(*inputs, **named):
+                inside.append(layer)
+                try:
+                    return forward(*inputs, **named)
+                finally:
+                    inside.pop()
+
+            return call
+
+        return wrap
+
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(wrapped(layer, inside_of(layer)))
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor))
+        step()
+    return kept
+
+
+def scaled(small: Mapping, large: Mapping, cells: int) -> dict:
+    """What is kept of latents of so many cells, from what is kept of the PROBED ones: it grows in a straight line."""
+    first, second = (side**2 for side in PROBED)
+    slopes = {key: (large[key] - small[key]) / (second - first) for key in large}
+    return {key: max(0.0, small[key] + slope * (cells - first)) for key, slope in slopes.items()}
+
+
+def fit(kept: Mapping[nn.Module | None, float], rows: int, room: float) -> Fit:
+    """The fastest way to fit a step of so many rows. kept: bytes of one row, by layer and for the REST. room: bytes.
+
+    Layers are computed twice, those that keep most first, until the rest has room; a layer that is computed twice needs
+    its own bytes once, while it is. If all are and it is still too much, fewer rows are looked at at once.
+    """
+    layers = sorted((key for key in kept if key is not REST), key=kept.get, reverse=True)
+    for at_once in (rows >> halvings for halvings in range(rows.bit_length())):
+        for count in range(len(layers) + 1):
+            needed = sum(kept.values()) - sum(kept[layer] for layer in layers[1:count])
+            if at_once * needed <= room:
+                return Fit(at_once, frozenset(layers[:count]))
+    return smallest(layers)
+
+
+def smallest(layers: Iterable[nn.Module]) -> Fit:
+    """What needs least."""
+    return Fit(1, frozenset(layers))
+
+
+def room_for(wanted: float, patchers: Iterable[ModelPatcher], device: torch.device) -> float:
+    """How many bytes learning may use beside the models, which are loaded: what is free, but for what the host itself
+    leaves free for others. Where less than `wanted` is, the host first unloads other models."""
+    manager = comfy.model_management
+    reserve = manager.minimum_inference_memory()
+    if not manager.is_device_cpu(device):  # there, unloading frees nothing
+        ours = [one for one in manager.current_loaded_models if any(one.model is patcher for patcher in patchers)]
+        manager.free_memory(wanted + reserve, device, keep_loaded=ours)
+    return manager.get_free_memory(device) - reserve
+
+
+@contextmanager
+def borrowed(*patchers: ModelPatcher) -> Iterator[None]:
+    """Models that were not loaded before are not loaded after."""
+    before = [one for one in comfy.model_management.current_loaded_models if one.model is not None]
+    bases = [patcher.model for patcher in patchers]
+    ours = [base for base in bases if not any(one.model.model is base for one in before)]
+    try:
+        yield
+    finally:
+        loaded = comfy.model_management.current_loaded_models
+        others = [one for one in loaded if one.model is None or not any(one.model.model is base for base in ours)]
+        for device in {patcher.load_device for patcher in patchers}:
+            comfy.model_management.free_memory(math.inf, device, keep_loaded=others)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up."""
+    kinds = comfy.model_management.OOM_EXCEPTION, torch.OutOfMemoryError, MemoryError
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))

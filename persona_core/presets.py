@@ -1,0 +1,23 @@
+"""How long and how fast to learn with Learn Persona; what each costs and gives is in docs/presets.md."""
+
+from dataclasses import replace
+
+from .learning import LearningSettings
+
+PRESETS = {
+    "quick": LearningSettings(steps=30, learning_rate=4e-4, batch_size=2, decay=True),
+    "balanced": LearningSettings(steps=100, learning_rate=2e-4, batch_size=2, decay=True),
+    "published": LearningSettings(),
+}
+DEFAULT = "balanced"
+
+
+def settings_of(
+    preset: str, seed: int, steps: int = 0, learning_rate: float = 0.0, batch_size: int = 0
+) -> LearningSettings:
+    """A preset's settings, but for those that are given: 0 is the preset's. A learning rate that is given stays."""
+    own = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    own = {name: value for name, value in own.items() if value}
+    if learning_rate:
+        own["decay"] = False
+    return replace(PRESETS[preset], seed=seed, **own)
