@@ -92,14 +92,16 @@ def compared_tokens(persona: Tensor, words: Tensor, tokens: str) -> Tensor:
 
 def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
     """Mean squared difference of a layer's maps for the chosen tokens [B, L], at half the latent's size."""
-    size = tuple(-(-side // 2) for side in attention.latent)
-    maps = [maps_at(size, attention, keys) for keys in (attention.keys, attention.reference.detach())]
-    squares = reduce((maps[0] - maps[1]).square(), "b heads l h w -> b l", "mean")
-    return squares[chosen].mean()
+    ours, theirs = (
+        attention_maps(attention.queries, keys, attention.heads, attention.shape)
+        for keys in (attention.keys, attention.reference.detach())
+    )
+    # Of the difference, not of both: bringing maps to a size is linear, and costs as much as making them.
+    difference = brought_to(tuple(-(-side // 2) for side in attention.latent), ours - theirs)
+    return reduce(difference.square(), "b heads l h w -> b l", "mean")[chosen].mean()
 
 
-def maps_at(size: tuple[int, int], attention: CrossAttention, keys: Tensor) -> Tensor:
-    """A layer's maps brought to a size: [B, H, L, *size]. keys: [B, L, H d]."""
-    maps = attention_maps(attention.queries, keys, attention.heads, attention.shape)
-    maps = F.interpolate(rearrange(maps, "b heads l h w -> b (heads l) h w"), size, mode="bilinear")
-    return rearrange(maps, "b (heads l) h w -> b heads l h w", heads=attention.heads)
+def brought_to(size: tuple[int, int], maps: Tensor) -> Tensor:
+    """Maps [B, H, L, h, w] brought to a size: [B, H, L, *size]."""
+    resized = F.interpolate(rearrange(maps, "b heads l h w -> b (heads l) h w"), size, mode="bilinear")
+    return rearrange(resized, "b (heads l) h w -> b heads l h w", heads=maps.shape[1])

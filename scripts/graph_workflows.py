@@ -102,7 +102,7 @@ HEIGHTS = {"LoadImage": 370, "CLIPTextEncode": 140, "SaveImage": 400, "PreviewIm
 # What a node grows to, once it shows a text or a chart.
 GROWN = {
     "PersonaFaceMask": 250,
-    "PersonaLearn": 730,
+    "PersonaLearn": 760,
     "PersonaKVTokens": 800,
     "PersonaAttention": 700,
     "PersonaStagePartition": 520,

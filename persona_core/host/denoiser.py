@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from comfy.cli_args import args
 from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_base import SDXL
+from comfy.model_management import is_device_cpu
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
 from einops import reduce
@@ -21,6 +23,7 @@ from ..stages import LAST_TIMESTEP
 from .clip import UnsupportedModel
 
 PIXELS = 8  # of a picture to a side of its latents
+WORTH_CASTING = 2**28  # bytes of weights: smaller models are not faster in bf16
 
 
 class FrozenDenoiser:
@@ -195,8 +198,22 @@ def predicts(sampling, kind: type) -> bool:
 
 
 def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
-    """What the host computes this MODEL in."""
-    return patcher.model.manual_cast_dtype or patcher.model.get_dtype()
+    """What the host computes this MODEL in, once it is loaded."""
+    return patcher.get_model_object("manual_cast_dtype") or patcher.model.get_dtype()
+
+
+def for_learning(patcher: ModelPatcher) -> ModelPatcher:
+    """A clone of a MODEL that computes as learning should: as the host does, but in bf16 on a CPU that multiplies in
+    bf16 by itself, at least twice as fast as in the fp32 that the host uses there."""
+    clone, device = patcher.clone(), patcher.load_device
+    wanted = not (args.force_fp32 or args.fp32_unet) and compute_dtype(patcher) == torch.float32
+    if wanted and is_device_cpu(device) and cpu_has_bf16() and patcher.model_size() > WORTH_CASTING:
+        clone.set_model_compute_dtype(torch.bfloat16)
+    return clone
+
+
+def cpu_has_bf16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def behaviour_of(patcher: ModelPatcher) -> tuple:

@@ -29,7 +29,7 @@ from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
 from ..representation import Representation
 from ..stages import Stages
 from .clip import text_towers
-from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype
+from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype, for_learning
 from .fingerprint import Weights, fingerprint
 from .frozen import differentiable
 from .memory import borrowed, computed_twice, fit, kept_by_row, layers_of, out_of_memory, room_for, smallest
@@ -159,7 +159,7 @@ def learn_persona(
     Raises LossNotFinite, TooLittleMemory, and whatever `on_step` raises.
     """
     recipe = lesson.recipe
-    model, clip = lesson.model.clone(), lesson.clip.clone()
+    model, clip = for_learning(lesson.model), lesson.clip.clone()
     towers = text_towers(clip)
     with borrowed(model, clip.patcher, lesson.vae.patcher):
         latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
@@ -215,7 +215,7 @@ def learn_in_memory(
     room = room_for(rows * sum(kept.values()), patchers, denoiser.device)
     for fitted in dict.fromkeys((fit(kept, rows, room), smallest(layers))):
         told = f"{fitted.rows} of {rows} pictures at once, {len(fitted.twice)} of {len(layers)} layers computed twice"
-        log.info("Learning in %.1f GB: %s", room / GIGABYTE, told)
+        log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, told)
         scaler = torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
         try:
             with computed_twice(fitted.twice):

@@ -94,18 +94,18 @@ def kept_by_row(
 
 
 def kept_by(step: Callable[[], object], layers: Iterable[nn.Module], weights: Iterable[Tensor]) -> Counter:
-    """Bytes that autograd keeps of whatever `step` computes, by layer and for the REST."""
+    """Bytes that autograd keeps of whatever `step` computes, by layer and for the REST; then it cannot be run back."""
     known = {weight.untyped_storage().data_ptr() for weight in weights}
-    alive: list[Tensor] = []  # or another tensor might get the place of one that was counted
+    alive: list[torch.UntypedStorage] = []  # or another tensor might get the place of one that was counted
     kept, inside = Counter(), [REST]
 
-    def count(tensor: Tensor) -> Tensor:
+    def count(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             known.add(storage.data_ptr())
-            alive.append(tensor)
+            alive.append(storage)
             kept[inside[-1]] += storage.nbytes()
-        return tensor
+        # Not the tensor: it keeps what computed it, which would keep it, and neither would ever go.
 
     def inside_of(layer: nn.Module) -> Callable[[Callable], Callable]:
         def wrap(forward: Callable) -> Callable:
@@ -123,7 +123,7 @@ def kept_by(step: Callable[[], object], layers: Iterable[nn.Module], weights: It
     with ExitStack() as stack:
         for layer in layers:
             stack.enter_context(wrapped(layer, inside_of(layer)))
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor))
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(count, lambda nothing: nothing))
         step()
     return kept
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from persona_core.attention import attention_maps
 from persona_core.learning import CrossAttention, RichPrompts
 from persona_core.losses import (
     ALL,
@@ -13,7 +14,7 @@ from persona_core.losses import (
     PROMPT,
     FaceWiseAttention,
     TandemEquilibrium,
-    maps_at,
+    brought_to,
     masked_noise_loss,
     persona_share,
 )
@@ -167,7 +168,7 @@ def test_layers_of_all_sizes_are_brought_to_half_the_latent(shape, dtype):
     layer = CrossAttention(
         random(2, h * w, 8).to(dtype), random(2, 6, 8, seed=1).to(dtype), random(2, 6, 8, seed=2), 2, shape, (8, 12)
     )
-    maps = maps_at(size, layer, layer.keys)
+    maps = brought_to(size, attention_maps(layer.queries, layer.keys, 2, shape))
     assert maps.shape == (2, 2, 6, *size) and maps.dtype == torch.float32
     torch.testing.assert_close(maps.sum(2), torch.ones(2, 2, *size))
     for row, head, token in ((0, 0, 0), (1, 0, 5), (0, 1, 3)):

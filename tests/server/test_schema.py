@@ -7,7 +7,7 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 FROZEN = {
     "PersonaLearn": (
         "name supercategory tokens steps learning_rate batch_size te_weight resolution crop_to_face mirror "
-        "train_seed reuse attention_weight",
+        "train_seed reuse attention_weight preset",
         "persona loss path",
     ),
     "PersonaKVTokens": (

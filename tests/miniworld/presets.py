@@ -1,0 +1,168 @@
+"""Measure Learn Persona's presets, and what was tried to learn sooner: what each costs and gives.
+
+    make bench-presets [ARGS="--people 4"]
+
+All of it takes about an hour on 2 cores and writes docs/presets.md. People, prompts and scores are those of
+quality.py, and as there a run which was stopped goes on where it was.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+
+from . import host  # noqa: F401, isort: skip  (before comfy)
+
+import torch
+from einops import rearrange
+
+from persona_core.host.encoding import apply_to_clip
+from persona_core.host.learner import Lesson, Recipe, learn_persona
+from persona_core.host.pictures import Photo
+from persona_core.learning import LearningSettings
+from persona_core.presets import PRESETS
+from persona_core.table import AppliedPersona
+
+from . import tried
+from .measuring import sitter
+from .quality import LEARN, PACK, PLACEHOLDER, RESULTS, Bench, file_size, in_processes, judge, made_with, models
+from .quality_page import made, with_error
+from .results import Results, difference, read
+from .tried import Trial
+
+PAGE = PACK / "docs/presets.md"
+# The small world's words are about seven times as spread out as those of real text encoders, and so are its steps.
+RATE = LEARN["learning_rate"] / PRESETS["published"].learning_rate
+TOKENS = 4, 1
+PUBLISHED, QUICK = "published", "quick"
+
+INTRODUCTION = """# What the presets of Learn Persona cost and give, measured in a small world
+
+Written by `make bench-presets` ({made}). People, prompts and scores as in [quality.md](quality.md); {people} people,
+each learned once in each way. Means over people ± standard error; in brackets the mean difference for the same person
+from *{against}*, with its 95 % interval.
+
+Learning rates here are {rate:g} times those of the node, because the small world's words are that much more spread
+out than those of real text encoders; TE weight {te:g}. A pass is one picture that goes forward and backward through
+the UNet once; the published recipe has two of them a step. Seconds are those of learning on one CPU core."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row. title: of it. settings: as the node has them; the rate is brought to the small world's here."""
+
+    title: str
+    settings: LearningSettings
+    tokens: int
+    trial: Callable[[Recipe], Trial] = tried.plain
+
+    def recipe(self) -> Recipe:
+        settings = replace(self.settings, learning_rate=RATE * self.settings.learning_rate)
+        return Recipe(te_weight=LEARN["te_weight"], resolution=32, tokens=self.tokens, learning=settings)
+
+
+def presets(tokens: int) -> dict[str, Way]:
+    return {name: Way(name, settings, tokens) for name, settings in PRESETS.items()}
+
+
+def trials(tokens: int) -> dict[str, Way]:
+    """Each is *quick* with one thing changed."""
+    quick = PRESETS[QUICK]
+
+    def way(title: str, trial: Callable[[Recipe], Trial] = tried.plain, **changes: object) -> Way:
+        return Way(title, replace(quick, **changes), tokens, trial)
+
+    steps, rows = quick.steps, quick.batch_size
+    return {
+        "slower": way("half the learning rate", learning_rate=quick.learning_rate / 2),
+        "faster": way("twice the learning rate", learning_rate=quick.learning_rate * 2),
+        "steady": way("a rate that does not fall", decay=False),
+        "averaged": way("a rate that does not fall, mean of the last half", tried.averaged, decay=False),
+        "halves": way(f"{2 * steps} steps of {rows // 2}", steps=2 * steps, batch_size=rows // 2),
+        "independent": way("timesteps that know nothing of each other", tried.independent),
+        "by_loss": way("timesteps where the loss is large", tried.by_loss),
+        "cross": way("Cross Initialization", tried.cross_initialized),
+    }
+
+
+def ways() -> dict[str, Way]:
+    """All rows, by a short name."""
+    groups = [(tokens, {**presets(tokens), **trials(tokens)}) for tokens in TOKENS]
+    return {f"{name}-{tokens}": way for tokens, group in groups for name, way in group.items()}
+
+
+def work(bench: Bench, name: str, number: int) -> str:
+    """Learn one person in one way and paint them, in a process of its own."""
+    torch.set_num_threads(1)
+    way, person = ways()[name], sitter(number, bench.seed)
+    photo = Photo(rearrange(person.photo, "c h w -> h w c"), person.mask)
+    trial = way.trial(way.recipe())
+    with tempfile.TemporaryDirectory() as folder, trial.changes():
+        lesson = Lesson("ann", *models(), [photo], trial.recipe)
+        began = time.monotonic()
+        persona = learn_persona(lesson, "presets", Path(folder) / "unfinished", trial.on_step)
+        seconds = time.monotonic() - began
+    clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
+    facts = {"passes": way.settings.steps * way.settings.batch_size, "seconds": seconds, "size": file_size(persona)}
+    judge(bench, name, number, person, clip, PLACEHOLDER, **facts)
+    return f"{name} {number}"
+
+
+def table(results: Results, rows: Mapping[str, Way], tokens: int, against: str) -> str:
+    """Rows as Markdown. against: the row that differences are taken from."""
+    head = "", "steps", "passes", "seconds", "ID similarity", "prompt accuracy", "ID(Prompt)"
+    lines, reference = [head, ("---",) * len(head)], results[f"{against}-{tokens}"]
+    for name, way in rows.items():
+        people, cells = results[f"{name}-{tokens}"], []
+        for key in ("likeness", "obeyed", "identity_if_obeyed"):
+            cell = with_error([getattr(result, key) for result in people.values()])
+            if name != against:
+                middle, half = difference(people, reference, key)
+                cell += f" ({middle:+.3f}: {middle - half:+.3f} to {middle + half:+.3f})"
+            cells.append(cell)
+        steps, rows_a_step = way.settings.steps, way.settings.batch_size
+        seconds = mean(result.seconds for result in people.values())
+        lines.append((way.title, f"{steps} x {rows_a_step}", f"{steps * rows_a_step}", f"{seconds:.1f}", *cells))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def page(results: Results) -> str:
+    people = len(results[f"{PUBLISHED}-{TOKENS[0]}"])
+    parts = [
+        INTRODUCTION.format(made=made(), people=people, against=PUBLISHED, rate=RATE, te=LEARN["te_weight"]),
+    ]
+    for tokens in TOKENS:
+        words = f"{tokens} token{'s' * (tokens > 1)}"
+        parts.append(f"## Presets, {words}\n\n{table(results, presets(tokens), tokens, PUBLISHED)}")
+        tries = {QUICK: presets(tokens)[QUICK], **trials(tokens)}
+        parts.append(
+            f"## *{QUICK}* with one thing changed, {words}\n\nIn brackets the difference from *{QUICK}*.\n\n"
+            f"{table(results, tries, tokens, QUICK)}"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the tables go")
+    args = parser.parse_args()
+    bench = Bench(RESULTS)
+    bench = replace(bench, folder=RESULTS / f"presets-{made_with(bench.seed)}")
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (name, number) for number in range(args.people) for name in ways() if not bench.file(name, number).exists()
+    ]
+    in_processes(args.processes, work, bench, jobs)
+    text = page(read(bench.folder, list(ways())))
+    print(text)
+    args.page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

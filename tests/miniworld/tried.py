@@ -1,0 +1,133 @@
+"""What was tried to learn sooner, and is not in the pack: each as a change of how one person is learned."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from persona_core import learning
+from persona_core.host.learner import Recipe
+from persona_core.learning import Progress
+from persona_core.mapper import StageMapper
+from persona_core.representation import TokenVectors, on_sphere
+from persona_core.stages import Stages
+
+from .rivals import Variant
+
+PARTS = 8  # of the stage, whose mean losses are told apart
+NOTHING: Callable[[Progress], None] = lambda progress: None  # noqa: E731
+
+
+@dataclass
+class Trial:
+    """How one person is learned: a recipe, what happens after each step, and what is changed in the loop."""
+
+    recipe: Recipe
+    on_step: Callable[[Progress], None] = NOTHING
+    timesteps: Callable[[Stages, int, torch.Generator], Tensor] = learning.spread_timesteps
+
+    @contextmanager
+    def changes(self) -> Iterator[None]:
+        with patch.object(learning, "spread_timesteps", self.timesteps):
+            yield
+
+
+def plain(recipe: Recipe) -> Trial:
+    return Trial(recipe)
+
+
+def independent(recipe: Recipe) -> Trial:
+    """Timesteps that know nothing of each other, as in the published code."""
+
+    def timesteps(stages: Stages, rows: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(stages.t_lo, stages.t_hi + 1, (rows,), generator=generator)
+
+    return Trial(recipe, timesteps=timesteps)
+
+
+class ByLoss:
+    """Timesteps that are the more likely the larger the loss was in their part of the stage."""
+
+    def __init__(self):
+        self.parts, self.sums, self.counts = [], torch.zeros(PARTS), torch.zeros(PARTS)
+
+    def timesteps(self, stages: Stages, rows: int, generator: torch.Generator) -> Tensor:
+        unseen = self.counts == 0
+        means = torch.where(unseen, self.sums.sum() / self.counts.sum().clamp(min=1), self.sums / self.counts)
+        shares = means / means.sum() if not unseen.all() else torch.full((PARTS,), 1 / PARTS)
+        ends = shares.cumsum(0)
+        place = ((torch.arange(rows) + torch.rand(rows, generator=generator)) / rows).clamp(max=float(ends[-1]) - 1e-6)
+        part = torch.searchsorted(ends, place, right=True)
+        inside = 1 - (ends[part] - place) / shares[part]
+        span = stages.t_hi + 1 - stages.t_lo
+        if rows > 1:  # not the rich prompt's, which comes after
+            self.parts = part.tolist()
+        return stages.t_lo + ((part + inside) / PARTS * span).long().clamp(0, span - 1)
+
+    def on_step(self, progress: Progress) -> None:
+        for part in self.parts:
+            self.sums[part] += progress.losses["noise"][-1]
+            self.counts[part] += 1
+
+
+def by_loss(recipe: Recipe) -> Trial:
+    drawn = ByLoss()
+    return Trial(recipe, drawn.on_step, drawn.timesteps)
+
+
+@dataclass(frozen=True)
+class Watched(Recipe):
+    """A recipe that lets one look at the representation while it is learned."""
+
+    mapper: type[StageMapper] = StageMapper
+
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> StageMapper:
+        made = self.mapper(word, self.stages, self.tokens, images, self.learning.seed)
+        object.__setattr__(self, "made", made)
+        return made
+
+
+def watched(recipe: Recipe, mapper: type[StageMapper] = StageMapper) -> Watched:
+    return Watched(**{name: getattr(recipe, name) for name in recipe.__dataclass_fields__}, mapper=mapper)
+
+
+def averaged(recipe: Recipe) -> Trial:
+    """The mean of the parameters over the last half of the steps."""
+    recipe, seen = watched(recipe), []
+
+    @torch.no_grad()
+    def on_step(progress: Progress) -> None:
+        parameters = list(recipe.made.parameters())
+        if progress.step > recipe.learning.steps / 2:
+            seen.append([one.clone() for one in parameters])
+        if progress.step == recipe.learning.steps:
+            for one, values in zip(parameters, zip(*seen)):
+                one.copy_(torch.stack(values).mean(0))
+
+    return Trial(recipe, on_step)
+
+
+class FromOutput(Variant):
+    """Cross Initialization (arXiv 2312.15905): tokens start at what the text encoder makes of the word, with the length
+    of the word here, to which they are held."""
+
+    start: Tensor
+
+    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
+        made = super().at(t, picture)
+        offsets = self.head(self.time_feature(t)).unflatten(1, (self.tokens, -1))
+        vectors = on_sphere(offsets + on_sphere(self.start, self.word), self.word)
+        return replace(made, keys=vectors, values=vectors)
+
+
+def cross_initialized(recipe: Recipe) -> Trial:
+    from .quality import models
+
+    clip = models()[1]
+    with torch.inference_mode(False), torch.no_grad():
+        context = clip.encode_from_tokens(clip.tokenize(f"a photo of a {recipe.supercategory}"))
+        start = context[0, 5].clone().float()  # after the start token and four words
+    return Trial(watched(recipe, type("FromOutputOf", (FromOutput,), {"start": start})))
