@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) scripts/setup.py --print python)"
 
-.PHONY: demo test test-all bench-quality bench-sliders bench-sampling serve setup lint clean
+.PHONY: demo test test-all bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
 
 demo: setup
 	@$(RUN) scripts/demo.py
@@ -22,8 +22,14 @@ bench-quality: setup
 bench-sliders: setup
 	@$(RUN) -m tests.miniworld.sliders $(ARGS)
 
+bench-presets: setup
+	@$(RUN) -m tests.miniworld.presets $(ARGS)
+
 bench-sampling: setup
 	@$(RUN) scripts/bench_sampling.py $(ARGS)
+
+bench-speed: setup
+	@$(RUN) scripts/bench_speed.py $(ARGS)
 
 serve: setup
 	@$(RUN) scripts/serve.py

@@ -98,7 +98,8 @@ def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
     )
     # Of the difference, not of both: bringing maps to a size is linear, and costs as much as making them.
     difference = brought_to(tuple(-(-side // 2) for side in attention.latent), ours - theirs)
-    return reduce(difference.square(), "b heads l h w -> b l", "mean")[chosen].mean()
+    squares = reduce(difference.square(), "b heads l h w -> b l", "mean")
+    return ((squares * chosen).sum(1) / chosen.sum(1)).mean()  # each row counts alike, however long its prompt is
 
 
 def brought_to(size: tuple[int, int], maps: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ round, the share of time spent in the pack's own code, and the difference in pea
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
@@ -17,77 +16,13 @@ import host_modules  # noqa: F401, isort: skip  (before torch)
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-import comfy.sample
-import comfy.sd
-import random_checkpoint
 import torch
+from sampling_runs import Own, encode, load, random_persona, sample
+from stopwatch import MEGABYTE
 
 from persona_core.host import sampling
-from persona_core.host.clip import text_towers
 from persona_core.host.encoding import apply_to_clip
-from persona_core.mapper import StageMapper
-from persona_core.persona import Persona
-from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
-
-MEGABYTE = 2**20
-
-
-def load(folder: Path):
-    """MODEL and CLIP of a random checkpoint."""
-    file = random_checkpoint.build(folder / "full.ckpt", "full")
-    return comfy.sd.load_checkpoint_guess_config(str(file), output_vae=False, output_clip=True)[:2]
-
-
-def random_persona(clip) -> Persona:
-    towers = text_towers(clip)
-    mapper = StageMapper(towers.word("face"), Stages(), widths=towers.widths).requires_grad_(False)
-    mapper.head.weight.normal_(std=0.02)
-    return Persona("ann", mapper, towers.family, "face")
-
-
-def encode(clip, text: str):
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
-
-
-def sample(model, positive, negative, options: argparse.Namespace) -> tuple[float, float]:
-    """Seconds of one run, and the peak memory in it in MB."""
-    noise = torch.randn(1, 4, options.latent, options.latent, generator=torch.Generator().manual_seed(0))
-    forget_peak()
-    began = time.perf_counter()
-    comfy.sample.sample(
-        model, noise, options.steps, 7.5, "euler", "normal", positive, negative, torch.zeros_like(noise),
-        disable_pbar=True, seed=0,
-    )  # fmt: skip
-    return time.perf_counter() - began, peak_memory()
-
-
-def forget_peak() -> None:
-    """Linux keeps the peak of a process's memory until this is written."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / MEGABYTE
-
-
-class Own:
-    """Adds up the time in the pack's own code: what follow_tables does before the host's, and give_values."""
-
-    def __init__(self):
-        self.seconds = 0.0
-        sampling.at_timestep, sampling.give_values = self.timed(sampling.at_timestep), self.timed(sampling.give_values)
-
-    def timed(self, function):
-        def call(*args):
-            began = time.perf_counter()
-            try:
-                return function(*args)
-            finally:
-                self.seconds += time.perf_counter() - began
-
-        return call
 
 
 def prompts(clip) -> dict[str, tuple]:
@@ -103,19 +38,19 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     table = runs["persona"][0][0][1][sampling.TABLE]
     size = sum(side.numel() * side.element_size() for sides in (table.keys, table.values) for side in sides)
     for kind in runs:  # loads the weights, and lets memory settle
-        sample(model, *runs[kind], options)
+        sample(model, *runs[kind], options.latent, options.steps)
     own, ratios, shares, peaks = Own(), [], [], []
     for number in range(options.rounds):
         order = ("plain", "persona") if number % 2 else ("persona", "plain")
         own.seconds = 0.0
-        done = {kind: sample(model, *runs[kind], options) for kind in order}
+        done = {kind: sample(model, *runs[kind], options.latent, options.steps) for kind in order}
         (plain, without), (seconds, memory) = done["plain"], done["persona"]
         ratios.append(seconds / plain)
         shares.append(own.seconds / seconds)
-        peaks.append(memory - without)
+        peaks.append((memory - without) / MEGABYTE)
         print(
             f"round {number + 1}: plain {plain:.1f} s, with a persona {seconds:.1f} s, ratio {ratios[-1]:.4f}, "
-            f"in the pack's own code {shares[-1]:.2%}, peak memory {memory - without:+.1f} MB",
+            f"in the pack's own code {shares[-1]:.2%}, peak memory {peaks[-1]:+.1f} MB",
             flush=True,
         )
     print(

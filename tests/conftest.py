@@ -2,7 +2,9 @@
 
 import host_modules  # noqa: F401, isort: skip  (before torch)
 
+import gc
 import shutil
+from pathlib import Path
 
 import pytest
 import random_checkpoint
@@ -11,6 +13,14 @@ from prompts import FIRST_RELEASE
 from skimage import data, io
 
 CHECKPOINT = "random_sd15.ckpt"
+COUNTER = Path(__file__).parent / "support/encoder_counter"  # a node pack; test_batch.py asks it
+
+
+def pytest_collection_finish():
+    """The host collects all garbage whenever a model has gone, in tests every few moments: most of what it would look
+    through are the modules, loaded by now, which stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +36,7 @@ def server(tmp_path_factory):
     """A running ComfyUI with the pack and the small random checkpoint CHECKPOINT."""
     base = tmp_path_factory.mktemp("comfy")
     random_checkpoint.build(base / "models/checkpoints" / CHECKPOINT)
-    with ComfyServer(base, cpu=True) as running:
+    with ComfyServer(base, cpu=True, packs=[COUNTER]) as running:
         yield running
 
 

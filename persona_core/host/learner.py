@@ -32,7 +32,7 @@ from .clip import text_towers
 from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype, for_learning
 from .fingerprint import Weights, fingerprint
 from .frozen import differentiable
-from .memory import borrowed, computed_twice, fit, kept_by_row, layers_of, out_of_memory, room_for, smallest
+from .memory import borrowed, computed_twice, fit_into_memory, layers_of, out_of_memory, smallest
 from .pictures import Photo, encode
 from .telling import log, warn
 from .text import DifferentiableText
@@ -210,12 +210,12 @@ def learn_in_memory(
     """
     _, references, _, denoiser, _, settings = parts
     layers, rows = layers_of(denoiser.unet), settings.batch_size
-    weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
-    kept = kept_by_row(*parts, weights)
-    room = room_for(rows * sum(kept.values()), patchers, denoiser.device)
-    for fitted in dict.fromkeys((fit(kept, rows, room), smallest(layers))):
-        told = f"{fitted.rows} of {rows} pictures at once, {len(fitted.twice)} of {len(layers)} layers computed twice"
-        log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, told)
+    first, room = fit_into_memory(*parts, patchers)
+    for fitted in dict.fromkeys((first, smallest(layers))):
+        how = f"{fitted.rows} of {rows} pictures at once, {len(fitted.twice)} of {len(layers)} layers computed twice"
+        log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
+        if fitted != first:
+            warn(f"Out of memory at step {progress.step + 1}: goes on from there with {how}.")
         scaler = torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
         try:
             with computed_twice(fitted.twice):
@@ -226,7 +226,6 @@ def learn_in_memory(
                 raise
         # Here, where the error is gone, which held on to all that was computed.
         comfy.model_management.soft_empty_cache()
-        warn(f"Out of memory at step {progress.step + 1} with {told}; trying the least that can be done.")
     height, width = (PIXELS * side for side in references.latents.shape[-2:])
     raise TooLittleMemory(
         f"Learning needs more memory than there is: one picture of {width}x{height} pixels at a time does not fit, "

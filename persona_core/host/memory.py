@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -69,6 +69,25 @@ def twice(forward: Callable) -> Callable:
     return call
 
 
+def fit_into_memory(
+    representation: Representation,
+    references: References,
+    text: TextEncoder,
+    denoiser: FrozenDenoiser,
+    objective: Objective,
+    settings: LearningSettings,
+    patchers: Sequence[ModelPatcher],
+) -> tuple[Fit, float]:
+    """How a step is made to fit beside the models of these patchers, which are loaded, and the bytes it may use."""
+    rows = settings.batch_size
+    if rows * math.prod(references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
+        return Fit(rows, frozenset()), room_for(0, patchers, denoiser.device)
+    weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
+    kept = kept_by_row(representation, references, text, denoiser, objective, settings, weights)
+    room = room_for(rows * sum(kept.values()), patchers, denoiser.device)
+    return fit(kept, rows, room), room
+
+
 def kept_by_row(
     representation: Representation,
     references: References,
@@ -93,11 +112,11 @@ def kept_by_row(
     return scaled(*counts, math.prod(references.latents.shape[-2:]))
 
 
-def kept_by(step: Callable[[], object], layers: Iterable[nn.Module], weights: Iterable[Tensor]) -> Counter:
+def kept_by(step: Callable[[], object], layers: Sequence[nn.Module], weights: Iterable[Tensor]) -> Counter:
     """Bytes that autograd keeps of whatever `step` computes, by layer and for the REST; then it cannot be run back."""
     known = {weight.untyped_storage().data_ptr() for weight in weights}
     alive: list[torch.UntypedStorage] = []  # or another tensor might get the place of one that was counted
-    kept, inside = Counter(), [REST]
+    kept, inside = Counter(dict.fromkeys([REST, *layers], 0)), [REST]
 
     def count(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()

@@ -6,14 +6,10 @@ import pytest
 import tiny_models
 import torch
 
-from persona_core.host.clip import text_towers
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe
 from persona_core.host.pictures import Photo
 from persona_core.learning import LearningSettings
-from persona_core.mapper import StageMapper
-from persona_core.persona import Persona
-from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
 
 
@@ -39,27 +35,15 @@ def vae():
     return tiny_models.vae()
 
 
-def persona_for(clip, name="ann", t_lo=400, t_hi=800, tokens=4, supercategory="face", seed=0) -> Persona:
-    """A persona that has left its start, with a strong bypass, as learned ones have."""
-    towers = text_towers(clip)
-    with torch.inference_mode(False):
-        word = towers.word(supercategory)
-        mapper = StageMapper(word, Stages(t_lo, t_hi), tokens, seed=seed, widths=towers.widths).requires_grad_(False)
-        generator = torch.Generator().manual_seed(seed)
-        mapper.head.weight.copy_(0.02 * torch.randn(mapper.head.weight.shape, generator=generator))
-        mapper.bypass_head.weight.copy_(0.5 * torch.randn(mapper.bypass_head.weight.shape, generator=generator))
-    return Persona(name, mapper, towers.family, supercategory)
-
-
 @pytest.fixture
 def make_persona(clip):
-    return partial(persona_for, clip)
+    return partial(tiny_models.persona, clip)
 
 
 @pytest.fixture
 def make_persona_of():
     """For the text encoders of a family."""
-    return lambda family, **settings: persona_for(tiny_models.clip(family), **settings)
+    return lambda family, **settings: tiny_models.persona(tiny_models.clip(family), **settings)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the host's conditioning nodes make of prompts with personas, in the host's own sampler."""
 
 import copy
+from functools import cache
 
 import pytest
 import tiny_models
@@ -14,7 +15,7 @@ from persona_core.host.sampling import TABLE, apply_to_model
 from persona_core.table import AppliedPersona
 
 
-@pytest.fixture(params=["sd1", "sdxl"])
+@pytest.fixture(scope="module", params=["sd1", "sdxl"])
 def family(request):
     return request.param
 
@@ -24,15 +25,24 @@ def model(family):
     return tiny_models.model(sdxl=family == "sdxl")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def clip(family):
-    return tiny_models.clip(family)
+    """One for all: nothing here may leave a trace in it."""
+    with torch.inference_mode():
+        return tiny_models.clip(family)
 
 
-@pytest.fixture
-def both(applied, make_persona):
+@pytest.fixture(scope="module")
+def both(clip):
     """A CLIP that knows <ann>, and <bob> in other stages."""
-    return apply_to_clip(applied, AppliedPersona(make_persona("bob", 300, 600, seed=1)), "<bob>")
+    ann, bob = tiny_models.persona(clip), tiny_models.persona(clip, "bob", 300, 600, seed=1)
+    return apply_to_clip(apply_to_clip(clip, AppliedPersona(ann), "<ann>"), AppliedPersona(bob), "<bob>")
+
+
+@pytest.fixture(scope="module")
+def encoded(both):
+    """A prompt as `both` encodes it; each is encoded once, and neither the host's nodes nor sampling change it."""
+    return cache(lambda text: encode(both, text))
 
 
 @pytest.fixture
@@ -48,19 +58,18 @@ def rows_of(passes, cond):
             yield one["t"], keys[row], values[row]
 
 
-def contexts_of(clip, *texts):
+def contexts_of(*prompts):
     """For each prompt: a function t -> its contexts of K and V."""
     found = []
-    for text in texts:
-        context, extra = encode(clip, text)[0]
+    for [[context, extra]] in prompts:
         found.append(extra[TABLE].at if TABLE in extra else lambda t, context=context: (context, context))
     return found
 
 
 def check(model, positive, negative, expected):
     """Sample, and compare every layer's K and V with expected(t)."""
-    recorder = Recorder(model)
-    sample(model, positive, negative, steps=12)
+    recorder, expected = Recorder(model), cache(expected)
+    sample(model, positive, negative, steps=9)  # at least one in every stage of every persona
     for t, *given in rows_of(recorder.passes, 0):
         for one, other in zip(given, expected(t), strict=True):
             torch.testing.assert_close(one, other[0])
@@ -73,63 +82,63 @@ ANN, BOB, PLAIN = "a photo of <ann>", "<bob> in snow", "a green bicycle"
 
 
 @pytest.mark.parametrize(("to", "more"), [(ANN, PLAIN), (PLAIN, BOB), (ANN, BOB)])
-def test_concatenated_prompts_both_follow_their_tables(routed, both, to, more):
-    joined = nodes.ConditioningConcat().concat(encode(both, to), encode(both, more))[0]
+def test_concatenated_prompts_both_follow_their_tables(routed, encoded, to, more):
+    joined = nodes.ConditioningConcat().concat(encoded(to), encoded(more))[0]
 
-    parts = contexts_of(both, to, more)
+    parts = contexts_of(encoded(to), encoded(more))
 
     def expected(t):
         return [torch.cat(side, 1) for side in zip(*(part(t) for part in parts), strict=True)]
 
-    check(routed, joined, encode(both, "lowres"), expected)
+    check(routed, joined, encoded("lowres"), expected)
 
 
 @pytest.mark.parametrize(("to", "more"), [(ANN, PLAIN), (PLAIN, BOB), (ANN, BOB), (ANN, ", ".join([BOB] * 20))])
 @pytest.mark.parametrize("share", [0.0, 0.3])
-def test_averaged_prompts_follow_the_average_of_their_tables(routed, both, to, more, share):
-    mixed = nodes.ConditioningAverage().addWeighted(encode(both, to), encode(both, more), share)[0]
+def test_averaged_prompts_follow_the_average_of_their_tables(routed, encoded, to, more, share):
+    mixed = nodes.ConditioningAverage().addWeighted(encoded(to), encoded(more), share)[0]
 
-    of_to, of_more = contexts_of(both, to, more)
+    of_to, of_more = contexts_of(encoded(to), encoded(more))
 
     def expected(t):
         sides = zip(of_to(t), of_more(t), strict=True)
         return [share * one + (1 - share) * other[:, : one.shape[1]] for one, other in sides]
 
-    check(routed, mixed, encode(both, "lowres"), expected)
+    check(routed, mixed, encoded("lowres"), expected)
 
 
-def test_what_was_joined_can_be_joined_and_averaged_again(routed, both):
-    joined = nodes.ConditioningConcat().concat(encode(both, ANN), encode(both, BOB))[0]
-    mixed = nodes.ConditioningAverage().addWeighted(joined, encode(both, BOB), 0.25)[0]
+def test_what_was_joined_can_be_joined_and_averaged_again(routed, encoded):
+    joined = nodes.ConditioningConcat().concat(encoded(ANN), encoded(BOB))[0]
+    mixed = nodes.ConditioningAverage().addWeighted(joined, encoded(BOB), 0.25)[0]
 
-    of_ann, of_bob = contexts_of(both, ANN, BOB)
+    of_ann, of_bob = contexts_of(encoded(ANN), encoded(BOB))
 
     def expected(t):
         ann, bob = of_ann(t), of_bob(t)
         padded = [torch.cat([one, torch.zeros_like(one)], 1) for one in bob]
         return [0.25 * torch.cat([a, b], 1) + 0.75 * p for a, b, p in zip(ann, bob, padded, strict=True)]
 
-    check(routed, mixed, encode(both, "lowres"), expected)
+    check(routed, mixed, encoded("lowres"), expected)
 
 
-def test_a_zeroed_prompt_is_empty_and_says_nothing(routed, both, caplog):
-    zeroed = nodes.ConditioningZeroOut().zero_out(encode(both, ANN))[0]
+def test_a_zeroed_prompt_is_empty_and_says_nothing(routed, encoded, caplog):
+    zeroed = nodes.ConditioningZeroOut().zero_out(encoded(ANN))[0]
     recorder = Recorder(routed)
-    sample(routed, encode(both, ANN + BOB), zeroed)
+    sample(routed, encoded(ANN + BOB), zeroed)
     assert all(not keys.any() and not values.any() for _, keys, values in rows_of(recorder.passes, 1))
     assert not caplog.records
 
 
-def test_a_range_of_timesteps_keeps_the_table(routed, both):
+def test_a_range_of_timesteps_keeps_the_table(routed, encoded):
     early, late = (
-        nodes.ConditioningSetTimestepRange().set_range(encode(both, text), *span)[0]
+        nodes.ConditioningSetTimestepRange().set_range(encoded(text), *span)[0]
         for text, span in ((ANN, (0.0, 0.5)), (BOB, (0.5, 1.0)))
     )
     combined = nodes.ConditioningCombine().combine(early, late)[0]
     sampling, recorder = routed.get_model_object("model_sampling"), Recorder(routed)
-    sample(routed, combined, encode(both, "lowres"), steps=12)
+    sample(routed, combined, encoded("lowres"), steps=12)
     middle = float(sampling.timestep(torch.tensor(sampling.percent_to_sigma(0.5))))
-    contexts, texts = dict(zip((ANN, BOB), contexts_of(both, ANN, BOB), strict=True)), set()
+    contexts, texts = dict(zip((ANN, BOB), contexts_of(encoded(ANN), encoded(BOB)), strict=True)), set()
     for t, keys, values in rows_of([one for one in recorder.passes if one["rows"].count(0) == 1], 0):
         text = ANN if t > middle else BOB
         texts.add(text)
@@ -139,24 +148,23 @@ def test_a_range_of_timesteps_keeps_the_table(routed, both):
 
 
 @pytest.mark.parametrize("where", ["area", "percent", "mask", "mask bounds"])
-def test_each_region_gets_its_own_persona_and_the_negative_none(model, both, where):
+def test_each_region_gets_its_own_persona_and_the_negative_none(model, encoded, where):
     left, right = torch.zeros(2, 1, 64, 64)
     left[..., :32] = right[..., 32:] = 1
     regions = []
     for text, x, mask in ((ANN, 0.0, left), (BOB, 0.5, right)):
-        encoded = encode(both, text)
         if where == "area":
-            made = nodes.ConditioningSetArea().append(encoded, 64, 64, 0 if x == 0 else 64, 0, 1.0)
+            made = nodes.ConditioningSetArea().append(encoded(text), 64, 64, 0 if x == 0 else 64, 0, 1.0)
         elif where == "percent":
-            made = nodes.ConditioningSetAreaPercentage().append(encoded, 0.5, 1.0, x, 0.0, 1.0)
+            made = nodes.ConditioningSetAreaPercentage().append(encoded(text), 0.5, 1.0, x, 0.0, 1.0)
         else:
             bounds = "mask bounds" if where == "mask bounds" else "default"
-            made = nodes.ConditioningSetMask().append(encoded, mask, bounds, 1.0)
+            made = nodes.ConditioningSetMask().append(encoded(text), mask, bounds, 1.0)
         regions.append(made[0])
-    positive, negative = nodes.ConditioningCombine().combine(*regions)[0], encode(both, "lowres")
+    positive, negative = nodes.ConditioningCombine().combine(*regions)[0], encoded("lowres")
     recorder = Recorder(model)
     sample(model, positive, negative, steps=8, size=16)
-    tables, seen = contexts_of(both, ANN, BOB), set()
+    tables, seen = contexts_of(encoded(ANN), encoded(BOB)), set()
     for one in recorder.passes:
         batch = len(one["k"][0]) // len(one["rows"])
         for index, cond in enumerate(one["rows"]):
@@ -202,45 +210,47 @@ def in_place(context):
     ids=["numpy", "another precision", "a part in place", "all in place"],
 )
 @pytest.mark.parametrize("through_apply", [True, False])
-def test_a_persona_that_a_node_loses_is_told(model, both, caplog, change, through_apply):
-    context, extra = encode(both, ANN)[0]
+def test_a_persona_that_a_node_loses_is_told(model, both, encoded, caplog, change, through_apply):
+    context, extra = encode(both, ANN)[0]  # of its own, to be changed in place
     base = context.clone()
     used = apply_to_model(model, "<ann>") if through_apply else model
-    sample(used, [[change(context), extra]], encode(both, "lowres"))
+    sample(used, [[change(context), extra]], encoded("lowres"))
     assert [record.message.split(" in a way")[0] for record in caplog.records] == [
         "A node between text encoder and sampler changed a conditioning with <ann>"
     ]
     assert torch.equal(extra[TABLE].base, base)
 
 
-def test_a_plain_tensor_of_the_same_numbers_keeps_its_table(routed, both, caplog):
-    context, extra = encode(both, ANN)[0]
+def test_a_plain_tensor_of_the_same_numbers_keeps_its_table(routed, encoded, caplog):
+    context, extra = encoded(ANN)[0]
     same = [[torch.from_numpy(context.numpy()), extra]]
-    painted = sample(routed, same, encode(both, BOB))
-    assert not caplog.records and torch.equal(painted, sample(routed, encode(both, ANN), encode(both, BOB)))
+    painted = sample(routed, same, encoded(BOB))
+    assert not caplog.records and torch.equal(painted, sample(routed, encoded(ANN), encoded(BOB)))
 
 
-def test_copies_keep_their_table(routed, both):
-    positive, negative = encode(both, ANN + BOB), encode(both, "lowres")
+def test_copies_keep_their_table(routed, encoded):
+    positive, negative = encoded(ANN + BOB), encoded("lowres")
     painted = sample(routed, positive, negative)
     for copied in (copy.deepcopy(positive), [[positive[0][0].clone(), positive[0][1]]]):
         assert isinstance(copied[0][0], PersonaContext)
         torch.testing.assert_close(sample(routed, copied, negative), painted, atol=1e-3, rtol=1e-3)
 
 
-def test_the_unet_is_never_given_the_packs_own_tensor(routed, both):
+def test_the_unet_is_never_given_the_packs_own_tensor(routed, encoded):
     """torch.compile and others' patches take plain tensors."""
     kinds = set()
     patched = routed.clone()
     patched.set_model_attn2_patch(lambda n, k, v, extra: (kinds.update((type(k), type(v))), (n, k, v))[1])
-    sample(patched, encode(both, ANN + BOB), encode(both, "lowres"), steps=8)
+    sample(patched, encoded(ANN + BOB), encoded("lowres"), steps=8)
     assert kinds == {torch.Tensor}
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_persona_that_nothing_follows_is_told_once(family, both, caplog, batch, dtype):
-    """The joined conditioning has the plain one's dict, so only the MODEL of Apply could follow the other's table."""
+    """The joined conditioning has the plain one's dict, so only the MODEL of Apply could follow the other's table.
+
+    Each encoded prompt is told of once: these are the test's own."""
     model = tiny_models.model(sdxl=family == "sdxl", dtype=dtype)
     joined = nodes.ConditioningConcat().concat(encode(both, PLAIN), encode(both, BOB))[0]
     sample(model, joined, encode(both, "lowres"), batch=batch)
@@ -250,11 +260,11 @@ def test_a_persona_that_nothing_follows_is_told_once(family, both, caplog, batch
     assert len(caplog.records) == 1
 
 
-def test_an_area_beside_a_persona_in_the_negative_prompt(model, both):
+def test_an_area_beside_a_persona_in_the_negative_prompt(model, encoded):
     """The host copies an area's conditioning into the negative list, with the negative prompt's context."""
-    area = nodes.ConditioningSetAreaPercentage().append(encode(both, ANN), 0.5, 1.0, 0.0, 0.0, 1.0)[0]
-    recorder, of_bob = Recorder(model), contexts_of(both, BOB)[0]
-    sample(model, nodes.ConditioningCombine().combine(area, encode(both, PLAIN))[0], encode(both, BOB), steps=6, size=16)
+    area = nodes.ConditioningSetAreaPercentage().append(encoded(ANN), 0.5, 1.0, 0.0, 0.0, 1.0)[0]
+    recorder, of_bob = Recorder(model), contexts_of(encoded(BOB))[0]
+    sample(model, nodes.ConditioningCombine().combine(area, encoded(PLAIN))[0], encoded(BOB), steps=6, size=16)
     seen = 0
     for one in recorder.passes:
         for index, cond in enumerate(one["rows"]):

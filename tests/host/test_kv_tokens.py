@@ -154,7 +154,7 @@ def test_the_attention_loss_costs_no_second_pass(model, kv_lesson, tmp_path):
     for weight in (0.0, 0.003):
         passes.clear()
         learned(replace(kv_lesson, recipe=replace(kv_lesson.recipe, attention_weight=weight)), tmp_path, str(weight))
-        assert passes == [1] * 2 + [2] * 4  # first, two small ones tell how much memory a step needs
+        assert passes == [2] * 4
 
 
 @pytest.mark.parametrize("tokens", COMPARED)

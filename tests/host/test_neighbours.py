@@ -53,15 +53,25 @@ def clip():
         return tiny_models.clip()
 
 
-@pytest.fixture
-def prompts(clip, applied):
+@pytest.fixture(scope="module")
+def everyone(clip):
+    """By name what is painted here, "bob" by a CLIP that knows him too; no node and no sampling changes it."""
     texts = {
         "persona": "a photo of <ann> in snow",
         "plain": "a photo of face in snow",
         "negative": "lowres",
         "empty": "",
     }
-    return {name: encode(applied, text) for name, text in texts.items()}
+    with torch.inference_mode():
+        applied = apply_to_clip(clip, AppliedPersona(tiny_models.persona(clip)), "<ann>")
+        bob = AppliedPersona(tiny_models.persona(clip, "bob", 300, 600, seed=1))
+        both = encode(apply_to_clip(applied, bob, "<bob>"), "<bob> in snow")
+        return {**{name: encode(applied, text) for name, text in texts.items()}, "bob": both}
+
+
+@pytest.fixture
+def prompts(everyone):
+    return {name: prompt for name, prompt in everyone.items() if name != "bob"}
 
 
 @pytest.fixture
@@ -240,18 +250,16 @@ GUIDERS = {
 
 @pytest.mark.parametrize("guider", GUIDERS)
 @pytest.mark.parametrize("routed", [True, False])
-def test_every_guider_paints_each_persona_in_its_own_rows(guider, routed, model, applied, prompts, make_persona):
-    both = apply_to_clip(applied, AppliedPersona(make_persona("bob", 300, 600, seed=1)), "<bob>")
-    conds = {**prompts, "bob": encode(both, "<bob> in snow")}
+def test_every_guider_paints_each_persona_in_its_own_rows(guider, routed, model, everyone):
     make, rows = GUIDERS[guider]
     recorder, used = Recorder(model), apply_to_model(model, "<ann>") if routed else model
     latent = {"samples": torch.zeros(1, 4, 8, 8)}
     sigmas = custom.BasicScheduler.execute(used, "normal", STEPS, 1.0)[0]
     euler = custom.KSamplerSelect.execute("euler")[0]
     painted = custom.SamplerCustomAdvanced.execute(
-        custom.RandomNoise.execute(0)[0], make(used, conds)[0], euler, sigmas, latent
+        custom.RandomNoise.execute(0)[0], make(used, everyone)[0], euler, sigmas, latent
     )[0]
-    assert names_of_rows(recorder.passes, **conds) == [rows] * STEPS
+    assert names_of_rows(recorder.passes, **everyone) == [rows] * STEPS
     assert torch.isfinite(painted["samples"]).all()
 
 
@@ -300,10 +308,17 @@ def test_inpainting_changes_what_is_under_the_mask(differential, model, prompts)
     assert not torch.allclose(painted[..., 4:], plain[..., 4:])
 
 
+@pytest.fixture(scope="module")
+def sdxl_clips():
+    """One that knows nobody, and one that knows <ann>."""
+    with torch.inference_mode():
+        clip = tiny_models.clip("sdxl")
+        return clip, apply_to_clip(clip, AppliedPersona(tiny_models.persona(clip)), "<ann>")
+
+
 @pytest.fixture
-def sdxl(make_persona_of):
-    model, clip = tiny_models.model(sdxl=True), tiny_models.clip("sdxl")
-    return model, clip, apply_to_clip(clip, AppliedPersona(make_persona_of("sdxl")), "<ann>")
+def sdxl(sdxl_clips):
+    return tiny_models.model(sdxl=True), *sdxl_clips
 
 
 def maker_of(monkeypatch, clip, text):

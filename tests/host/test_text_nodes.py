@@ -32,9 +32,29 @@ def clip():
         return tiny_models.clip()
 
 
+@pytest.fixture(scope="module")
+def applied(clip):
+    """It knows <ann>. One for all, too."""
+    with torch.inference_mode():
+        return apply_to_clip(clip, AppliedPersona(tiny_models.persona(clip)), "<ann>")
+
+
+@pytest.fixture(scope="module")
+def usual(applied):
+    """The conditioning of ANN, which nothing changes."""
+    with torch.inference_mode():
+        return encode(applied, ANN)
+
+
+@pytest.fixture(scope="module")
+def style(clip, tmp_path_factory):
+    """A LoRA's file."""
+    return lora_file(tmp_path_factory.mktemp("loras") / "style.safetensors", tiny_models.model(), clip)
+
+
 @pytest.fixture
-def lora(model, clip, tmp_path, monkeypatch):
-    return serve(monkeypatch, "loras", lora_file(tmp_path / "style.safetensors", model, clip))
+def lora(style, monkeypatch):
+    return serve(monkeypatch, "loras", style)
 
 
 def same(one, other, exact=True):
@@ -73,16 +93,16 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_encode_gives_the_table(way, applied, clip):
-    context, usual = WAYS[way](applied, ANN), encode(applied, ANN)[0][0]
-    assert isinstance(context, PersonaContext) and same(context, usual)
+def test_every_way_to_encode_gives_the_table(way, applied, clip, usual):
+    context = WAYS[way](applied, ANN)
+    assert isinstance(context, PersonaContext) and same(context, usual[0][0])
     assert torch.equal(WAYS[way](applied, PLAIN), WAYS[way](clip, PLAIN))
 
 
-def test_a_context_without_its_dict_is_painted_through_the_routed_model(model, applied):
+def test_a_context_without_its_dict_is_painted_through_the_routed_model(model, applied, usual):
     negative = encode(applied, "lowres")
-    usual, bare = sample(model, encode(applied, ANN), negative), [[applied.encode(ANN), {}]]
-    assert torch.equal(sample(apply_to_model(model, "<ann>"), bare, negative), usual)
+    painted, bare = sample(model, usual, negative), [[applied.encode(ANN), {}]]
+    assert torch.equal(sample(apply_to_model(model, "<ann>"), bare, negative), painted)
 
 
 def test_one_encoder_asked_past_the_host_gives_the_word_and_is_told(model, applied, clip, caplog):
@@ -94,30 +114,30 @@ def test_one_encoder_asked_past_the_host_gives_the_word_and_is_told(model, appli
     assert any("No prompt of this picture holds <ann>" in record.message for record in caplog.records)
 
 
-def test_token_lists_can_be_joined_and_weighted(applied):
+def test_token_lists_can_be_joined_and_weighted(applied, usual):
     ann, snow = (applied.tokenize(text)["l"][0] for text in ("a photo of <ann>", "in snow"))
     words = [pair for pair in ann if not (isinstance(pair[0], int) and pair[0] >= 49406)]
     rest = [pair for pair in snow if pair[0] < 49406]
     start, end = (49406, 1.0), (49407, 1.0)
     joined = [start, *words, *rest]
     joined += [end] * (77 - len(joined))
-    assert same(applied.encode_from_tokens({"l": [joined]}), encode(applied, ANN)[0][0])
+    assert same(applied.encode_from_tokens({"l": [joined]}), usual[0][0])
     heavy = [(token, 1.3 if not isinstance(token, int) else weight) for token, weight in joined]
     assert same(applied.encode_from_tokens({"l": [heavy]}), applied.encode("a photo of (<ann>:1.3) in snow"))
     sections = applied.encode_from_tokens({"l": [joined, applied.tokenize("lowres")["l"][0]]})
     for t in TIMES:
-        expected = encode(applied, ANN)[0][0].table.at(t)
+        expected = usual[0][0].table.at(t)
         for side, one in zip(sections.table.at(t), expected, strict=True):
             torch.testing.assert_close(side[:, :77], one, atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(side[:, 77:], applied.encode("lowres"), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("layer", [-1, -2])
-def test_clip_skip_before_and_after_apply_is_the_same(layer, clip, applied, ann):
+def test_clip_skip_before_and_after_apply_is_the_same(layer, clip, applied, ann, usual):
     skip = partial(nodes.CLIPSetLastLayer().set_last_layer, stop_at_clip_layer=layer)
     after, before = skip(applied)[0], apply_to_clip(skip(clip)[0], AppliedPersona(ann), "<ann>")
-    assert same(after.encode(ANN), before.encode(ANN))
-    assert same(after.encode(ANN), applied.encode(ANN)) == (layer == -1)
+    context = after.encode(ANN)
+    assert same(context, before.encode(ANN)) and same(context, usual[0][0]) == (layer == -1)
 
 
 def test_a_lora_on_clip_changes_the_table_in_either_order_and_leaves_no_trace(model, clip, applied, ann, lora):
@@ -150,10 +170,11 @@ def test_merged_clips_keep_the_first_ones_personas(clip, applied, ann):
     assert same(merged, expected.encode(ANN)) and not same(merged, applied.encode(ANN))
 
 
-@pytest.fixture
-def sdxl(make_persona_of):
-    clip = tiny_models.clip("sdxl")
-    return clip, apply_to_clip(clip, AppliedPersona(make_persona_of("sdxl")), "<ann>")
+@pytest.fixture(scope="module")
+def sdxl():
+    with torch.inference_mode():
+        clip = tiny_models.clip("sdxl")
+        return clip, apply_to_clip(clip, AppliedPersona(tiny_models.persona(clip)), "<ann>")
 
 
 @pytest.mark.parametrize("long", ["", "neither", "l", "g"])

@@ -67,7 +67,24 @@ def test_the_third_workflow_paints_with_what_was_learned(server):
     assert pictures(server, run, find(prompt, "SaveImage"))[0].std() > 5
 
 
-def test_a_batch_of_prompts_learns_once_even_across_a_restart(server, texts):
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A folder for personas on another disk, as it were."""
+    return tmp_path_factory.mktemp("other_disk") / "mine"
+
+
+@pytest.fixture(scope="module")
+def restarted(server, elsewhere):
+    """The server started anew: it remembers nothing, and is told of another folder for personas."""
+    elsewhere.mkdir()
+    config = elsewhere.parent / "paths.yaml"
+    config.write_text(f"other_disk:\n  base_path: {elsewhere.parent}\n  personas: mine\n")
+    more = ("--extra-model-paths-config", str(config))
+    with ComfyServer(server.base, cpu=True, extra_args=more, log=server.base / "second.log") as running:
+        yield running
+
+
+def test_a_batch_of_prompts_learns_once_even_across_a_restart(server, texts, request):
     def ask(where, words):
         prompt = workflow(changes={"PersonaLearn": {"name": "once"}})
         prompt["11"]["inputs"]["text"] = f"a photo of <ann> {words}"
@@ -79,8 +96,7 @@ def test_a_batch_of_prompts_learns_once_even_across_a_restart(server, texts):
     before = persona_file(server, "once").read_bytes()
     server.run(only(workflow("load_and_generate", {"PersonaLoad": {"persona_name": "once.safetensors"}}), "SaveImage"))
     assert "Learning 'once'" not in ask(server, "at sea")
-    with ComfyServer(server.base, cpu=True, log=server.base / "second.log") as restarted:
-        said = ask(restarted, "on a hill")
+    said = ask(request.getfixturevalue("restarted"), "on a hill")
     assert "Loaded 'once': it was learned from these inputs before" in said and "Learning 'once'" not in said
     assert persona_file(server, "once").read_bytes() == before
 
@@ -179,19 +195,13 @@ def test_personas_live_in_comfys_own_folders(server):
     assert server.run(prompt).status == "success"
 
 
-def test_extra_model_paths_are_searched(server, tmp_path):
+def test_extra_model_paths_are_searched(server, restarted, elsewhere, texts):
     server.run(learn("elsewhere"))
-    (tmp_path / "mine").mkdir()
-    persona_file(server, "elsewhere").rename(tmp_path / "mine/elsewhere.safetensors")
-    config = tmp_path / "paths.yaml"
-    config.write_text(f"other_disk:\n  base_path: {tmp_path}\n  personas: mine\n")
-    more = ("--extra-model-paths-config", str(config))
-    with ComfyServer(server.base, cpu=True, extra_args=more, log=server.base / "paths.log") as other:
-        run = other.run(workflow("load_and_generate", {"PersonaLoad": {"persona_name": "elsewhere.safetensors"}}))
-        assert run.status == "success", run.error
-        said = []
-        other.run(learn("elsewhere"), lambda kind, data: said.append(data["text"]) if kind == "text" else None)
-        assert any("Loaded 'elsewhere'" in text for text in said)
+    persona_file(server, "elsewhere").rename(elsewhere / "elsewhere.safetensors")
+    run = restarted.run(workflow("load_and_generate", {"PersonaLoad": {"persona_name": "elsewhere.safetensors"}}))
+    assert run.status == "success", run.error
+    restarted.run(learn("elsewhere"), texts)
+    assert any("Loaded 'elsewhere'" in text for text in texts)
 
 
 def test_save_and_info(server):

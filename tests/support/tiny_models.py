@@ -1,6 +1,7 @@
 """Tiny MODEL, CLIP and VAE of the host's own classes with seeded random weights: a test run takes a moment."""
 
 import math
+from functools import cache
 
 import comfy.model_management
 import comfy.sd
@@ -12,6 +13,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
 from comfy.sdxl_clip import SDXLClipModel, SDXLRefinerClipModel, SDXLTokenizer
 from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
+
+from persona_core.host.clip import text_towers
+from persona_core.mapper import StageMapper
+from persona_core.persona import Persona
+from persona_core.stages import Stages
 
 TEXT = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128, projection_dim=64)
 TEXT_G = dict(TEXT, hidden_size=128, intermediate_size=256)
@@ -65,9 +71,16 @@ CLIPS = {
 }
 
 
+@cache
+def tokenizer(family: str):
+    """One for all: nobody changes it, and reading its vocabulary takes longer than making the text encoders."""
+    return CLIPS[family][0]()
+
+
 def clip(family: str = "sd1", dtype=torch.float32, embeddings: str | None = None) -> comfy.sd.CLIP:
     """The text encoders of a family, of 3 layers and 64 wide (clip_g 128), with the real tokenizers."""
-    target = comfy.supported_models_base.ClipTarget(*CLIPS[family])
+    usual = CLIPS[family][0] if embeddings else lambda **_: tokenizer(family)
+    target = comfy.supported_models_base.ClipTarget(usual, CLIPS[family][1])
     sizes = {"clip_l_model_config": dict(TEXT), "clip_h_model_config": dict(TEXT), "clip_g_model_config": dict(TEXT_G)}
     made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options={"dtype": dtype, **sizes})
     fill(made.cond_stage_model, 1)
@@ -79,3 +92,15 @@ def vae() -> comfy.sd.VAE:
     network = AutoencoderKL(ddconfig=VAE, embed_dim=4)
     fill(network, 2)
     return comfy.sd.VAE(sd=network.state_dict(), config={"params": {"ddconfig": VAE, "embed_dim": 4}})
+
+
+def persona(made_for, name="ann", t_lo=400, t_hi=800, tokens=4, supercategory="face", seed=0) -> Persona:
+    """A persona for a CLIP that has left its start, with a strong bypass, as learned ones have."""
+    towers = text_towers(made_for)
+    with torch.inference_mode(False):
+        word = towers.word(supercategory)
+        mapper = StageMapper(word, Stages(t_lo, t_hi), tokens, seed=seed, widths=towers.widths).requires_grad_(False)
+        generator = torch.Generator().manual_seed(seed)
+        mapper.head.weight.copy_(0.02 * torch.randn(mapper.head.weight.shape, generator=generator))
+        mapper.bypass_head.weight.copy_(0.5 * torch.randn(mapper.bypass_head.weight.shape, generator=generator))
+    return Persona(name, mapper, towers.family, supercategory)

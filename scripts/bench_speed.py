@@ -1,0 +1,83 @@
+"""How long learning and painting take, and how much memory: on SD1.5's own architecture, and beside other trainers.
+
+    make bench-speed [ARGS="--parts learning memory --repeats 5"]
+
+The checkpoint is of random weights: time and memory do not depend on them. Prints its tables and writes them to
+docs/speed.md. On a CPU it learns at 256 pixels, on a GPU at 512.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import stopwatch
+
+PARTS = "learning", "peers", "memory", "sampling", "nodes"
+PAGE = Path(__file__).resolve().parents[1] / "docs/speed.md"
+
+
+def measured(part: str, file: Path, options: argparse.Namespace) -> list:
+    """The tables of a part."""
+    # Here, because the host's modules read the environment that `main` may begin anew with.
+    from speed import against, learning, memory, use
+
+    latent, repeats = options.size // 8, options.repeats
+    if part == "learning":
+        return learning.measure(file, options.architecture, latent, repeats)
+    if part == "peers":
+        return against.measure(file, options.architecture, latent, repeats)
+    if part == "memory":
+        return memory.measure(file, options.memory_size // 8)
+    if part == "sampling":
+        return use.sampling(file, latent, repeats)
+    return use.nodes(file, latent, repeats)
+
+
+def run(options: argparse.Namespace, folder: Path) -> list:
+    import random_checkpoint
+    from speed import host, learning
+
+    file, tables = random_checkpoint.build(folder / "random.ckpt", options.architecture), []
+    for part in options.parts:
+        print(f"== {part}", flush=True)
+        began = time.perf_counter()
+        new = measured(part, file, options)
+        print("\n".join(f"\n{table.markdown()}" for table in new))
+        print(f"\n({part} took {time.perf_counter() - began:.0f} s)", flush=True)
+        tables += new
+    if options.sdxl:
+        file = random_checkpoint.build(folder / "sdxl.ckpt", "sdxl")
+        precisions = host.TRIED[:1]
+        tables += learning.measure(file, "sdxl", options.size // 8, options.repeats, precisions)
+        print("\n".join(f"\n{table.markdown()}" for table in tables[-3:]), flush=True)
+    return tables
+
+
+def main() -> None:
+    import torch
+
+    gpu = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=512 if gpu else 256, help="pixels a side, a multiple of 64")
+    parser.add_argument("--memory-size", type=int, default=512, help="the same, of the part on memory")
+    parser.add_argument("--repeats", type=int, default=10 if gpu else 3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--architecture", choices=("full", "small"), default="full", help="small: to try the script")
+    parser.add_argument("--sdxl", action="store_true", help="learning steps with SDXL's text encoders too")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--no-page", action="store_true")
+    options = parser.parse_args()
+    stopwatch.restart_with_keeping_malloc()
+    with tempfile.TemporaryDirectory() as folder:
+        tables = run(options, Path(folder))
+    from speed import page
+
+    text = page.page(page.introduction(options, stopwatch.machine(), gpu), tables)
+    if not options.no_page:
+        options.page.write_text(text, encoding="utf-8")
+        print(f"Written to {options.page}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""A server that learns many personas: what one leaves behind, fifty would."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import random_checkpoint
+from comfy_server import ComfyServer
+from prompts import CHECKPOINT, only, workflow
+
+FIRST, ALL = 10, 50  # personas
+SLACK = 30  # MB: it was found to grow by 2 to 17, and by 42 where 1 MB of each persona was kept
+LEAST = {"steps": 1, "tokens": 1, "te_weight": 0.0, "crop_to_face": False, "reuse": False}
+
+
+@pytest.fixture
+def frugal(tmp_path, photo):
+    """A server that gives every larger piece of memory back at once: else what stays hides in gaps between pieces."""
+    random_checkpoint.build(tmp_path / "models/checkpoints" / CHECKPOINT)
+    with ComfyServer(tmp_path, cpu=True, env={"MALLOC_MMAP_THRESHOLD_": "65536"}) as server:
+        server.upload_image(photo, "photo.png")
+        yield server
+
+
+def learn(number: int) -> dict:
+    """A prompt that only learns, as little as can be; every tenth enough to find out first how much memory it takes."""
+    inputs = {"name": f"many_{number}", "train_seed": number, **LEAST, "batch_size": 5 if number % 10 == 9 else 1}
+    return only(workflow(changes={"PersonaLearn": inputs}), "PersonaLearn")
+
+
+def finish(server, prompts: list[dict]) -> None:
+    """Queue prompts at once and wait until all are done."""
+    queued = [server.submit(prompt) for prompt in prompts]
+    deadline = time.monotonic() + 400
+    while any(one not in (history := server.get("/history")) for one in queued):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert all(history[one]["status"]["status_str"] == "success" for one in queued)
+
+
+def resident(server) -> float:
+    """MB of memory that the server's process has."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in status if line.startswith("VmRSS:"))) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_learning_many_personas_does_not_make_a_server_grow(frugal):
+    finish(frugal, [learn(number) for number in range(FIRST)])
+    before = resident(frugal)
+    finish(frugal, [learn(number) for number in range(FIRST, ALL)])
+    assert len(list((frugal.base / "models/personas").glob("many_*.safetensors"))) == ALL
+    assert resident(frugal) < before + SLACK
