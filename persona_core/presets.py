@@ -5,8 +5,8 @@ from dataclasses import replace
 from .learning import LearningSettings
 
 PRESETS = {
-    "quick": LearningSettings(steps=15, learning_rate=5e-4, batch_size=4, decay=True),
-    "balanced": LearningSettings(steps=50, learning_rate=3e-4, batch_size=4, decay=True),
+    "quick": LearningSettings(steps=30, learning_rate=8e-4, batch_size=2, decay=True),
+    "balanced": LearningSettings(steps=50, learning_rate=5e-4, batch_size=4, decay=True),
     "published": LearningSettings(),
 }
 DEFAULT = "balanced"

@@ -21,7 +21,7 @@ import torch
 from einops import rearrange
 
 from persona_core.host.encoding import apply_to_clip
-from persona_core.host.learner import Lesson, Recipe, learn_persona
+from persona_core.host.learner import Lesson, Recipe, learn_persona, load_progress
 from persona_core.host.pictures import Photo
 from persona_core.learning import LearningSettings
 from persona_core.presets import PRESETS
@@ -38,6 +38,7 @@ PAGE = PACK / "docs/presets.md"
 # The small world's words are about seven times as spread out as those of real text encoders, and so are its steps.
 RATE = LEARN["learning_rate"] / PRESETS["published"].learning_rate
 TOKENS = 4, 1
+TRIED = 4  # with so many tokens
 PUBLISHED, QUICK = "published", "quick"
 
 INTRODUCTION = """# What the presets of Learn Persona cost and give, measured in a small world
@@ -66,7 +67,10 @@ class Way:
 
 
 def presets(tokens: int) -> dict[str, Way]:
-    return {name: Way(name, settings, tokens) for name, settings in PRESETS.items()}
+    """And the published recipe, stopped early."""
+    ways = {name: Way(name, settings, tokens) for name, settings in PRESETS.items()}
+    stopped = f"{PUBLISHED}, stopped where a held-out loss is flat"
+    return ways | {"stopped": Way(stopped, PRESETS[PUBLISHED], tokens, tried.until_flat)}
 
 
 def trials(tokens: int) -> dict[str, Way]:
@@ -82,7 +86,8 @@ def trials(tokens: int) -> dict[str, Way]:
         "faster": way("twice the learning rate", learning_rate=quick.learning_rate * 2),
         "steady": way("a rate that does not fall", decay=False),
         "averaged": way("a rate that does not fall, mean of the last half", tried.averaged, decay=False),
-        "halves": way(f"{2 * steps} steps of {rows // 2}", steps=2 * steps, batch_size=rows // 2),
+        "fewer_rows": way(f"{2 * steps} steps of {rows // 2}", steps=2 * steps, batch_size=rows // 2),
+        "more_rows": way(f"{steps // 2} steps of {2 * rows}", steps=steps // 2, batch_size=2 * rows),
         "independent": way("timesteps that know nothing of each other", tried.independent),
         "by_loss": way("timesteps where the loss is large", tried.by_loss),
         "cross": way("Cross Initialization", tried.cross_initialized),
@@ -91,7 +96,7 @@ def trials(tokens: int) -> dict[str, Way]:
 
 def ways() -> dict[str, Way]:
     """All rows, by a short name."""
-    groups = [(tokens, {**presets(tokens), **trials(tokens)}) for tokens in TOKENS]
+    groups = [(tokens, presets(tokens)) for tokens in TOKENS] + [(TRIED, trials(TRIED))]
     return {f"{name}-{tokens}": way for tokens, group in groups for name, way in group.items()}
 
 
@@ -102,14 +107,24 @@ def work(bench: Bench, name: str, number: int) -> str:
     photo = Photo(rearrange(person.photo, "c h w -> h w c"), person.mask)
     trial = way.trial(way.recipe())
     with tempfile.TemporaryDirectory() as folder, trial.changes():
-        lesson = Lesson("ann", *models(), [photo], trial.recipe)
+        lesson, unfinished = Lesson("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
         began = time.monotonic()
-        persona = learn_persona(lesson, "presets", Path(folder) / "unfinished", trial.on_step)
+        try:
+            persona = learn_persona(lesson, "presets", unfinished, trial.on_step)
+        except tried.Flat:
+            steps = load_progress(unfinished, "presets").step
+            lesson = replace(lesson, recipe=with_steps(trial.recipe, steps))
+            persona = learn_persona(lesson, "presets", unfinished, tried.NOTHING)  # as far as it was
         seconds = time.monotonic() - began
     clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
-    facts = {"passes": way.settings.steps * way.settings.batch_size, "seconds": seconds, "size": file_size(persona)}
+    passes = lesson.recipe.learning.steps * way.settings.batch_size
+    facts = {"passes": passes, "seconds": seconds, "size": file_size(persona)}
     judge(bench, name, number, person, clip, PLACEHOLDER, **facts)
     return f"{name} {number}"
+
+
+def with_steps(recipe: Recipe, steps: int) -> Recipe:
+    return replace(recipe, learning=replace(recipe.learning, steps=steps))
 
 
 def table(results: Results, rows: Mapping[str, Way], tokens: int, against: str) -> str:
@@ -124,9 +139,9 @@ def table(results: Results, rows: Mapping[str, Way], tokens: int, against: str) 
                 middle, half = difference(people, reference, key)
                 cell += f" ({middle:+.3f}: {middle - half:+.3f} to {middle + half:+.3f})"
             cells.append(cell)
-        steps, rows_a_step = way.settings.steps, way.settings.batch_size
-        seconds = mean(result.seconds for result in people.values())
-        lines.append((way.title, f"{steps} x {rows_a_step}", f"{steps * rows_a_step}", f"{seconds:.1f}", *cells))
+        passes, seconds = (mean(getattr(result, key) for result in people.values()) for key in ("passes", "seconds"))
+        steps = f"{passes / way.settings.batch_size:.0f} x {way.settings.batch_size}"
+        lines.append((way.title, steps, f"{passes:.0f}", f"{seconds:.1f}", *cells))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -138,11 +153,11 @@ def page(results: Results) -> str:
     for tokens in TOKENS:
         words = f"{tokens} token{'s' * (tokens > 1)}"
         parts.append(f"## Presets, {words}\n\n{table(results, presets(tokens), tokens, PUBLISHED)}")
-        tries = {QUICK: presets(tokens)[QUICK], **trials(tokens)}
-        parts.append(
-            f"## *{QUICK}* with one thing changed, {words}\n\nIn brackets the difference from *{QUICK}*.\n\n"
-            f"{table(results, tries, tokens, QUICK)}"
-        )
+    tries = {QUICK: presets(TRIED)[QUICK], **trials(TRIED)}
+    parts.append(
+        f"## *{QUICK}* with one thing changed, {TRIED} tokens\n\nIn brackets the difference from *{QUICK}*.\n\n"
+        f"{table(results, tries, TRIED, QUICK)}"
+    )
     return "\n\n".join(parts) + "\n"
 
 

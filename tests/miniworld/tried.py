@@ -11,6 +11,8 @@ from torch import Tensor
 from persona_core import learning
 from persona_core.host.learner import Recipe
 from persona_core.learning import Progress
+from persona_core.learning import see as learning_see
+from persona_core.losses import masked_noise_loss
 from persona_core.mapper import StageMapper
 from persona_core.representation import TokenVectors, on_sphere
 from persona_core.stages import Stages
@@ -18,6 +20,8 @@ from persona_core.stages import Stages
 from .rivals import Variant
 
 PARTS = 8  # of the stage, whose mean losses are told apart
+LOOK_EVERY, HELD_OUT_ROWS = 10, 8
+PATIENCE, GAIN = 5, 0.01  # looks without a loss that is lower by this share
 NOTHING: Callable[[Progress], None] = lambda progress: None  # noqa: E731
 
 
@@ -28,10 +32,11 @@ class Trial:
     recipe: Recipe
     on_step: Callable[[Progress], None] = NOTHING
     timesteps: Callable[[Stages, int, torch.Generator], Tensor] = learning.spread_timesteps
+    see: Callable[..., learning.Step] = learning.see
 
     @contextmanager
     def changes(self) -> Iterator[None]:
-        with patch.object(learning, "spread_timesteps", self.timesteps):
+        with patch.multiple(learning, spread_timesteps=self.timesteps, see=self.see):
             yield
 
 
@@ -131,3 +136,35 @@ def cross_initialized(recipe: Recipe) -> Trial:
         context = clip.encode_from_tokens(clip.tokenize(f"a photo of a {recipe.supercategory}"))
         start = context[0, 5].clone().float()  # after the start token and four words
     return Trial(watched(recipe, type("FromOutputOf", (FromOutput,), {"start": start})))
+
+
+class Flat(Exception):
+    """A held-out loss falls no more."""
+
+
+class HeldOut:
+    """Looks now and then at the loss of noises and timesteps that are never learned from, and stops when it is flat."""
+
+    def __init__(self):
+        self.parts, self.losses = None, []
+
+    def see(self, *parts) -> learning.Step:
+        self.parts = parts
+        return learning_see(*parts)
+
+    @torch.no_grad()
+    def on_step(self, progress: Progress) -> None:
+        if progress.step % LOOK_EVERY:
+            return
+        representation, references, text, denoiser, objective, _ = self.parts
+        settings = learning.LearningSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
+        draws = learning.draw(representation, references, objective, settings, 0)
+        step = learning_see(representation, references, text, denoiser, objective, draws)
+        self.losses.append(float(masked_noise_loss(step)))
+        if len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > (1 - GAIN) * min(self.losses[:-PATIENCE]):
+            raise Flat
+
+
+def until_flat(recipe: Recipe) -> Trial:
+    held_out = HeldOut()
+    return Trial(recipe, held_out.on_step, see=held_out.see)
