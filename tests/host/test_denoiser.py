@@ -4,8 +4,15 @@ import pytest
 import tiny_models
 import torch
 
+from persona_core.host import denoiser as denoiser_module
 from persona_core.host.clip import UnsupportedModel
-from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks
+from persona_core.host.denoiser import (
+    FrozenDenoiser,
+    compute_dtype,
+    cpu_has_bf16,
+    cross_attention_blocks,
+    for_learning,
+)
 from persona_core.host.frozen import differentiable
 from persona_core.learning import add_noise
 
@@ -130,3 +137,27 @@ def test_a_models_own_patches_hold_while_learning(model):
 def test_models_out_of_reach_are_named(change, says):
     with pytest.raises(UnsupportedModel, match=says):
         FrozenDenoiser(tiny_models.model(**change))
+
+
+@pytest.mark.parametrize("flag", [None, "force_fp32", "fp32_unet"])
+def test_a_cpu_that_multiplies_in_bf16_learns_in_it_unless_told_otherwise(model, monkeypatch, flag):
+    monkeypatch.setattr(denoiser_module, "WORTH_CASTING", 0)
+    if flag:
+        monkeypatch.setattr(denoiser_module.args, flag, True)
+    clone = for_learning(model)
+    expected = torch.bfloat16 if cpu_has_bf16() and not flag else torch.float32
+    assert clone is not model and compute_dtype(clone) == expected and compute_dtype(model) == torch.float32
+    with differentiable(clone, dtype=compute_dtype(clone)):
+        assert FrozenDenoiser(clone).dtype == expected
+        linear = next(m for m in clone.model.diffusion_model.modules() if isinstance(m, torch.nn.Linear))
+        assert linear.weight.dtype == expected
+
+
+def test_small_models_learn_as_the_host_computes(model):
+    assert compute_dtype(for_learning(model)) == torch.float32
+
+
+def test_the_compute_dtype_is_also_that_of_the_hosts_own_node(model):
+    clone = model.clone()
+    clone.set_model_compute_dtype(torch.float16)  # what ModelComputeDtype does
+    assert compute_dtype(clone) == torch.float16 and compute_dtype(model) == torch.float32
