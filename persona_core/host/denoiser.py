@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from comfy.cli_args import args
-from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
+from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_base import SDXL
 from comfy.model_management import is_device_cpu
@@ -21,6 +21,7 @@ from ..attention import attention_maps
 from ..learning import CrossAttention
 from ..stages import LAST_TIMESTEP
 from .clip import UnsupportedModel
+from .frozen import attention_with_backward
 
 PIXELS = 8  # of a picture to a side of its latents
 WORTH_CASTING = 2**28  # bytes of weights: smaller models are not faster in bf16
@@ -111,7 +112,7 @@ class FrozenDenoiser:
             if shape in wanted:
                 shares = attention_maps(query, key, heads, shape).mean(1)[:, token : token + 1]
                 maps.append(F.interpolate(shares, (height, width), mode="bilinear"))
-            return attention_pytorch(query, key, value, heads)
+            return attention_with_backward(query, key, value, heads)
 
         options = self.options(t)
         options["patches_replace"]["attn2"] = dict.fromkeys(cross_attention_blocks(self.unet), record)
@@ -148,18 +149,18 @@ class FrozenDenoiser:
             "cond_or_uncond": [0],
             "uuids": [None],
             "sigmas": self.sigmas.to(self.device)[t],
-            "optimized_attention_override": backward_attention,
+            "optimized_attention_override": instead_of_the_hosts,
         }
 
 
 def host_attention(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
     """What a cross-attention layer does where nothing replaces it."""
-    return attention_pytorch(query, key, value, extra["n_heads"])
+    return attention_with_backward(query, key, value, extra["n_heads"])
 
 
-def backward_attention(original, query, key, value, heads, mask=None, **options):
-    """The host's choice of attention may have no backward (sage, flash) or none under memory pressure."""
-    return attention_pytorch(query, key, value, heads, mask=mask, **options)
+def instead_of_the_hosts(original: Callable, *inputs: object, **options: object) -> Tensor:
+    """What the host calls in place of its own choice of attention."""
+    return attention_with_backward(*inputs, **options)
 
 
 def check_supported(patcher: ModelPatcher) -> None:

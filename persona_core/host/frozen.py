@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import comfy.model_management
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 from torch.utils import deterministic
@@ -67,6 +68,17 @@ def alias(tensor: Tensor) -> Tensor:
     """A normal tensor on the storage of an inference tensor."""
     normal = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     return normal.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def attention_with_backward(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, **options: object
+) -> Tensor:
+    """Attention as the host calls it, of [B, L, heads d]: its own choice may have no backward pass (sage, flash), or
+    none under memory pressure."""
+    dtype = query.dtype
+    if query.device.type == "cpu":  # where torch's kernel takes twice as long in 16 bit
+        query, key, value, mask = (None if x is None else x.float() for x in (query, key, value, mask))
+    return attention_pytorch(query, key, value, heads, mask=mask, **options).to(dtype)
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from functools import cache
 
 import comfy.model_management
 import torch
-from comfy.ldm.modules.attention import attention_pytorch
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..learning import RichPrompts, TextEncoding
 from ..representation import TokenVectors, on_sphere
 from .clip import TextTower, text_towers
+from .frozen import attention_with_backward
 from .tokens import PersonaToken, PersonaTokens, with_placeholder
 
 PLACEHOLDER = "{}"
@@ -80,7 +80,7 @@ def sections(tokenized: dict, key: str) -> list:
 class DifferentiableTower:
     """One text encoder. layer: of CLIP Set Last Layer, or None. dtype: as of DifferentiableText."""
 
-    def __init__(self, tower: TextTower, layer: int | None, dtype: torch.dtype):
+    def __init__(self, tower: TextTower, layer: int | None, dtype: torch.dtype = torch.float32):
         self.tower, self.dtype = tower, dtype
         self.layers = list(tower.transformer.encoder.layers)[: depth(layer, tower.model)]
         self.device = tower.model.transformer.get_input_embeddings().weight.device
@@ -138,7 +138,7 @@ class DifferentiableTower:
 
 def through(layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
     """One layer of the host's text encoder, without its in-place additions, in the mask's precision."""
-    x = x + layer.self_attn(layer.layer_norm1(x).to(causal.dtype), causal, attention_pytorch)
+    x = x + layer.self_attn(layer.layer_norm1(x).to(causal.dtype), causal, attention_with_backward)
     return x + layer.mlp(layer.layer_norm2(x).to(causal.dtype))
 
 

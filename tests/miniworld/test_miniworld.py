@@ -65,7 +65,7 @@ def test_training_reads_captions_as_the_host_does(painter):
     texts = train.captioned(32, 0, 0)[1]
     text, tokenizer = DifferentiableTower(text_towers(painter.clip).first, None), painter.clip.tokenizer
     ids = torch.tensor([sections(tokenizer.tokenize_with_weights(one), "l") for one in texts])
-    hidden, _ = text.hidden(painter.words[painter.row[ids]], False)
+    hidden, _ = text.hidden(painter.words[painter.row[ids]], len(ids))
     assert (painter.row[ids] >= 0).all() and torch.equal(text.finish(hidden), painter.context(texts))
 
 

@@ -88,9 +88,8 @@ class Painter:
             found = [i for word in text.replace(",", " , ").split() for i in self.tokens(word)]
             row = [special.start_token, *found, special.end_token]
             rows.append(row + [special.pad_token] * (77 - len(row)))
-        return self.text.finish(
-            self.text.hidden(self.words[self.row[torch.tensor(rows)].to(self.words.device)], False)[0]
-        )
+        words = self.words[self.row[torch.tensor(rows)].to(self.words.device)]
+        return self.text.finish(self.text.hidden(words, len(rows))[0])
 
     @torch.no_grad()
     def keep_words_on_the_sphere(self) -> None:

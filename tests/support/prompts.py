@@ -14,7 +14,7 @@ CHECKPOINT = "random_sd15.ckpt"
 SMALL = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "LoadImage": {"image": "photo.png"},
-    "PersonaLearn": {"steps": 4, "batch_size": 2, "resolution": 64},
+    "PersonaLearn": {"steps": 4, "learning_rate": 1e-4, "batch_size": 2, "resolution": 64},
     "PersonaKVTokens": {"steps": 4, "resolution": 64},
     "PersonaAttention": {"steps": 4, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
     "PersonaStagePartition": {"grid_step": 100, "noise_draws": 1, "resolution": 64},
