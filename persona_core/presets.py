@@ -1,4 +1,4 @@
-"""How long and how fast to learn with Learn Persona; what each costs and gives is in docs/presets.md."""
+"""How long and how fast to learn with Learn Persona; `make bench-presets` measures what each costs and gives."""
 
 from dataclasses import replace
 
