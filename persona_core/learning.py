@@ -192,7 +192,6 @@ class Step:
     """What a step saw, or some of its rows; every loss term is a function of it. attentions: with
     Objective.reference only."""
 
-    t: Tensor
     encoding: TextEncoding
     prediction: Tensor
     target: Tensor
@@ -343,7 +342,7 @@ def see(
     else:
         plain = objective.reference.contexts(text, prompts, vectors)
         prediction, attentions = denoiser.predict_watched(*seen, plain, pooled=encoding.pooled)
-    return Step(t, encoding, prediction, target, mask, attentions)
+    return Step(encoding, prediction, target, mask, attentions)
 
 
 def add_noise(latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:

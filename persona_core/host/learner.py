@@ -210,7 +210,7 @@ def learn_in_memory(
     """
     _, references, _, denoiser, _, settings = parts
     layers, rows = layers_of(denoiser.unet), settings.batch_size
-    first, room = fit_into_memory(*parts, patchers)
+    first, room = fit_into_memory(parts, patchers)
     for fitted in dict.fromkeys((first, smallest(layers))):
         how = f"{fitted.rows} of {rows} pictures at once, {len(fitted.twice)} of {len(layers)} layers computed twice"
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)

@@ -69,21 +69,17 @@ def twice(forward: Callable) -> Callable:
     return call
 
 
-def fit_into_memory(
-    representation: Representation,
-    references: References,
-    text: TextEncoder,
-    denoiser: FrozenDenoiser,
-    objective: Objective,
-    settings: LearningSettings,
-    patchers: Sequence[ModelPatcher],
-) -> tuple[Fit, float]:
-    """How a step is made to fit beside the models of these patchers, which are loaded, and the bytes it may use."""
+def fit_into_memory(parts: tuple, patchers: Sequence[ModelPatcher]) -> tuple[Fit, float]:
+    """How a step is made to fit beside the models of these patchers, which are loaded, and the bytes it may use.
+
+    parts: the first arguments of `learn`.
+    """
+    _, references, _, denoiser, _, settings = parts
     rows = settings.batch_size
     if rows * math.prod(references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
         return Fit(rows, frozenset()), room_for(0, patchers, denoiser.device)
     weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
-    kept = kept_by_row(representation, references, text, denoiser, objective, settings, weights)
+    kept = kept_by_row(*parts, weights)
     room = room_for(rows * sum(kept.values()), patchers, denoiser.device)
     return fit(kept, rows, room), room
 
@@ -163,10 +159,16 @@ def fit(kept: Mapping[nn.Module | None, float], rows: int, room: float) -> Fit:
     layers = sorted((key for key in kept if key is not REST), key=kept.get, reverse=True)
     for at_once in (rows >> halvings for halvings in range(rows.bit_length())):
         for count in range(len(layers) + 1):
-            needed = sum(kept.values()) - sum(kept[layer] for layer in layers[1:count])
-            if at_once * needed <= room:
-                return Fit(at_once, frozenset(layers[:count]))
+            fitted = Fit(at_once, frozenset(layers[:count]))
+            if needed(kept, fitted) <= room:
+                return fitted
     return smallest(layers)
+
+
+def needed(kept: Mapping[nn.Module | None, float], fitted: Fit) -> float:
+    """Bytes of a step, from those that one row keeps; layers computed twice have theirs one after the other."""
+    twice = [kept[layer] for layer in fitted.twice]
+    return fitted.rows * (sum(kept.values()) - sum(twice) + max(twice, default=0.0))
 
 
 def smallest(layers: Iterable[nn.Module]) -> Fit:

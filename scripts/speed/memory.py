@@ -15,7 +15,7 @@ import comfy.model_management
 from stopwatch import GIGABYTE, KEEPING_MALLOC, forget_peak, memory_now, peak_memory
 
 from persona_core.host.learner import learn_in_memory
-from persona_core.host.memory import REST, Fit, computed_twice, fit, kept_by_row, layers_of, room_for, smallest
+from persona_core.host.memory import REST, Fit, computed_twice, fit, kept_by_row, layers_of, needed, room_for, smallest
 from persona_core.learning import Progress, learn
 
 from .learning import KINDS, Learner
@@ -27,12 +27,6 @@ PRECISION = "fp16" if host.GPU else "bf16"
 MOST = 0.7  # of the machine's memory
 CARD = 6 * GIGABYTE
 SCRIPTS = Path(__file__).resolve().parents[1]
-
-
-def estimated(kept: dict, fitted: Fit) -> float:
-    """Bytes that a step keeps, as `memory.fit` counts."""
-    twice = [kept.get(layer, 0.0) for layer in fitted.twice]  # the first layers keep nothing, and are not in it
-    return fitted.rows * (sum(kept.values()) - sum(twice) + max(twice, default=0.0))
 
 
 def case(file: Path, latent: int, batch: int, way: str) -> dict:
@@ -49,9 +43,9 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
         card = fit(kept, 1, CARD - size - comfy.model_management.minimum_inference_memory())
         found = {
             "rows": chosen.rows, "twice": len(chosen.twice), "layers": len(layers_of(unet)),
-            "estimate": estimated(kept, chosen), "weights": size,
-            "everything": estimated(kept, Fit(1, frozenset())),
-            "all twice": estimated(kept, smallest(key for key in kept if key is not REST)),
+            "estimate": needed(kept, chosen), "weights": size,
+            "everything": needed(kept, Fit(1, frozenset())),
+            "all twice": needed(kept, smallest(key for key in kept if key is not REST)),
             "twice on the card": len(card.twice),
         }  # fmt: skip
         if found["estimate"] > MOST * comfy.model_management.get_total_memory(model.load_device):

@@ -1,11 +1,10 @@
 """Tables as Markdown, and the page that holds them."""
 
 import argparse
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
+
+from pages import made, markdown
 
 INTRODUCTION = """# How fast it is
 
@@ -34,8 +33,7 @@ class Table:
 
     def markdown(self) -> str:
         lines = [self.headings, ["---"] * len(self.headings), *self.rows]
-        cells = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        return f"## {self.title}\n\n{self.legend}\n\n{cells}"
+        return f"## {self.title}\n\n{self.legend}\n\n{markdown(lines)}"
 
 
 def introduction(options: argparse.Namespace, machine: str, gpu: bool) -> str:
@@ -46,13 +44,3 @@ def introduction(options: argparse.Namespace, machine: str, gpu: bool) -> str:
 
 def page(introduction: str, tables: Iterable[Table]) -> str:
     return "\n\n".join([introduction, *(table.markdown() for table in tables)]) + "\n"
-
-
-def made() -> str:
-    """When, and by which state of the code."""
-    folder = Path(__file__).parent
-    commit, changes = (
-        subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True).stdout.strip()
-        for command in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-    )
-    return f"{date.today()}, commit {commit or 'unknown'}{' with changes' if changes else ''}"

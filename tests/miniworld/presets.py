@@ -18,20 +18,31 @@ from statistics import mean
 from . import host  # noqa: F401, isort: skip  (before comfy)
 
 import torch
-from einops import rearrange
+from pages import made, markdown
 
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe, learn_persona, load_progress
-from persona_core.host.pictures import Photo
 from persona_core.learning import LearningSettings
 from persona_core.presets import PRESETS
 from persona_core.table import AppliedPersona
 
 from . import tried
 from .measuring import sitter
-from .quality import LEARN, PACK, PLACEHOLDER, RESULTS, Bench, file_size, in_processes, judge, made_with, models
-from .quality_page import made, with_error
-from .results import Results, difference, read
+from .quality import (
+    LEARN,
+    PACK,
+    PLACEHOLDER,
+    RESULTS,
+    Bench,
+    file_size,
+    in_processes,
+    judge,
+    made_with,
+    models,
+    photo_of,
+)
+from .quality_page import scores
+from .results import Results, read
 from .tried import Trial
 
 PAGE = PACK / "docs/presets.md"
@@ -104,7 +115,7 @@ def work(bench: Bench, name: str, number: int) -> str:
     """Learn one person in one way and paint them, in a process of its own."""
     torch.set_num_threads(1)
     way, person = ways()[name], sitter(number, bench.seed)
-    photo = Photo(rearrange(person.photo, "c h w -> h w c"), person.mask)
+    photo = photo_of(person)
     trial = way.trial(way.recipe())
     with tempfile.TemporaryDirectory() as folder, trial.changes():
         lesson, unfinished = Lesson("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
@@ -132,17 +143,12 @@ def table(results: Results, rows: Mapping[str, Way], tokens: int, against: str) 
     head = "", "steps", "passes", "seconds", "ID similarity", "prompt accuracy", "ID(Prompt)"
     lines, reference = [head, ("---",) * len(head)], results[f"{against}-{tokens}"]
     for name, way in rows.items():
-        people, cells = results[f"{name}-{tokens}"], []
-        for key in ("likeness", "obeyed", "identity_if_obeyed"):
-            cell = with_error([getattr(result, key) for result in people.values()])
-            if name != against:
-                middle, half = difference(people, reference, key)
-                cell += f" ({middle:+.3f}: {middle - half:+.3f} to {middle + half:+.3f})"
-            cells.append(cell)
+        people = results[f"{name}-{tokens}"]
+        cells = scores(people, None if name == against else reference)
         passes, seconds = (mean(getattr(result, key) for result in people.values()) for key in ("passes", "seconds"))
         steps = f"{passes / way.settings.batch_size:.0f} x {way.settings.batch_size}"
         lines.append((way.title, steps, f"{passes:.0f}", f"{seconds:.1f}", *cells))
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(lines)
 
 
 def page(results: Results) -> str:

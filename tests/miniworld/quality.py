@@ -127,11 +127,16 @@ def judge(bench: Bench, row: str, number: int, person: Sitter, clip, word: str, 
     write_whole(file, json.dumps(asdict(result)).encode())
 
 
+def photo_of(person: Sitter) -> Photo:
+    return Photo(rearrange(person.photo, "c h w -> h w c"), person.mask)
+
+
 def learn_and_judge(bench: Bench, name: str, number: int) -> None:
     """Learn one person, and try the persona out after each of the steps that the rival asks for."""
     rival, person = bench.rivals[name], sitter(number, bench.seed)
-    mask = person.mask if rival.masked else torch.ones_like(person.mask)
-    photo = Photo(rearrange(person.photo, "c h w -> h w c"), mask)
+    photo = photo_of(person)
+    if not rival.masked:
+        photo = replace(photo, mask=torch.ones_like(photo.mask))
     photos = augmented([photo], rival.recipe.learning.seed) if rival.augmented else [photo]
     began = time.monotonic()
     stages, looked = rival.stages(models(), photo)

@@ -1,16 +1,15 @@
 """Results of the quality measurement as a page: the table and the contact sheets."""
 
-import subprocess
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from statistics import mean
 
 import torch
+from pages import made, markdown
 from safetensors.torch import load_file
 
 from .measuring import PROMPTS
-from .results import BASELINES, CEILING, FLOOR, Results, baseline_of, difference, leak, mean_of, standard_error
+from .results import BASELINES, CEILING, FLOOR, People, Results, baseline_of, difference, leak, mean_of, standard_error
 from .sheet import sheet
 
 SHOWN = 4  # people on each contact sheet
@@ -58,6 +57,18 @@ def with_error(values: list[float]) -> str:
     return f"{mean(values):.3f} ± {standard_error(values):.3f}"
 
 
+def scores(people: People, reference: People | None) -> list[str]:
+    """ID similarity, prompt accuracy and ID(Prompt) as cells, with the differences from a reference, if any."""
+    cells = []
+    for key in ("likeness", "obeyed", "identity_if_obeyed"):
+        cell = with_error([getattr(result, key) for result in people.values()])
+        if reference is not None:
+            middle, half = difference(people, reference, key)
+            cell += f" ({middle:+.3f}: {middle - half:+.3f} to {middle + half:+.3f})"
+        cells.append(cell)
+    return cells
+
+
 def against_baselines(row: str, results: Results) -> list[str]:
     """The differences in ID(Prompt) from each of the BASELINES after as much learning, with their 95 % intervals."""
     found = []
@@ -97,7 +108,7 @@ def table(results: Results, titles: Mapping[str, str]) -> str:
             f"{found[0].size / 1000:.1f}" if learned else "",
             str(len(found)),
         ])  # fmt: skip
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(lines)
 
 
 def write(
@@ -117,12 +128,3 @@ def write(
         sheet(torch.cat(shown) / 255, 1 + len(PROMPTS), sheets / f"{row}.png", enlarge=2)
         parts.append(f"### {titles[row]}\n\n![{row}]({sheets.name}/{row}.png)")
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def made() -> str:
-    """When, and by which state of the code."""
-    commit, changes = (
-        subprocess.run(["git", *command], capture_output=True, text=True).stdout.strip()
-        for command in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-    )
-    return f"{date.today()}, commit {commit or 'unknown'}{' with changes' if changes else ''}"

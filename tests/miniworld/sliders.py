@@ -14,17 +14,28 @@ from pathlib import Path
 from . import host  # noqa: F401, isort: skip  (before comfy)
 
 import torch
-from einops import rearrange
+from pages import made, markdown
 from safetensors.torch import load_file
 
 from persona_core.host.encoding import apply_to_clip
-from persona_core.host.pictures import Photo
 from persona_core.table import AppliedPersona
 
 from .measuring import PROMPTS, sitter
-from .quality import PACK, PLACEHOLDER, RESULTS, Bench, file_size, in_processes, judge, learned, made_with, models
-from .quality_page import SHOWN, made, with_error
-from .results import Results, difference, read
+from .quality import (
+    PACK,
+    PLACEHOLDER,
+    RESULTS,
+    Bench,
+    file_size,
+    in_processes,
+    judge,
+    learned,
+    made_with,
+    models,
+    photo_of,
+)
+from .quality_page import SHOWN, scores
+from .results import Results, read
 from .sheet import sheet
 
 PAGE = PACK / "docs/sliders.md"
@@ -64,7 +75,7 @@ def work(bench: Bench, kind: str, number: int) -> str:
     """Learn one person in one way and paint them with every slider, in a process of its own."""
     torch.set_num_threads(1)
     rival, person = bench.rivals[kind], sitter(number, bench.seed)
-    photo = Photo(rearrange(person.photo, "c h w -> h w c"), person.mask)
+    photo = photo_of(person)
     ((steps, seconds, persona),) = learned(rival.recipe, [photo], (rival.recipe.learning.steps,))
     facts = {"passes": steps, "seconds": seconds, "size": file_size(persona)}
     for name, use in uses().items():
@@ -79,15 +90,10 @@ def table(results: Results, kind: str) -> str:
     lines.append(("---",) * 4)
     learned_as = results[row_of(kind, AS_LEARNED)]
     for use in uses():
-        people, cells = results[row_of(kind, use)], []
-        for key in ("likeness", "obeyed", "identity_if_obeyed"):
-            cell = with_error([getattr(result, key) for result in people.values()])
-            if use != AS_LEARNED:
-                middle, half = difference(people, learned_as, key)
-                cell += f" ({middle:+.3f}: {middle - half:+.3f} to {middle + half:+.3f})"
-            cells.append(cell)
+        people = results[row_of(kind, use)]
+        cells = scores(people, None if use == AS_LEARNED else learned_as)
         lines.append((use, *cells))
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(lines)
 
 
 def write(page: Path, results: Results, folder: Path) -> None:

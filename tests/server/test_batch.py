@@ -2,10 +2,9 @@
 
 import io
 import json
-import time
 
 from PIL import Image
-from prompts import find, only, workflow
+from prompts import find, only, run_all, workflow
 
 PEOPLE, TEXTS = range(5), [f"a photo of <ann> number {number}" for number in range(10)]
 # Of the text encoder, for a prompt with a persona: the plain one, and all rows of its table at once.
@@ -32,13 +31,7 @@ def files_of(server) -> dict[str, int]:
 def finish(server, prompts: list[dict]) -> tuple[int, list[dict]]:
     """Queue prompts at once; the text encoder's passes until all are done, and what history says of each."""
     before = server.get("/encoder_passes")["count"]
-    queued = [server.submit(prompt) for prompt in prompts]
-    deadline = time.monotonic() + 400
-    while any(one not in (history := server.get("/history")) for one in queued):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    done = [history[one] for one in queued]
-    assert all(one["status"]["status_str"] == "success" for one in done), [one["status"] for one in done]
+    done = run_all(server, prompts)
     return server.get("/encoder_passes")["count"] - before, done
 
 

@@ -1,13 +1,12 @@
 """A server that learns many personas: what one leaves behind, fifty would."""
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import random_checkpoint
 from comfy_server import ComfyServer
-from prompts import CHECKPOINT, only, workflow
+from prompts import CHECKPOINT, only, run_all, workflow
 
 FIRST, ALL = 10, 50  # personas
 SLACK = 30  # MB: it was found to grow by 2 to 17, and by 42 where 1 MB of each persona was kept
@@ -29,16 +28,6 @@ def learn(number: int) -> dict:
     return only(workflow(changes={"PersonaLearn": inputs}), "PersonaLearn")
 
 
-def finish(server, prompts: list[dict]) -> None:
-    """Queue prompts at once and wait until all are done."""
-    queued = [server.submit(prompt) for prompt in prompts]
-    deadline = time.monotonic() + 400
-    while any(one not in (history := server.get("/history")) for one in queued):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert all(history[one]["status"]["status_str"] == "success" for one in queued)
-
-
 def resident(server) -> float:
     """MB of memory that the server's process has."""
     status = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
@@ -47,8 +36,8 @@ def resident(server) -> float:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_learning_many_personas_does_not_make_a_server_grow(frugal):
-    finish(frugal, [learn(number) for number in range(FIRST)])
+    run_all(frugal, [learn(number) for number in range(FIRST)])
     before = resident(frugal)
-    finish(frugal, [learn(number) for number in range(FIRST, ALL)])
+    run_all(frugal, [learn(number) for number in range(FIRST, ALL)])
     assert len(list((frugal.base / "models/personas").glob("many_*.safetensors"))) == ALL
     assert resident(frugal) < before + SLACK

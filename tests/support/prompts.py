@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,15 @@ def only(prompt: dict, *outputs: str) -> dict:
 def pictures(server, run, node: str) -> list[np.ndarray]:
     """The pictures [H, W, 3] in 0..255 that an output node of a run saved."""
     return [np.asarray(Image.open(io.BytesIO(server.view(file)))) for file in run.outputs[node]["images"]]
+
+
+def run_all(server, prompts: list[dict]) -> list[dict]:
+    """Queue prompts at once and wait until all are done: what history says of each."""
+    queued = [server.submit(prompt) for prompt in prompts]
+    deadline = time.monotonic() + 400
+    while any(one not in (history := server.get("/history")) for one in queued):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    done = [history[one] for one in queued]
+    assert all(one["status"]["status_str"] == "success" for one in done), [one["status"] for one in done]
+    return done

@@ -1,0 +1,21 @@
+"""What the pages that benchmarks write have in common."""
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+
+
+def markdown(lines: Iterable[Sequence[str]]) -> str:
+    """Lines of cells, the first two the headings and the rule below them, as a table."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def made() -> str:
+    """When, and by which state of the code."""
+    folder = Path(__file__).parent
+    commit, changes = (
+        subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True).stdout.strip()
+        for command in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+    )
+    return f"{date.today()}, commit {commit or 'unknown'}{' with changes' if changes else ''}"
