@@ -24,7 +24,9 @@ KEEP_EVERY = 100  # steps, so that a crash costs little
 class LearningSettings:
     """How to learn; the defaults are PersonaMagic's published recipe (section 4.1 and its code).
 
-    decay: the learning rate falls evenly to 0 at the end, instead of staying as it is.
+    decay: the learning rate falls evenly to 0 at the end, instead of staying as it is. warmup: steps in which it rises
+    evenly first. Adam's first step is as long as any, but one look at noise is all that it knows: with a high rate and
+    no warm-up it throws the vectors far from their word, and some people's never come back.
     """
 
     steps: int = 1000
@@ -35,10 +37,13 @@ class LearningSettings:
     bypass_dropout: float = 0.5  # probability a row
     seed: int = 0
     decay: bool = False
+    warmup: int = 0
 
     def rate(self, index: int) -> float:
         """The learning rate of step `index`, from 0."""
-        return self.learning_rate * (1 - index / self.steps if self.decay else 1)
+        rising = min(1, (index + 1) / max(self.warmup, 1))
+        falling = 1 - index / self.steps if self.decay else 1
+        return self.learning_rate * rising * falling
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,18 @@ class ReferenceWord:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What is learned, from what, through which frozen models, what for, and how long and fast."""
+
+    representation: Representation
+    references: References
+    text: TextEncoder
+    denoiser: Denoiser
+    objective: Objective
+    settings: LearningSettings
+
+
+@dataclass(frozen=True)
 class Draws:
     """What chance decides in a step.
 
@@ -223,19 +240,14 @@ class LossNotFinite(ArithmeticError):
 
 
 def learn(
-    representation: Representation,
-    references: References,
-    text: TextEncoder,
-    denoiser: Denoiser,
-    objective: Objective,
-    settings: LearningSettings,
+    problem: Problem,
     progress: Progress | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
     keep: Callable[[Progress], None] = lambda progress: None,
     scaler: torch.amp.GradScaler | None = None,
     at_once: int | None = None,
 ) -> Progress:
-    """Learn `representation` in place (PersonaMagic, section 3.4) and return its history.
+    """Learn the problem's representation in place (PersonaMagic, section 3.4) and return its history.
 
     progress: where to go on from; the result is then that of a run which never stopped, because every step
     draws from its own generator. on_step may raise to stop. keep is given the progress with its tensors every
@@ -243,6 +255,7 @@ def learn(
     scaler: loss scaling, for denoisers that compute in fp16. at_once: R, all rows of a step if None; fewer need less
     memory, and what is learned is the same but for rounding. Raises LossNotFinite.
     """
+    representation, objective, settings = problem.representation, problem.objective, problem.settings
     progress = progress or Progress()
     parameters = list(representation.parameters())
     optimizer = torch.optim.AdamW(
@@ -261,9 +274,9 @@ def learn(
                 group["lr"] = settings.rate(index)
             optimizer.zero_grad()
             seen = dict.fromkeys(objective.terms, 0.0)
-            draws = draw(representation, references, objective, settings, index)
+            draws = draw(problem, index)
             for some in draws.split(at_once or settings.batch_size):
-                step = see(representation, references, text, denoiser, objective, some)
+                step = see(problem, some)
                 share = len(some.t) / settings.batch_size
                 terms = {name: share * term(step) for name, term in objective.terms.items()}
                 scaler.scale(sum(terms.values())).backward()
@@ -284,15 +297,10 @@ def learn(
     return progress
 
 
-def draw(
-    representation: Representation,
-    references: References,
-    objective: Objective,
-    settings: LearningSettings,
-    index: int,
-) -> Draws:
+def draw(problem: Problem, index: int) -> Draws:
     """Pictures, timesteps, noise and prompts for step `index`: always the same."""
-    latents, rows = references.latents, settings.batch_size
+    latents, objective, settings = problem.references.latents, problem.objective, problem.settings
+    stages, rows = problem.representation.stages, settings.batch_size
     # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
@@ -304,12 +312,12 @@ def draw(
     rich = 1 if objective.rich else 0
     return Draws(
         picture=torch.randint(len(latents), (rows,), generator=generator),
-        t=spread_timesteps(representation.stages, rows, generator).to(latents.device),
+        t=spread_timesteps(stages, rows, generator).to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
         bypass=torch.rand(rows, generator=generator) >= settings.bypass_dropout,
         prompts=templates(objective.prompts, rows),
         rich=templates(objective.rich, rich) if rich else (),
-        rich_t=spread_timesteps(representation.stages, rich, generator).to(latents.device),
+        rich_t=spread_timesteps(stages, rich, generator).to(latents.device),
     )
 
 
@@ -321,26 +329,21 @@ def spread_timesteps(stages: Stages, rows: int, generator: torch.Generator) -> T
     return stages.t_lo + (place * span).long().clamp(max=span - 1)
 
 
-def see(
-    representation: Representation,
-    references: References,
-    text: TextEncoder,
-    denoiser: Denoiser,
-    objective: Objective,
-    draws: Draws,
-) -> Step:
+def see(problem: Problem, draws: Draws) -> Step:
     """Predict for what was drawn."""
+    references, text, denoiser = problem.references, problem.text, problem.denoiser
     t, picture, prompts = draws.t, draws.picture, draws.prompts
-    vectors = representation.at(torch.cat([t, draws.rich_t]), torch.cat([picture, picture[: len(draws.rich)]]))
+    rich_picture = picture[: len(draws.rich)]
+    vectors = problem.representation.at(torch.cat([t, draws.rich_t]), torch.cat([picture, rich_picture]))
     encoding = text.encode(prompts, vectors.keep_bypass(draws.bypass), draws.rich)
     clean, mask = references.latents[picture], references.masks[picture]
     noisy = add_noise(clean, draws.noise, denoiser.alphas_cumprod[t])
     target = denoiser.target(clean, draws.noise, t)
     seen = noisy, t, encoding.keys, encoding.values
-    if objective.reference is None:
+    if problem.objective.reference is None:
         prediction, attentions = denoiser.predict(*seen, pooled=encoding.pooled), ()
     else:
-        plain = objective.reference.contexts(text, prompts, vectors)
+        plain = problem.objective.reference.contexts(text, prompts, vectors)
         prediction, attentions = denoiser.predict_watched(*seen, plain, pooled=encoding.pooled)
     return Step(encoding, prediction, target, mask, attentions)
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from .learning import LearningSettings
 
 PRESETS = {
-    "quick": LearningSettings(steps=30, learning_rate=8e-4, batch_size=2, decay=True),
-    "balanced": LearningSettings(steps=50, learning_rate=5e-4, batch_size=4, decay=True),
+    "quick": LearningSettings(steps=30, learning_rate=8e-4, batch_size=2, decay=True, warmup=10),
+    "balanced": LearningSettings(steps=50, learning_rate=5e-4, batch_size=4, decay=True, warmup=10),
     "published": LearningSettings(),
 }
 DEFAULT = "balanced"
@@ -19,5 +19,5 @@ def settings_of(
     own = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     own = {name: value for name, value in own.items() if value}
     if learning_rate:
-        own["decay"] = False
+        own |= {"decay": False, "warmup": 0}
     return replace(PRESETS[preset], seed=seed, **own)

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import comfy.model_management
 import torch
-from comfy.ldm.modules.attention import attention_pytorch
+from comfy.ldm.modules.attention import attention_basic, attention_pytorch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 from torch.utils import deterministic
@@ -75,10 +75,9 @@ def attention_with_backward(
 ) -> Tensor:
     """Attention as the host calls it, of [B, L, heads d]: its own choice may have no backward pass (sage, flash), or
     none under memory pressure."""
-    dtype = query.dtype
-    if query.device.type == "cpu":  # where torch's kernel takes twice as long in 16 bit
-        query, key, value, mask = (None if x is None else x.float() for x in (query, key, value, mask))
-    return attention_pytorch(query, key, value, heads, mask=mask, **options).to(dtype)
+    # On a CPU torch's kernel is slow in 16 bit, and its backward pass the slower part.
+    slow = query.device.type == "cpu" and query.dtype != torch.float32
+    return (attention_basic if slow else attention_pytorch)(query, key, value, heads, mask=mask, **options)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from ..learning import (
     LossNotFinite,
     LossTerm,
     Objective,
+    Problem,
     Progress,
     References,
     ReferenceWord,
@@ -85,6 +86,7 @@ class Recipe:
             "steps": self.learning.steps,
             "learning rate": self.learning.learning_rate,
             "learning rate falls": self.learning.decay,
+            "warm-up steps": self.learning.warmup,
             "batch size": self.learning.batch_size,
             "TE weight": self.te_weight,
             "attention weight": self.attention_weight,
@@ -171,7 +173,8 @@ def learn_persona(
             representation = recipe.representation(word, images, towers.widths).to(device)
             text = DifferentiableText(clip, representation.tokens, recipe.supercategory, denoiser.dtype)
             references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
-            parts = representation, references, text, denoiser, recipe.objective(text), recipe.learning
+            objective, settings = recipe.objective(text), recipe.learning
+            problem = Problem(representation, references, text, denoiser, objective, settings)
             progress = load_progress(unfinished, print_of_inputs) or Progress()
 
             def keep(progress: Progress) -> None:
@@ -179,7 +182,7 @@ def learn_persona(
                     save_progress(unfinished, progress, print_of_inputs)
 
             try:
-                learn_in_memory(parts, (model, clip.patcher), progress, on_step, keep)
+                learn_in_memory(problem, (model, clip.patcher), progress, on_step, keep)
             except LossNotFinite as error:
                 raise LossNotFinite(
                     f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in "
@@ -198,7 +201,7 @@ def learn_persona(
 
 
 def learn_in_memory(
-    parts: tuple,
+    problem: Problem,
     patchers: Sequence[ModelPatcher],
     progress: Progress,
     on_step: Callable[[Progress], None],
@@ -206,11 +209,11 @@ def learn_in_memory(
 ) -> None:
     """`learn` in the memory there is; and if that was misjudged, go on from there with what needs least.
 
-    parts: the first arguments of `learn`. patchers: of the loaded models. Raises TooLittleMemory.
+    patchers: of the loaded models. Raises TooLittleMemory.
     """
-    _, references, _, denoiser, _, settings = parts
-    layers, rows = layers_of(denoiser.unet), settings.batch_size
-    first, room = fit_into_memory(parts, patchers)
+    denoiser, rows = problem.denoiser, problem.settings.batch_size
+    layers = layers_of(denoiser.unet)
+    first, room = fit_into_memory(problem, patchers)
     for fitted in dict.fromkeys((first, smallest(layers))):
         how = f"{fitted.rows} of {rows} pictures at once, {len(fitted.twice)} of {len(layers)} layers computed twice"
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
@@ -219,14 +222,14 @@ def learn_in_memory(
         scaler = torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
         try:
             with computed_twice(fitted.twice):
-                learn(*parts, progress, on_step, keep, scaler, fitted.rows)
+                learn(problem, progress, on_step, keep, scaler, fitted.rows)
             return
         except Exception as error:
             if not out_of_memory(error):
                 raise
         # Here, where the error is gone, which held on to all that was computed.
         comfy.model_management.soft_empty_cache()
-    height, width = (PIXELS * side for side in references.latents.shape[-2:])
+    height, width = (PIXELS * side for side in problem.references.latents.shape[-2:])
     raise TooLittleMemory(
         f"Learning needs more memory than there is: one picture of {width}x{height} pixels at a time does not fit, "
         "even with every layer computed twice. Lower the resolution, or close what else uses this memory. How far "

@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import comfy.model_management
+import numpy as np
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
@@ -15,12 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
-from ..learning import LearningSettings, Objective, References, TextEncoder, draw, see
-from ..representation import Representation
-from .denoiser import FrozenDenoiser
+from ..learning import Problem, References, draw, see
 
 REST = None  # what is kept outside of the layers
-PROBED = 8, 16  # a side of the latents that a step is tried with
+PROBED = 8, 16, 24  # a side of the latents that a step is tried with
 
 
 @dataclass(frozen=True)
@@ -69,43 +69,37 @@ def twice(forward: Callable) -> Callable:
     return call
 
 
-def fit_into_memory(parts: tuple, patchers: Sequence[ModelPatcher]) -> tuple[Fit, float]:
-    """How a step is made to fit beside the models of these patchers, which are loaded, and the bytes it may use.
-
-    parts: the first arguments of `learn`.
-    """
-    _, references, _, denoiser, _, settings = parts
-    rows = settings.batch_size
-    if rows * math.prod(references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
-        return Fit(rows, frozenset()), room_for(0, patchers, denoiser.device)
+def fit_into_memory(problem: Problem, patchers: Sequence[ModelPatcher]) -> tuple[Fit, float]:
+    """How a step is made to fit beside the models of these patchers, which are loaded, and the bytes it may use."""
+    rows, device = problem.settings.batch_size, problem.denoiser.device
+    if rows * math.prod(problem.references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
+        return Fit(rows, frozenset()), room_for(0, patchers, device)
     weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
-    kept = kept_by_row(*parts, weights)
-    room = room_for(rows * sum(kept.values()), patchers, denoiser.device)
+    try:
+        kept = kept_by_row(problem, weights)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return smallest(layers_of(problem.denoiser.unet)), 0.0
+    room = room_for(rows * sum(kept.values()), patchers, device)
     return fit(kept, rows, room), room
 
 
-def kept_by_row(
-    representation: Representation,
-    references: References,
-    text: TextEncoder,
-    denoiser: FrozenDenoiser,
-    objective: Objective,
-    settings: LearningSettings,
-    weights: Iterable[Tensor],
-) -> dict[nn.Module | None, float]:
+def kept_by_row(problem: Problem, weights: Iterable[Tensor]) -> dict[nn.Module | None, float]:
     """Bytes that autograd keeps of one row of a step, by layer and for the REST: told from steps on small copies of the
     latents. weights: they are there anyway."""
-    one, counts = replace(settings, batch_size=1), []
+    tensors, layers = (problem.references.latents, problem.references.masks), layers_of(problem.denoiser.unet)
+    one, counts = replace(problem, settings=replace(problem.settings, batch_size=1)), []
     for side in PROBED:
-        small = References(*(interpolate(x, (side, side), mode="area") for x in (references.latents, references.masks)))
+        small = References(*(interpolate(tensor, (side, side), mode="area") for tensor in tensors))
+        counts.append(kept_by(partial(first_terms, replace(one, references=small)), layers, weights))
+    return scaled(counts, math.prod(problem.references.latents.shape[-2:]))
 
-        def step(small: References = small) -> list[Tensor]:
-            draws = draw(representation, small, objective, one, 0)
-            seen = see(representation, small, text, denoiser, objective, draws)
-            return [term(seen) for term in objective.terms.values()]
 
-        counts.append(kept_by(step, layers_of(denoiser.unet), weights))
-    return scaled(*counts, math.prod(references.latents.shape[-2:]))
+def first_terms(problem: Problem) -> list[Tensor]:
+    """The loss terms of a problem's first step."""
+    step = see(problem, draw(problem, 0))
+    return [term(step) for term in problem.objective.terms.values()]
 
 
 def kept_by(step: Callable[[], object], layers: Sequence[nn.Module], weights: Iterable[Tensor]) -> Counter:
@@ -143,11 +137,12 @@ def kept_by(step: Callable[[], object], layers: Sequence[nn.Module], weights: It
     return kept
 
 
-def scaled(small: Mapping, large: Mapping, cells: int) -> dict:
-    """What is kept of latents of so many cells, from what is kept of the PROBED ones: it grows in a straight line."""
-    first, second = (side**2 for side in PROBED)
-    slopes = {key: (large[key] - small[key]) / (second - first) for key in large}
-    return {key: max(0.0, small[key] + slope * (cells - first)) for key, slope in slopes.items()}
+def scaled(counts: Sequence[Mapping], cells: int) -> dict:
+    """What is kept of latents of so many cells, from what is kept of the PROBED ones: some of it grows in a straight
+    line, and where attention keeps its probabilities, these grow with the square."""
+    keys = list(counts[0])
+    curves = np.polyfit([side**2 for side in PROBED], [[count[key] for key in keys] for count in counts], 2)
+    return dict(zip(keys, np.polyval(curves, cells).clip(0)))
 
 
 def fit(kept: Mapping[nn.Module | None, float], rows: int, room: float) -> Fit:

@@ -15,7 +15,7 @@ from persona_core.host.denoiser import FrozenDenoiser, compute_dtype
 from persona_core.host.frozen import differentiable
 from persona_core.host.learner import KVRecipe, Recipe
 from persona_core.host.text import DifferentiableText
-from persona_core.learning import References, learn
+from persona_core.learning import Problem, References, learn
 
 from .page import Table
 from .watch import PARTS, Watch
@@ -34,7 +34,7 @@ class Learner:
     """Learning as learn_persona sets it up, from random latents."""
 
     def __init__(self, model, clip, recipe: Recipe, latent: int, batch: int, steps: int = STEPS):
-        self.model, self.clip, self.settings = model, clip, replace(recipe.learning, steps=steps, batch_size=batch)
+        self.model, self.clip = model, clip
         with self.ready():
             denoiser, towers = FrozenDenoiser(model), text_towers(clip)
             representation = recipe.representation(towers.word(recipe.supercategory), None, towers.widths)
@@ -42,26 +42,27 @@ class Learner:
             generator = torch.Generator().manual_seed(0)
             latents = torch.randn(1, 4, latent, latent, generator=generator).to(denoiser.device)
             references = References(latents, torch.ones_like(latents[:, :1]))
-            self.parts = representation.to(denoiser.device), references, text, denoiser, recipe.objective(text)
+            representation, objective = representation.to(denoiser.device), recipe.objective(text)
+            settings = replace(recipe.learning, steps=steps, batch_size=batch)
+            self.problem = Problem(representation, references, text, denoiser, objective, settings)
 
     def ready(self):
         return differentiable(self.model, self.clip.patcher, dtype=compute_dtype(self.model))
 
     def scaler(self) -> torch.amp.GradScaler:
-        denoiser = self.parts[3]
+        denoiser = self.problem.denoiser
         return torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
 
     def step(self) -> float:
         """Seconds of one step."""
         with self.ready():
-            return seconds(lambda: learn(*self.parts, self.settings, scaler=self.scaler())) / self.settings.steps
+            return seconds(lambda: learn(self.problem, scaler=self.scaler())) / self.problem.settings.steps
 
     def shares(self) -> dict[str, float]:
         """Where the time of a step goes."""
-        representation, references, text, denoiser, objective = self.parts
-        watch = Watch(text, denoiser)
+        watch = Watch(self.problem.text, self.problem.denoiser)
         with self.ready(), watch.watching():
-            learn(representation, references, watch, watch, objective, self.settings, scaler=self.scaler())
+            learn(replace(self.problem, text=watch, denoiser=watch), scaler=self.scaler())
         return watch.shares()
 
 

@@ -34,9 +34,9 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
     model, clip, _ = host.load(file, PRECISION)
     learner, patchers = Learner(model, clip, KINDS["Learn Persona"], latent, batch, steps=1), (model, clip.patcher)
     with learner.ready():
-        parts, unet = (*learner.parts, learner.settings), model.model.diffusion_model
+        unet = model.model.diffusion_model
         weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
-        kept = kept_by_row(*parts, weights)
+        kept = kept_by_row(learner.problem, weights)
         room = room_for(batch * sum(kept.values()), patchers, model.load_device)
         chosen = fit(kept, batch, room) if way == FITS else smallest(layers_of(unet))
         size = 2 * sum(weight.numel() for weight in weights)  # in 16 bit
@@ -53,10 +53,10 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
         forget_peak()
         before = memory_now()
         if way == FITS:
-            learn_in_memory(parts, patchers, Progress(), lambda progress: None, lambda progress: None)
+            learn_in_memory(learner.problem, patchers, Progress(), lambda progress: None, lambda progress: None)
         else:
             with computed_twice(chosen.twice):
-                learn(*parts, scaler=learner.scaler(), at_once=chosen.rows)
+                learn(learner.problem, scaler=learner.scaler(), at_once=chosen.rows)
         return {**found, "peak": peak_memory() - before}
 
 

@@ -1,11 +1,12 @@
 """What chance decides in a step, and how presets and their settings combine."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from persona_core.learning import LearningSettings, Objective, References, draw, spread_timesteps
+from persona_core.learning import LearningSettings, Objective, Problem, References, draw, spread_timesteps
 from persona_core.presets import DEFAULT, PRESETS, settings_of
 from persona_core.stages import Stages
 
@@ -15,7 +16,8 @@ OBJECTIVE = Objective({}, ["a {}", "the {}", "one {}"], ["{} reads", "{} runs"])
 
 
 def drawn(index=0, objective=OBJECTIVE, **settings):
-    return draw(SimpleNamespace(stages=STAGES), REFERENCES, objective, LearningSettings(**settings), index)
+    seen = SimpleNamespace(stages=STAGES)
+    return draw(Problem(seen, REFERENCES, None, None, objective, LearningSettings(**settings)), index)
 
 
 def test_a_step_sees_each_part_of_the_stage_and_all_of_it_in_time():
@@ -60,6 +62,13 @@ def test_a_falling_rate_falls_evenly_to_nothing():
     assert [falling.rate(index) for index in range(10)] == pytest.approx([0.5 - 0.05 * index for index in range(10)])
 
 
+def test_a_rate_that_warms_up_rises_evenly_and_then_is_the_usual_one():
+    for usual in (LearningSettings(10, 0.5), LearningSettings(10, 0.5, decay=True)):
+        warm = replace(usual, warmup=4)
+        shares = [warm.rate(index) / usual.rate(index) for index in range(10)]
+        assert shares == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1])
+
+
 def test_published_is_the_papers_recipe():
     assert PRESETS["published"] == LearningSettings(1000, 1e-4, 2)  # section 4.1
     quick = PRESETS["quick"]
@@ -70,10 +79,7 @@ def test_published_is_the_papers_recipe():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_what_is_not_zero_comes_before_the_preset(preset):
     chosen = settings_of(preset, seed=7)
-    assert (chosen.steps, chosen.learning_rate, chosen.batch_size, chosen.decay) == (
-        PRESETS[preset].steps, PRESETS[preset].learning_rate, PRESETS[preset].batch_size, PRESETS[preset].decay,
-    )  # fmt: skip
-    assert chosen.seed == 7
+    assert chosen == replace(PRESETS[preset], seed=7)
     assert settings_of(preset, 0, steps=5).steps == 5 and settings_of(preset, 0, batch_size=3).batch_size == 3
     own = settings_of(preset, 0, steps=1000, learning_rate=1e-4, batch_size=2)
     assert own == LearningSettings(1000, 1e-4, 2)  # a graph from before there were presets learns as it did

@@ -20,7 +20,7 @@ from persona_core.host.learner import KVRecipe, Lesson, Recipe, learn_persona, l
 from persona_core.host.pictures import Photo, coarsest_cell, encode, fit
 from persona_core.host.sampling import TABLE
 from persona_core.host.text import DifferentiableText
-from persona_core.learning import LearningSettings, LossNotFinite, Objective, References, add_noise, learn
+from persona_core.learning import LearningSettings, LossNotFinite, Objective, Problem, References, add_noise, learn
 from persona_core.losses import TandemEquilibrium, masked_noise_loss
 from persona_core.mapper import StageMapper
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
@@ -79,7 +79,8 @@ def test_only_the_representation_gets_a_gradient(lesson):
         mapper = StageMapper(word, Stages())
         terms = {"noise": masked_noise_loss, "equilibrium": TandemEquilibrium(1.0)}
         references = References(latents.clone(), masks.clone())
-        learn(mapper, references, text, denoiser, Objective(terms, PHOTO_PROMPTS, RICH_PROMPTS), LearningSettings(3, 1e-3))
+        objective, settings = Objective(terms, PHOTO_PROMPTS, RICH_PROMPTS), LearningSettings(3, 1e-3)
+        learn(Problem(mapper, references, text, denoiser, objective, settings))
         assert all(p.grad is not None for p in mapper.parameters())
         assert (
             mapper.head.weight.grad.any() and mapper.bypass_head.weight.grad.any() and mapper.anchors.weight.grad.any()

@@ -95,6 +95,7 @@ def trials(tokens: int) -> dict[str, Way]:
     return {
         "slower": way("half the learning rate", learning_rate=quick.learning_rate / 2),
         "faster": way("twice the learning rate", learning_rate=quick.learning_rate * 2),
+        "cold": way("no warm-up", warmup=0),
         "steady": way("a rate that does not fall", decay=False),
         "averaged": way("a rate that does not fall, mean of the last half", tried.averaged, decay=False),
         "fewer_rows": way(f"{2 * steps} steps of {rows // 2}", steps=2 * steps, batch_size=rows // 2),

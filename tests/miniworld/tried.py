@@ -146,20 +146,19 @@ class HeldOut:
     """Looks now and then at the loss of noises and timesteps that are never learned from, and stops when it is flat."""
 
     def __init__(self):
-        self.parts, self.losses = None, []
+        self.problem, self.losses = None, []
 
-    def see(self, *parts) -> learning.Step:
-        self.parts = parts
-        return learning_see(*parts)
+    def see(self, problem: learning.Problem, draws: learning.Draws) -> learning.Step:
+        self.problem = problem
+        return learning_see(problem, draws)
 
     @torch.no_grad()
     def on_step(self, progress: Progress) -> None:
         if progress.step % LOOK_EVERY:
             return
-        representation, references, text, denoiser, objective, _ = self.parts
         settings = learning.LearningSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
-        draws = learning.draw(representation, references, objective, settings, 0)
-        step = learning_see(representation, references, text, denoiser, objective, draws)
+        problem = replace(self.problem, settings=settings)
+        step = learning_see(problem, learning.draw(problem, 0))
         self.losses.append(float(masked_noise_loss(step)))
         if len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > (1 - GAIN) * min(self.losses[:-PATIENCE]):
             raise Flat

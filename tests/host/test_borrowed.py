@@ -1,0 +1,48 @@
+"""Models that learning loaded are not loaded after it."""
+
+import comfy.model_management
+import pytest
+import tiny_models
+from lessons import learned
+
+
+@pytest.fixture
+def parts(lesson):
+    """The patchers of a lesson."""
+    return {"model": lesson.model, "clip": lesson.clip.patcher, "vae": lesson.vae.patcher}
+
+
+def loaded(parts) -> set[str]:
+    """Which of them the host has loaded."""
+    bases = [one.model for one in comfy.model_management.loaded_models() if one is not None]
+    return {name for name, patcher in parts.items() if any(base is patcher.model for base in bases)}
+
+
+@pytest.mark.parametrize("end", ["learned", "error", "interrupt"])
+@pytest.mark.parametrize("before", [(), ("model",), ("model", "clip", "vae")])
+def test_what_learning_loaded_it_hands_back(lesson, tmp_path, parts, before, end):
+    parts["other"] = tiny_models.model()
+    comfy.model_management.unload_all_models()  # on the CPU, the host loads a text encoder when it makes it
+    comfy.model_management.load_models_gpu([parts[name] for name in (*before, "other")])
+    during = []
+
+    def on_step(progress):
+        during.append(loaded(parts))
+        if progress.step == 2 and end != "learned":
+            raise {"error": ZeroDivisionError, "interrupt": comfy.model_management.InterruptProcessingException}[end]
+
+    try:
+        learned(lesson, tmp_path, on_step)
+    except (ZeroDivisionError, comfy.model_management.InterruptProcessingException):
+        assert end != "learned" and len(during) == 2
+    assert during[0] == set(parts)
+    assert loaded(parts) == {*before, "other"}
+
+
+def test_a_model_that_was_loaded_with_other_patches_is_still_loaded(lesson, tmp_path, parts):
+    clone = lesson.model.clone()
+    clone.set_model_attn2_patch(lambda n, k, v, extra: (n, k, v))
+    comfy.model_management.unload_all_models()
+    comfy.model_management.load_models_gpu([clone])
+    learned(lesson, tmp_path)
+    assert loaded(parts) == {"model"}

@@ -1,0 +1,149 @@
+"""What a step keeps, and how it is made to fit."""
+
+import random
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from lessons import alike, moved, noise
+from torch import nn
+
+from persona_core.host.clip import text_towers
+from persona_core.host.denoiser import FrozenDenoiser
+from persona_core.host.frozen import differentiable
+from persona_core.host.learner import KVRecipe, Recipe
+from persona_core.host.memory import REST, Fit, computed_twice, first_terms, fit, kept_by, kept_by_row, layers_of
+from persona_core.host.text import DifferentiableText
+from persona_core.learning import LearningSettings, Problem, References, learn
+
+
+@contextmanager
+def opened(model, clip, recipe, size=(8, 8)):
+    """What learning hands to `learn`, of random latents of a size."""
+    with differentiable(model, clip.patcher):
+        towers = text_towers(clip)
+        representation = recipe.representation(towers.word(recipe.supercategory), None, towers.widths)
+        text = DifferentiableText(clip, representation.tokens, recipe.supercategory)
+        y, x = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in size), indexing="ij")
+        references = References(noise(1, 4, *size), (x**2 + y**2 < 0.5).float()[None, None])
+        yield Problem(
+            representation, references, text, FrozenDenoiser(model), recipe.objective(text), recipe.learning
+        )
+
+
+def weights_of(*patchers):
+    return [weight for patcher in patchers for weight in patcher.model.parameters()]
+
+
+def kept_by_a_step(problem, layers, weights):
+    """Bytes that a step of one row really keeps."""
+    problem = replace(problem, settings=replace(problem.settings, batch_size=1))
+    return kept_by(lambda: first_terms(problem), layers, weights)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("recipe", [Recipe(), KVRecipe(), Recipe(attention_weight=3e-3)])
+def test_what_a_row_keeps_is_told_from_smaller_ones(model, clip, recipe, dtype):
+    model = model.clone()
+    model.set_model_compute_dtype(dtype)
+    for size in ((32, 32), (40, 56)):
+        with opened(model, clip, recipe, size) as problem:
+            layers, weights = layers_of(model.model.diffusion_model), weights_of(model, clip.patcher)
+            real, told = kept_by_a_step(problem, layers, weights), kept_by_row(problem, weights)
+            # The first layer comes before the context, so autograd passes it by.
+            assert {key for key, size in real.items() if size} == {REST, *layers[1:]}
+            assert sum(told.values()) == pytest.approx(sum(real.values()), rel=0.05)
+            assert all(told[key] == pytest.approx(real[key], rel=0.05, abs=2**14) for key in real)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), KVRecipe()])
+def test_layers_computed_twice_keep_less(model, clip, recipe):
+    with opened(model, clip, recipe, (16, 16)) as problem:
+        layers, weights = layers_of(model.model.diffusion_model), weights_of(model, clip.patcher)
+        usual = kept_by_a_step(problem, layers, weights)
+        with computed_twice(layers):
+            less = kept_by_a_step(problem, layers, weights)
+        half = layers[::2]
+        with computed_twice(half):
+            between = kept_by_a_step(problem, layers, weights)
+    assert sum(less[layer] for layer in layers) < 0.15 * sum(usual[layer] for layer in layers)  # their inputs
+    assert sum(less.values()) < sum(between.values()) < sum(usual.values())
+    assert all(between[layer] == usual[layer] > 0 for layer in layers[1::2])
+
+
+def step_of(layers_keep: list[float], rest: float):
+    layers = [nn.Identity() for _ in layers_keep]
+    return layers, {REST: rest, **dict(zip(layers, layers_keep))}
+
+
+def needed(kept, fitted: Fit) -> float:
+    """Bytes of the rows at once, where layers that are computed twice need theirs one after the other."""
+    twice = [kept[layer] for layer in fitted.twice]
+    return fitted.rows * (sum(kept.values()) - sum(twice) + max(twice, default=0))
+
+
+def test_where_everything_has_room_nothing_is_computed_twice():
+    layers, kept = step_of([30, 20, 10], 40)
+    assert fit(kept, 4, 400) == fit(kept, 4, 1e9) == Fit(4, frozenset())
+
+
+def test_with_less_room_the_largest_layers_are_computed_twice_and_no_more():
+    (small, large, middle, least), kept = step_of([20, 50, 30, 10], 40)
+    assert fit(kept, 2, 299) == fit(kept, 2, 240) == Fit(2, frozenset({large, middle}))
+    assert fit(kept, 2, 239) == fit(kept, 2, 200) == Fit(2, frozenset({large, middle, small}))
+    assert fit(kept, 2, 199) == fit(kept, 2, 180) == Fit(2, frozenset({large, middle, small, least}))
+
+
+def test_with_still_less_room_fewer_rows_are_looked_at_at_once():
+    layers, kept = step_of([20, 50, 30, 10], 40)
+    every = frozenset(layers)
+    assert fit(kept, 8, 8 * 90) == Fit(8, every) and fit(kept, 8, 8 * 90 - 1).rows == 4
+    assert fit(kept, 8, 4 * 150) == Fit(4, frozenset())  # all rows are too many even with every layer computed twice
+    assert fit(kept, 3, 3 * 90 - 1).rows == 1
+    assert fit(kept, 8, 90) == Fit(1, every)
+
+
+@pytest.mark.parametrize("room", [89, 1, 0, -1e9])
+def test_where_nothing_fits_the_least_is_tried(room):
+    layers, kept = step_of([20, 50, 30, 10], 40)
+    assert fit(kept, 8, room) == Fit(1, frozenset(layers))
+
+
+def test_what_is_chosen_has_room_and_what_is_faster_has_none():
+    chance = random.Random(0)
+    for _ in range(500):
+        layers, kept = step_of([chance.choice((0, 1, 2, 5, 40)) for _ in range(chance.randint(1, 8))], chance.random())
+        rows, room = chance.randint(1, 9), chance.uniform(-1, 400)
+        fitted = fit(kept, rows, room)
+        choice = [rows >> halvings for halvings in range(rows.bit_length())]
+        assert fitted.rows in choice
+        assert needed(kept, fitted) <= room or fitted == Fit(1, frozenset(layers))
+        order = sorted(layers, key=kept.get, reverse=True)
+        fewer = Fit(fitted.rows, frozenset(order[: len(fitted.twice) - 1]))
+        assert not fitted.twice or needed(kept, fewer) > room
+        more = [one for one in choice if one > fitted.rows]
+        assert all(needed(kept, Fit(one, frozenset(layers))) > room for one in more)
+
+
+# Weights that make every term count in a tiny UNet.
+ATTENTION = KVRecipe(attention_weight=1e6, learning=LearningSettings(4, 5e-3, 3, weight_decay=0.0, seed=5))
+RECIPES = [
+    Recipe(te_weight=10.0, learning=LearningSettings(4, 1e-3, 3, seed=5)),
+    replace(ATTENTION, te_weight=10.0),
+    replace(ATTENTION, attention_tokens="the placeholder only"),
+    replace(ATTENTION, attention_tokens="the prompt's tokens"),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_row_at_a_time_learns_the_same(model, clip, recipe):
+    found, losses = [], []
+    for at_once in (None, 2, 1):
+        with opened(model, clip, recipe) as problem:
+            start = {name: value.clone() for name, value in problem.representation.state_dict().items()}
+            losses.append(learn(problem, at_once=at_once).losses)
+            found.append(moved(problem.representation, start))
+    for few, told in zip(found[1:], losses[1:]):
+        assert alike(found[0], few)
+        assert {name: pytest.approx(values, rel=1e-3) for name, values in losses[0].items()} == told

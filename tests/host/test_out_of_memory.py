@@ -1,0 +1,197 @@
+"""What happens when learning needs more memory than there is, and that it leaves nothing behind."""
+
+import gc
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import comfy.model_management
+import lessons
+import pytest
+import torch
+from lessons import alike, moved, own_forwards, tensors
+
+from persona_core.host.learner import KVRecipe, TooLittleMemory, load_progress
+from persona_core.host.memory import out_of_memory
+from persona_core.host.pictures import Photo
+from persona_core.learning import LearningSettings
+
+PRINT = "fingerprint"  # of all lessons here: another pack's functions have no lasting one
+learned = partial(lessons.learned, fingerprint=PRINT)
+
+
+@pytest.fixture
+def lesson(lesson):
+    """Of a picture that is not square."""
+    photo = lesson.photos[0]
+    wide = Photo(torch.cat([photo.image, photo.image[:, :32]], 1), torch.cat([photo.mask, photo.mask[:, :32]], 1))
+    return replace(lesson, photos=[wide])
+
+
+@pytest.fixture
+def plenty(monkeypatch):
+    """Room for all, however little of this machine's memory is free."""
+
+    def free(device=None, torch_free_too=False):
+        return (2**50, 2**50) if torch_free_too else 2**50
+
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", free)
+
+
+class Trouble:
+    """Another pack's attention patch, which fails from a step on with more than so many rows. on_step: tells it."""
+
+    def __init__(self, model, error: Exception, step: int, rows: int):
+        self.error, self.step, self.rows, self.done, self.raised = error, step, rows, 0, 0
+
+        def patch(n, k, v, extra):  # no method: with the options, the host would copy its object too
+            if self.done + 1 >= self.step and len(n) > self.rows:
+                self.raised += 1
+                raise self.error
+            return n, k, v
+
+        self.model = model.clone()
+        self.model.set_model_attn2_patch(patch)
+
+    def on_step(self, progress):
+        self.done = progress.step
+
+
+@pytest.fixture
+def start(lesson, tmp_path):
+    """What every persona of the lesson starts as."""
+    settings = replace(lesson.recipe.learning, steps=0)
+    return tensors(learned(replace(lesson, recipe=replace(lesson.recipe, learning=settings)), tmp_path, name="start"))
+
+
+def out_of_memory_error():
+    return comfy.model_management.OOM_EXCEPTION("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def warnings(caplog) -> list[str]:
+    return [record.message for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_out_of_memory_learning_goes_on_with_what_needs_least(lesson, tmp_path, caplog, plenty, start, step):
+    unet = lesson.model.model.diffusion_model
+    usual = learned(lesson, tmp_path, name="usual")
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    trouble, passes = Trouble(lesson.model, out_of_memory_error(), step, rows=1), []
+    unet.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    persona = learned(replace(lesson, model=trouble.model), tmp_path, trouble.on_step)
+    assert trouble.raised == 1 and trouble.done == 6
+    assert [2] * step + [1] * 2 * (7 - step) == passes[-step - 2 * (7 - step) :]
+    [warning] = warnings(caplog)
+    assert f"Out of memory at step {step}: goes on from there with 1 of 2 pictures at once, 21 of 21 layers" in warning
+    assert {name: len(losses) for name, losses in persona.losses.items()} == {"noise": 6, "equilibrium": 6}
+    for name, losses in usual.losses.items():
+        assert persona.losses[name] == pytest.approx(losses, rel=1e-4)
+    assert alike(*(moved(one.representation, start) for one in (usual, persona)))
+    assert all(torch.equal(value, before[name]) for name, value in unet.state_dict().items())
+    assert not own_forwards(lesson.model) and torch.is_inference_mode_enabled()
+
+
+def test_where_not_even_the_least_fits_the_artist_is_told_and_goes_on_later(lesson, tmp_path, caplog, plenty, start):
+    usual = learned(lesson, tmp_path, name="usual")
+    trouble = Trouble(lesson.model, out_of_memory_error(), 3, rows=0)
+    with pytest.raises(TooLittleMemory, match="one picture of 96x64 pixels.*Lower the resolution"):
+        learned(replace(lesson, model=trouble.model), tmp_path, trouble.on_step)
+    assert trouble.raised == 2 and len(warnings(caplog)) == 1 and not own_forwards(lesson.model)
+    assert load_progress(tmp_path / "run.partial", PRINT).step == 2
+    steps = []
+    resumed = learned(lesson, tmp_path, lambda progress: steps.append(progress.step))
+    assert steps == [3, 4, 5, 6] and len(resumed.losses["noise"]) == 6
+    assert alike(*(moved(one.representation, start) for one in (usual, resumed)))
+
+
+def test_where_not_even_finding_out_fits_the_least_is_tried(lesson, tmp_path, caplog, plenty):
+    large = replace(lesson, recipe=replace(lesson.recipe, resolution=256))
+    trouble, rows = Trouble(lesson.model, out_of_memory_error(), 1, rows=0), []
+
+    def once(module, args):
+        rows.append(len(args[0]))
+        trouble.rows = trouble.raised
+
+    lesson.model.model.diffusion_model.register_forward_pre_hook(once)
+    persona = learned(replace(large, model=trouble.model), tmp_path)
+    assert trouble.raised == 1 and len(persona.losses["noise"]) == 6 and not warnings(caplog)
+    assert rows == [1] * (1 + 2 * 6)  # what found out, and the pictures one by one
+
+
+@pytest.mark.parametrize("error", [ValueError("of another pack"), RuntimeError("mat1 and mat2 shapes"), comfy.model_management.InterruptProcessingException()])
+def test_other_errors_are_not_taken_for_too_little_memory(lesson, tmp_path, caplog, plenty, error):
+    trouble = Trouble(lesson.model, error, 3, rows=1)
+    with pytest.raises(type(error)) as caught:
+        learned(replace(lesson, model=trouble.model), tmp_path, trouble.on_step)
+    assert caught.value is error and trouble.raised == 1 and not warnings(caplog)
+
+
+def test_the_errors_that_say_memory_is_used_up():
+    """As the allocators here really say it."""
+    for allocate in (lambda: torch.empty(1 << 50), lambda: bytearray(1 << 60)):
+        with pytest.raises((RuntimeError, MemoryError)) as caught:
+            allocate()
+        assert out_of_memory(caught.value)
+    assert out_of_memory(out_of_memory_error())
+    assert not any(map(out_of_memory, (RuntimeError("shapes cannot be multiplied"), ValueError(), KeyboardInterrupt())))
+
+
+REALLY_OUT_OF_MEMORY = """
+import sys
+sys.path[:0] = {path!r}
+import host_modules
+import json, logging, resource
+from dataclasses import replace
+from pathlib import Path
+import comfy.model_management, tiny_models, torch
+from persona_core.host.pictures import Photo
+from persona_core.learning import LearningSettings
+
+torch.set_num_threads(1)
+# Which is wrong:
+comfy.model_management.get_free_memory = lambda device, torch_free_too=False: (2**50,) * 2 if torch_free_too else 2**50
+logging.basicConfig(level=logging.WARNING)
+learning = LearningSettings(steps=1, batch_size=8, learning_rate=1e-3)
+with torch.inference_mode():
+    models = tiny_models.model(), tiny_models.clip(), tiny_models.vae()
+    photo = Photo(torch.rand(256, 256, 3), torch.ones(256, 256))
+    lesson = learner.Lesson("ann", *models, [photo], learner.Recipe(resolution=256, learning=learning))
+    # Once before, with one row, so that all that stays is there.
+    few = replace(lesson.recipe, learning=replace(learning, batch_size=1))
+    learner.learn_persona(replace(lesson, recipe=few), "few", Path("few.partial"), lambda progress: None)
+    status = Path("/proc/self/status").read_text().splitlines()
+    used = 1024 * int(next(line.split()[1] for line in status if line.startswith("VmSize:")))
+    resource.setrlimit(resource.RLIMIT_AS, (used + 75 * 2**20, resource.RLIM_INFINITY))
+    persona = learner.learn_persona(lesson, "all", Path("all.partial"), lambda progress: None)
+print(json.dumps(persona.losses))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
+def test_when_memory_really_is_used_up_learning_goes_on(tmp_path):
+    script = REALLY_OUT_OF_MEMORY.format(path=sys.path)
+    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "Out of memory at step 1: goes on from there with 1 of 8 pictures at once, 21 of 21 layers" in run.stderr
+    assert [len(losses) for losses in json.loads(run.stdout.splitlines()[-1]).values()] == [1, 1]
+
+
+def tensors_alive() -> int:
+    gc.collect()
+    return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("trouble", [False, True])
+def test_nothing_of_a_learned_persona_stays(lesson, tmp_path, plenty, trouble):
+    recipe, counts = KVRecipe(supercategory="face", resolution=64, learning=LearningSettings(2, batch_size=3)), []
+    for number in range(3):
+        given = Trouble(lesson.model, out_of_memory_error(), 1 if trouble else 99, rows=1)
+        learned(replace(lesson, model=given.model, recipe=recipe), tmp_path, given.on_step, f"{number}")
+        assert given.raised == trouble
+        del given
+        counts.append(tensors_alive())
+    assert counts[1] == counts[2]
