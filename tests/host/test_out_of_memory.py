@@ -109,7 +109,7 @@ def test_where_not_even_the_least_fits_the_artist_is_told_and_goes_on_later(less
 
 
 def test_where_not_even_finding_out_fits_the_least_is_tried(lesson, tmp_path, caplog, plenty):
-    large = replace(lesson, recipe=replace(lesson.recipe, resolution=256))
+    large = replace(lesson, photos=[Photo(torch.rand(160, 160, 3), torch.ones(160, 160))])
     trouble, rows = Trouble(lesson.model, out_of_memory_error(), 1, rows=0), []
 
     def once(module, args):
@@ -148,6 +148,7 @@ import json, logging, resource
 from dataclasses import replace
 from pathlib import Path
 import comfy.model_management, tiny_models, torch
+from persona_core.host import learner
 from persona_core.host.pictures import Photo
 from persona_core.learning import LearningSettings
 
