@@ -21,16 +21,17 @@ from ..attention import attention_maps
 from ..learning import CrossAttention
 from ..stages import LAST_TIMESTEP
 from .clip import UnsupportedModel
-from .frozen import attention_with_backward
+from .frozen import PLAIN, attention_for
 
 PIXELS = 8  # of a picture to a side of its latents
 WORTH_CASTING = 2**28  # bytes of weights: smaller models are not faster in bf16
 
 
 class FrozenDenoiser:
-    """`learning.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such UNet."""
+    """`learning.Denoiser` over a MODEL of the host, for latents of so many cells. Raises UnsupportedModel for what is
+    no such UNet."""
 
-    def __init__(self, patcher: ModelPatcher):
+    def __init__(self, patcher: ModelPatcher, cells: int = PLAIN):
         check_supported(patcher)
         self.patcher, self.unet = patcher, patcher.model.diffusion_model
         sampling = patcher.get_model_object("model_sampling")
@@ -38,6 +39,7 @@ class FrozenDenoiser:
         self.dtype = compute_dtype(patcher)
         self.sigmas = sampling.sigmas.detach().clone()
         self.device = patcher.load_device
+        self.attention = attention_for(self.device, self.dtype, cells)
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -72,7 +74,7 @@ class FrozenDenoiser:
 
         replaced = options["patches_replace"].setdefault("attn2", {})
         for block in cross_attention_blocks(self.unet):
-            replaced[block] = watched(block, replaced.get(block, replaced.get(block[:2], host_attention)))
+            replaced[block] = watched(block, replaced.get(block, replaced.get(block[:2], self.attend)))
         return self.forward(noisy, t, keys, options, pooled), list(layers.values())
 
     def with_values(self, options: dict, keys: Tensor, values: Tensor) -> dict:
@@ -112,7 +114,7 @@ class FrozenDenoiser:
             if shape in wanted:
                 shares = attention_maps(query, key, heads, shape).mean(1)[:, token : token + 1]
                 maps.append(F.interpolate(shares, (height, width), mode="bilinear"))
-            return attention_with_backward(query, key, value, heads)
+            return self.attention(query, key, value, heads)
 
         options = self.options(t)
         options["patches_replace"]["attn2"] = dict.fromkeys(cross_attention_blocks(self.unet), record)
@@ -149,18 +151,12 @@ class FrozenDenoiser:
             "cond_or_uncond": [0],
             "uuids": [None],
             "sigmas": self.sigmas.to(self.device)[t],
-            "optimized_attention_override": instead_of_the_hosts,
+            "optimized_attention_override": lambda hosts, *inputs, **named: self.attention(*inputs, **named),
         }
 
-
-def host_attention(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
-    """What a cross-attention layer does where nothing replaces it."""
-    return attention_with_backward(query, key, value, extra["n_heads"])
-
-
-def instead_of_the_hosts(original: Callable, *inputs: object, **options: object) -> Tensor:
-    """What the host calls in place of its own choice of attention."""
-    return attention_with_backward(*inputs, **options)
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
+        """What a cross-attention layer does where nothing replaces it."""
+        return self.attention(query, key, value, extra["n_heads"])
 
 
 def check_supported(patcher: ModelPatcher) -> None:

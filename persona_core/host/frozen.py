@@ -1,6 +1,6 @@
 """Lets gradients pass through the host's frozen models, and leaves the models as they were."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import comfy.model_management
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import deterministic
 
 MULTIPLIES = nn.Linear, nn.Conv2d
+PLAIN = 64 * 64  # cells of latents for which attention may keep its probabilities: 512 x 512 pixels
 COMPUTED_IN = torch.float32, torch.float16, torch.bfloat16
 
 @contextmanager
@@ -70,14 +71,25 @@ def alias(tensor: Tensor) -> Tensor:
     return normal.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
-def attention_with_backward(
+def attention_for(device: torch.device, dtype: torch.dtype, cells: int) -> Callable[..., Tensor]:
+    """Attention as the host calls it, with a backward pass: the host's own choice may have none (sage, flash), or none
+    under memory pressure.
+
+    cells: of the latents, and so the most tokens that look. In 16 bit torch's own attention is slow on a CPU, and its
+    backward pass most of all. Plain products are fast, but keep probabilities that grow with the square of `cells`.
+    """
+    if device.type != "cpu" or dtype == torch.float32:
+        return attention_pytorch
+    return attention_basic if cells <= PLAIN else attention_in_fp32
+
+
+def attention_in_fp32(
     query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, **options: object
 ) -> Tensor:
-    """Attention as the host calls it, of [B, L, heads d]: its own choice may have no backward pass (sage, flash), or
-    none under memory pressure."""
-    # On a CPU torch's kernel is slow in 16 bit, and its backward pass the slower part.
-    slow = query.device.type == "cpu" and query.dtype != torch.float32
-    return (attention_basic if slow else attention_pytorch)(query, key, value, heads, mask=mask, **options)
+    """torch's own attention, of [B, L, heads d] in any precision."""
+    mask = None if mask is None else mask.float()
+    mixed = attention_pytorch(query.float(), key.float(), value.float(), heads, mask=mask, **options)
+    return mixed.to(query.dtype)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Learn a persona with the host's models: from photos to a Persona, interrupted or not."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,7 @@ def learn_persona(
     with borrowed(model, clip.patcher, lesson.vae.patcher):
         latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
         with differentiable(model, clip.patcher, dtype=compute_dtype(model)):
-            denoiser = FrozenDenoiser(model)
+            denoiser = FrozenDenoiser(model, math.prod(latents.shape[-2:]))
             device = denoiser.device
             images = None if lesson.image_embeddings is None else lesson.image_embeddings.clone()
             word = towers.word(recipe.supercategory)

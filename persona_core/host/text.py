@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..learning import RichPrompts, TextEncoding
 from ..representation import TokenVectors, on_sphere
 from .clip import TextTower, text_towers
-from .frozen import attention_with_backward
+from .frozen import attention_for
 from .tokens import PersonaToken, PersonaTokens, with_placeholder
 
 PLACEHOLDER = "{}"
@@ -84,6 +84,7 @@ class DifferentiableTower:
         self.tower, self.dtype = tower, dtype
         self.layers = list(tower.transformer.encoder.layers)[: depth(layer, tower.model)]
         self.device = tower.model.transformer.get_input_embeddings().weight.device
+        self.attention = attention_for(self.device, dtype, tower.tokenizer.max_length)
 
     def encode(self, rows: Sequence[list], vectors: TokenVectors, count: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Contexts for K and V [B, L, W] (the same object where they do not differ) of the first `count` rows; of the
@@ -125,21 +126,20 @@ class DifferentiableTower:
         ).triu_(1)
         *layers, last = self.layers
         for layer in layers:
-            x = through(layer, x, causal)
+            x = self.through(layer, x, causal)
         looked = [attention_probabilities(last, x[count:], causal)] if len(x) > count else []
-        return through(last, x[:count], causal), looked
+        return self.through(last, x[:count], causal), looked
+
+    def through(self, layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
+        """One of the host's layers, without its in-place additions, in the mask's precision."""
+        x = x + layer.self_attn(layer.layer_norm1(x).to(causal.dtype), causal, self.attention)
+        return x + layer.mlp(layer.layer_norm2(x).to(causal.dtype))
 
     def finish(self, hidden: Tensor) -> Tensor:
         """The context from the hidden state, as the host makes it for this family."""
         if self.tower.model.layer_norm_hidden_state:
             return self.tower.transformer.final_layer_norm(hidden)
         return hidden
-
-
-def through(layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
-    """One layer of the host's text encoder, without its in-place additions, in the mask's precision."""
-    x = x + layer.self_attn(layer.layer_norm1(x).to(causal.dtype), causal, attention_with_backward)
-    return x + layer.mlp(layer.layer_norm2(x).to(causal.dtype))
 
 
 def depth(layer: int | None, model: nn.Module) -> int | None:

@@ -36,7 +36,7 @@ class Learner:
     def __init__(self, model, clip, recipe: Recipe, latent: int, batch: int, steps: int = STEPS):
         self.model, self.clip = model, clip
         with self.ready():
-            denoiser, towers = FrozenDenoiser(model), text_towers(clip)
+            denoiser, towers = FrozenDenoiser(model, latent**2), text_towers(clip)
             representation = recipe.representation(towers.word(recipe.supercategory), None, towers.widths)
             text = DifferentiableText(clip, representation.tokens, recipe.supercategory, denoiser.dtype)
             generator = torch.Generator().manual_seed(0)

@@ -3,9 +3,10 @@
 import pytest
 import tiny_models
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from lessons import noise, own_forwards
 
-from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks, host_attention, text_width
+from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks, text_width
 from persona_core.host.frozen import differentiable
 from persona_core.host.memory import computed_twice, layers_of
 from persona_core.losses import attention_difference
@@ -37,7 +38,7 @@ def neighbour(model):
 
     patched.set_model_attn1_output_patch(by_block)
     patched.set_model_attn2_output_patch(by_block)
-    patched.set_model_attn2_replace(lambda q, k, v, extra: 3 * host_attention(q, k, v, extra), "middle", 0)
+    patched.set_model_attn2_replace(lambda q, k, v, extra: 3 * attention_pytorch(q, k, v, extra["n_heads"]), "middle", 0)
     return patched
 
 

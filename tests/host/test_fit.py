@@ -11,7 +11,7 @@ from torch import nn
 
 from persona_core.host.clip import text_towers
 from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.frozen import differentiable
+from persona_core.host.frozen import PLAIN, differentiable
 from persona_core.host.learner import KVRecipe, Recipe
 from persona_core.host.memory import REST, Fit, computed_twice, first_terms, fit, kept_by, kept_by_row, layers_of
 from persona_core.host.text import DifferentiableText
@@ -19,7 +19,7 @@ from persona_core.learning import LearningSettings, Problem, References, learn
 
 
 @contextmanager
-def opened(model, clip, recipe, size=(8, 8)):
+def opened(model, clip, recipe, size=(8, 8), cells=PLAIN):
     """What learning hands to `learn`, of random latents of a size."""
     with differentiable(model, clip.patcher):
         towers = text_towers(clip)
@@ -28,7 +28,7 @@ def opened(model, clip, recipe, size=(8, 8)):
         y, x = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in size), indexing="ij")
         references = References(noise(1, 4, *size), (x**2 + y**2 < 0.5).float()[None, None])
         yield Problem(
-            representation, references, text, FrozenDenoiser(model), recipe.objective(text), recipe.learning
+            representation, references, text, FrozenDenoiser(model, cells), recipe.objective(text), recipe.learning
         )
 
 
@@ -42,13 +42,13 @@ def kept_by_a_step(problem, layers, weights):
     return kept_by(lambda: first_terms(problem), layers, weights)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype, cells", [(torch.float32, PLAIN), (torch.bfloat16, PLAIN), (torch.bfloat16, PLAIN + 1)])
 @pytest.mark.parametrize("recipe", [Recipe(), KVRecipe(), Recipe(attention_weight=3e-3)])
-def test_what_a_row_keeps_is_told_from_smaller_ones(model, clip, recipe, dtype):
+def test_what_a_row_keeps_is_told_from_smaller_ones(model, clip, recipe, dtype, cells):
     model = model.clone()
     model.set_model_compute_dtype(dtype)
     for size in ((32, 32), (40, 56)):
-        with opened(model, clip, recipe, size) as problem:
+        with opened(model, clip, recipe, size, cells) as problem:
             layers, weights = layers_of(model.model.diffusion_model), weights_of(model, clip.patcher)
             real, told = kept_by_a_step(problem, layers, weights), kept_by_row(problem, weights)
             # The first layer comes before the context, so autograd passes it by.

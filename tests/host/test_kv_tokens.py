@@ -5,10 +5,11 @@ from dataclasses import replace
 import comfy.ldm.modules.attention
 import pytest
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from recording import Recorder, encode, sample
 
 from persona_core.host.clip import text_towers
-from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks, host_attention
+from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.frozen import differentiable
 from persona_core.host.learner import KVRecipe, learn_persona
@@ -210,7 +211,7 @@ def test_another_packs_cross_attention_stays_in_the_pass(model, clip):
 
     def theirs(query, key, value, extra):
         calls.append(key.shape[1])
-        return 0.5 * host_attention(query, key, value, extra)
+        return 0.5 * attention_pytorch(query, key, value, extra["n_heads"])
 
     for section, number, _ in cross_attention_blocks(model.model.diffusion_model):
         other.set_model_attn2_replace(theirs, section, number)

@@ -1,6 +1,7 @@
 """What the frozen models compute in while learning."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import tiny_models
@@ -8,7 +9,7 @@ import torch
 from lessons import noise
 from torch import nn
 
-from persona_core.host.frozen import MULTIPLIES, attention_with_backward, differentiable
+from persona_core.host.frozen import MULTIPLIES, PLAIN, attention_for, differentiable
 from persona_core.host.text import DifferentiableText
 from persona_core.mapper import StageMapper
 from persona_core.stages import Stages
@@ -55,14 +56,14 @@ def test_a_text_encoder_in_half_precision_gives_nearly_the_same(family):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("apart", [False, True])  # heads, as the host calls it for some models
 def test_attention_in_half_precision_and_its_gradients_are_nearly_those_in_full(masked, apart):
-    mask, found = 5 * noise(20, 30, seed=9) if masked else None, []
+    cpu, mask, found = torch.device("cpu"), 5 * noise(20, 30, seed=9) if masked else None, []
     shapes = ((2, 20, 64), (2, 30, 64), (2, 30, 64))
-    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    for dtype, cells in ((torch.float32, 1), *product((torch.bfloat16, torch.float16), (PLAIN, PLAIN + 1))):
         with torch.inference_mode(False):
             given = [noise(*shape, seed=seed).to(dtype).requires_grad_() for seed, shape in enumerate(shapes)]
             heads = [one.unflatten(-1, (4, 16)).transpose(1, 2) if apart else one for one in given]
             there = None if mask is None else mask.clone().to(dtype)
-            made = attention_with_backward(*heads, 4, mask=there, skip_reshape=apart)
+            made = attention_for(cpu, dtype, cells)(*heads, 4, mask=there, skip_reshape=apart)
             assert made.dtype == dtype and made.shape == (2, 20, 64)
             made.square().sum().backward()
         found.append([made.detach().float(), *(one.grad.float() for one in given)])
