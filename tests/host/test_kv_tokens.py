@@ -6,6 +6,7 @@ import comfy.ldm.modules.attention
 import pytest
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
+from lessons import learned
 from recording import Recorder, encode, sample
 
 from persona_core.host.clip import text_towers
@@ -34,10 +35,6 @@ def bob(clip):
 def kv_lesson(lesson):
     settings = LearningSettings(steps=4, learning_rate=5e-3, batch_size=2, weight_decay=0.0, seed=5)
     return replace(lesson, recipe=KVRecipe(resolution=64, learning=settings))
-
-
-def learned(lesson, folder, name="run"):
-    return learn_persona(lesson, lesson.fingerprint(), folder / f"{name}.partial", lambda progress: None)
 
 
 def context_of(clip, text, *standing):
@@ -154,7 +151,7 @@ def test_the_attention_loss_costs_no_second_pass(model, kv_lesson, tmp_path):
     model.model.diffusion_model.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     for weight in (0.0, 0.003):
         passes.clear()
-        learned(replace(kv_lesson, recipe=replace(kv_lesson.recipe, attention_weight=weight)), tmp_path, str(weight))
+        learned(replace(kv_lesson, recipe=replace(kv_lesson.recipe, attention_weight=weight)), tmp_path, name=str(weight))
         assert passes == [2] * 4
 
 
@@ -172,14 +169,14 @@ def test_the_attention_loss_draws_the_maps_together(kv_lesson, tmp_path):
     def attention(weight):
         settings = replace(kv_lesson.recipe.learning, steps=60)
         recipe = replace(kv_lesson.recipe, learning=settings, attention_weight=weight)
-        return sum(learned(replace(kv_lesson, recipe=recipe), tmp_path, f"{weight}").losses["attention"][-20:]) / weight
+        return sum(learned(replace(kv_lesson, recipe=recipe), tmp_path, name=f"{weight}").losses["attention"][-20:]) / weight
 
     assert attention(1e4) < 0.75 * attention(1e-9)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_persona(kv_lesson, tmp_path):
     asked = replace(kv_lesson, recipe=replace(kv_lesson.recipe, te_weight=1e-3))
-    whole = learned(asked, tmp_path, "whole")
+    whole = learned(asked, tmp_path, name="whole")
 
     def interrupt(progress):
         if progress.step == 2:
@@ -199,10 +196,10 @@ def test_learn_persona_takes_the_attention_loss_too(lesson, tmp_path):
 
 @pytest.mark.parametrize("backend", ["attention_pytorch", "attention_sub_quad", "attention_split", "attention_basic"])
 def test_whatever_attention_the_host_chose(kv_lesson, tmp_path, monkeypatch, backend):
-    usual = learned(kv_lesson, tmp_path, "usual").representation.vectors
+    usual = learned(kv_lesson, tmp_path, name="usual").representation.vectors
     chosen = getattr(comfy.ldm.modules.attention, backend)
     monkeypatch.setattr(comfy.ldm.modules.attention, "optimized_attention", chosen)
-    torch.testing.assert_close(learned(kv_lesson, tmp_path, backend).representation.vectors, usual)
+    torch.testing.assert_close(learned(kv_lesson, tmp_path, name=backend).representation.vectors, usual)
 
 
 def test_another_packs_cross_attention_stays_in_the_pass(model, clip):

@@ -9,6 +9,7 @@ import tiny_models
 import torch
 from comfy_extras.nodes_freelunch import FreeU
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+from lessons import learned, tensors
 from safetensors.torch import load_file, save_file
 
 from persona_core.host.checks import check_models
@@ -16,7 +17,7 @@ from persona_core.host.clip import UnsupportedModel
 from persona_core.host.denoiser import FrozenDenoiser
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.frozen import differentiable
-from persona_core.host.learner import KVRecipe, Lesson, Recipe, learn_persona, load_progress
+from persona_core.host.learner import KVRecipe, Recipe, load_progress
 from persona_core.host.pictures import Photo, coarsest_cell, encode, fit
 from persona_core.host.sampling import TABLE
 from persona_core.host.text import DifferentiableText
@@ -26,14 +27,6 @@ from persona_core.mapper import StageMapper
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
 from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
-
-
-def learned(lesson: Lesson, folder, on_step=lambda progress: None, name="run"):
-    return learn_persona(lesson, lesson.fingerprint(), folder / f"{name}.partial", on_step)
-
-
-def tensors(persona):
-    return {name: value.clone() for name, value in persona.representation.state_dict().items()}
 
 
 def same(one, other):
