@@ -3,7 +3,7 @@
     make bench-speed [ARGS="--parts learning memory --repeats 5"]
 
 The checkpoint is of random weights: time and memory do not depend on them. Prints its tables and writes them to
-docs/speed.md. On a CPU it learns at 256 pixels, on a GPU at 512.
+docs/speed.md. On a CPU it learns at 256 pixels, on a GPU at 512, and with SDXL at 512 where memory allows.
 """
 
 import argparse
@@ -12,17 +12,29 @@ import time
 from pathlib import Path
 
 import stopwatch
+from stopwatch import GIGABYTE
 
-PARTS = "learning", "peers", "memory", "sampling", "nodes"
+PARTS = "learning", "sdxl", "peers", "memory", "sampling", "nodes"
+SDXL_BATCHES = (1,)
+SDXL_NEEDS = 16 * GIGABYTE  # of memory in all: its weights in 16 bit are 7 GB
 PAGE = Path(__file__).resolve().parents[1] / "docs/speed.md"
 
 
-def measured(part: str, file: Path, options: argparse.Namespace) -> list:
+def measured(part: str, folder: Path, options: argparse.Namespace) -> list:
     """The tables of a part."""
     # Here, because the host's modules read the environment that `main` may begin anew with.
-    from speed import against, learning, memory, use
+    import random_checkpoint
+    from speed import against, host, learning, memory, use
 
     latent, repeats = options.size // 8, options.repeats
+    if part == "sdxl":
+        if host.memory() < SDXL_NEEDS:
+            print("left out: too little memory")
+            return []
+        file = random_checkpoint.build(folder / "sdxl.ckpt", "sdxl_full")
+        # At the larger size: nobody learns with SDXL at 256 pixels.
+        return learning.measure(file, "sdxl_full", options.memory_size // 8, repeats, (host.HALF,), SDXL_BATCHES)
+    file = random_checkpoint.build(folder / "random.ckpt", options.architecture)
     if part == "learning":
         return learning.measure(file, options.architecture, latent, repeats)
     if part == "peers":
@@ -35,24 +47,15 @@ def measured(part: str, file: Path, options: argparse.Namespace) -> list:
 
 
 def run(options: argparse.Namespace, folder: Path) -> list:
-    import random_checkpoint
-    from speed import host, learning
-
-    file, found = random_checkpoint.build(folder / "random.ckpt", options.architecture), {}
-    # Memory first, while this process has little: it keeps what it once had.
-    for part in sorted(options.parts, key=lambda part: part != "memory"):
+    found = {}
+    # A process keeps what it once had: memory first, while that is little, and SDXL last, which needs most.
+    for part in sorted(options.parts, key=lambda part: (part == "sdxl") - (part == "memory")):
         print(f"== {part}", flush=True)
         began = time.perf_counter()
-        found[part] = measured(part, file, options)
+        found[part] = measured(part, folder, options)
         print("\n".join(f"\n{table.markdown()}" for table in found[part]))
         print(f"\n({part} took {time.perf_counter() - began:.0f} s)", flush=True)
-    tables = [table for part in PARTS for table in found.get(part, ())]
-    if options.sdxl:
-        file = random_checkpoint.build(folder / "sdxl.ckpt", "sdxl")
-        precisions = host.TRIED[:1]
-        tables += learning.measure(file, "sdxl", options.size // 8, options.repeats, precisions)
-        print("\n".join(f"\n{table.markdown()}" for table in tables[-3:]), flush=True)
-    return tables
+    return [table for part in PARTS for table in found.get(part, ())]
 
 
 def main() -> None:
@@ -61,11 +64,10 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512 if gpu else 256, help="pixels a side, a multiple of 64")
-    parser.add_argument("--memory-size", type=int, default=512, help="the same, of the part on memory")
+    parser.add_argument("--memory-size", type=int, default=512, help="the same, of the parts on memory and SDXL")
     parser.add_argument("--repeats", type=int, default=10 if gpu else 3)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--architecture", choices=("full", "small"), default="full", help="small: to try the script")
-    parser.add_argument("--sdxl", action="store_true", help="learning steps with SDXL's text encoders too")
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--no-page", action="store_true")
     options = parser.parse_args()

@@ -72,6 +72,7 @@ ARCHITECTURES = {
     # ComfyUI looks for v-prediction in output block 11, so there must be so many.
     "sd2_v": replace(SD15, blocks=2, text=(CLIP_H,), linear=True, velocity=True),
     "sdxl": SDXL,
+    "sdxl_full": replace(SDXL, multipliers=(1, 2, 4), blocks=2, depths=(0, 2, 10)),
     "sdxl_inpainting": replace(SDXL, channels_in=9),
 }
 # Latent channels 0-2 are brightness, red-green and blue-yellow, each scaled to a photo's usual spread.

@@ -21,6 +21,7 @@ from persona_core.host.denoiser import compute_dtype  # noqa: E402
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TRIED = ("fp16", "bf16", "fp32") if GPU else ("fp32", "bf16")
+HALF = "fp16" if GPU else "bf16"
 
 
 def load(file: Path, precision: str | None = None):
@@ -30,12 +31,17 @@ def load(file: Path, precision: str | None = None):
     model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(file))
     if precision and compute_dtype(model) != PRECISIONS[precision]:
         # On a CPU the host computes in fp32 whatever the weights are, but for who uses its node ModelComputeDtype.
-        model.model.manual_cast_dtype = PRECISIONS[precision]
+        model.set_model_compute_dtype(PRECISIONS[precision])
     return model, clip, vae
 
 
 def precision_of(model) -> str:
     return next(name for name, dtype in PRECISIONS.items() if dtype == compute_dtype(model))
+
+
+def memory() -> int:
+    """Bytes of it in all: the GPU's, or the machine's."""
+    return comfy.model_management.get_total_memory(comfy.model_management.get_torch_device())
 
 
 def unload() -> None:

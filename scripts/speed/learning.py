@@ -7,7 +7,6 @@ from . import host  # isort: skip  (before the host's modules)
 import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import optimized_attention
-from random_checkpoint import ARCHITECTURES
 from stopwatch import by_turns, ratios, seconds, spread
 
 from persona_core.host.clip import text_towers
@@ -99,7 +98,9 @@ def at(batch: int, what: str) -> str:
     return f"batch {batch}, {what}"
 
 
-def measure(file: Path, architecture: str, latent: int, repeats: int, precisions=host.TRIED) -> list[Table]:
+def measure(
+    file: Path, architecture: str, latent: int, repeats: int, precisions=host.TRIED, batches=BATCHES
+) -> list[Table]:
     """The tables of part 1. Models of one precision at a time are in memory."""
     steps, adds, shares = [], [], []
     for precision in precisions:
@@ -110,15 +111,16 @@ def measure(file: Path, architecture: str, latent: int, repeats: int, precisions
             steps.append([precision, "not possible on this machine"] + [""] * 4)
             continue
         runs = {}
-        for batch in BATCHES:
+        watched = min(WATCHED, *batches)
+        for batch in batches:
             runs[at(batch, "forward")] = Forward(model, latent, batch).step
             for kind, recipe in KINDS.items():
                 runs[at(batch, kind)] = Learner(model, clip, recipe, latent, batch).step
         for kind, recipe in KINDS.items():
-            runs[f"parts of {kind}"] = Learner(model, clip, recipe, latent, WATCHED).shares
+            runs[f"parts of {kind}"] = Learner(model, clip, recipe, latent, watched).shares
         warm = runs if host.GPU else [run for run in runs if run.startswith(at(1, ""))]  # minutes on a CPU
         found = by_turns(runs, repeats, warm)
-        for batch in BATCHES:
+        for batch in batches:
             forward = found[at(batch, "forward")]
             for kind in KINDS:
                 took = found[at(batch, kind)]
@@ -131,17 +133,11 @@ def measure(file: Path, architecture: str, latent: int, repeats: int, precisions
         for kind in KINDS:
             parts = found[f"parts of {kind}"]
             shares.append([precision, kind, *(spread([one[part] for one in parts], ".1%") for part in PARTS)])
-    return tables(steps, adds, shares, architecture, latent)
+    return tables(steps, adds, shares, architecture, latent, watched)
 
 
-def tables(steps: list, adds: list, shares: list, architecture: str, latent: int) -> list[Table]:
+def tables(steps: list, adds: list, shares: list, architecture: str, latent: int, watched: int) -> list[Table]:
     where = f"{latent * 8}x{latent * 8} pixels, `{architecture}`"
-    channels = ARCHITECTURES[architecture]
-    if channels.adm:
-        where += (
-            ": SDXL's own text encoders beside a UNet smaller than SDXL's, so the text encoders weigh more than they "
-            "would"
-        )
     return [
         Table(
             f"A learning step against a forward pass: {architecture}",
@@ -159,7 +155,7 @@ def tables(steps: list, adds: list, shares: list, architecture: str, latent: int
         ),
         Table(
             f"Where a step's time goes: {architecture}",
-            f"At batch {WATCHED}, forward and backward together. *Loss terms*: the noise loss, and Tandem Equilibrium "
+            f"At batch {watched}, forward and backward together. *Loss terms*: the noise loss, and Tandem Equilibrium "
             "or the attention loss. *The rest*: draws, what is learned and its backward pass, noise, reading the "
             "losses.",
             ("precision", "", *PARTS),

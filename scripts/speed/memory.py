@@ -23,7 +23,6 @@ from .page import Table
 
 FITS, LEAST = WAYS = "as it fits", "the least"
 BATCHES = 1, 4
-PRECISION = "fp16" if host.GPU else "bf16"
 MOST = 0.7  # of the machine's memory
 CARD = 6 * GIGABYTE
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -31,7 +30,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 
 def case(file: Path, latent: int, batch: int, way: str) -> dict:
     """One step of learning: its peak and the estimate of it, in bytes; and what a card of 6 GB would choose."""
-    model, clip, _ = host.load(file, PRECISION)
+    model, clip, _ = host.load(file, host.HALF)
     learner, patchers = Learner(model, clip, KINDS["Learn Persona"], latent, batch, steps=1), (model, clip.patcher)
     with learner.ready():
         unet = model.model.diffusion_model
@@ -48,7 +47,7 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
             "all twice": needed(kept, smallest(key for key in kept if key is not REST)),
             "twice on the card": len(card.twice),
         }  # fmt: skip
-        if found["estimate"] > MOST * comfy.model_management.get_total_memory(model.load_device):
+        if found["estimate"] > MOST * host.memory():
             return found
         forget_peak()
         before = memory_now()
@@ -86,7 +85,7 @@ def measure(file: Path, latent: int) -> list[Table]:
     tables = [
         Table(
             f"Peak memory of learning at {side}x{side} pixels",
-            f"One step of Learn Persona in {PRECISION}: the peak of {what}, less what was there before with the models "
+            f"One step of Learn Persona in {host.HALF}: the peak of {what}, less what was there before with the models "
             "loaded. *As it fits* is as Learn Persona runs on this machine, *the least* computes all layers twice, one "
             "row at once. *Estimate*: of what a step keeps for its backward pass, by which layers are chosen.",
             ("batch", "", "rows at once", "layers computed twice", "peak, GB", "estimate, GB"),
