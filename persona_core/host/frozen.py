@@ -80,7 +80,18 @@ def attention_for(device: torch.device, dtype: torch.dtype, cells: int) -> Calla
     """
     if device.type != "cpu" or dtype == torch.float32:
         return attention_pytorch
-    return attention_basic if cells <= PLAIN else attention_in_fp32
+    return attention_by_row if cells <= PLAIN else attention_in_fp32
+
+
+def attention_by_row(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, **options: object
+) -> Tensor:
+    """The host's plain products, of [B, L, heads d]: of one row after the other, because for a moment they need several
+    times the memory of what they keep."""
+    if mask is not None:
+        return attention_basic(query, key, value, heads, mask=mask, **options)
+    rows = zip(query.split(1), key.split(1), value.split(1), strict=True)
+    return torch.cat([attention_basic(*row, heads, **options) for row in rows])
 
 
 def attention_in_fp32(

@@ -8,12 +8,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from . import host  # isort: skip  (before the host's modules)
 import comfy.model_management
 from stopwatch import GIGABYTE, KEEPING_MALLOC, forget_peak, memory_now, peak_memory
 
+from persona_core.host.denoiser import FrozenDenoiser
+from persona_core.host.frozen import PLAIN
 from persona_core.host.learner import learn_in_memory
 from persona_core.host.memory import REST, Fit, computed_twice, fit, kept_by_row, layers_of, needed, room_for, smallest
 from persona_core.learning import Progress, learn
@@ -39,12 +42,15 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
         room = room_for(batch * sum(kept.values()), patchers, model.load_device)
         chosen = fit(kept, batch, room) if way == FITS else smallest(layers_of(unet))
         size = 2 * sum(weight.numel() for weight in weights)  # in 16 bit
-        card = fit(kept, 1, CARD - size - comfy.model_management.minimum_inference_memory())
+        # On a GPU attention keeps no probabilities.
+        lean = replace(learner.problem, denoiser=FrozenDenoiser(model, PLAIN + 1))
+        on_card = kept_by_row(lean, weights)
+        card = fit(on_card, 1, CARD - size - comfy.model_management.minimum_inference_memory())
         found = {
             "rows": chosen.rows, "twice": len(chosen.twice), "layers": len(layers_of(unet)),
             "estimate": needed(kept, chosen), "weights": size,
-            "everything": needed(kept, Fit(1, frozenset())),
-            "all twice": needed(kept, smallest(key for key in kept if key is not REST)),
+            "everything": needed(on_card, Fit(1, frozenset())),
+            "all twice": needed(on_card, smallest(key for key in on_card if key is not REST)),
             "twice on the card": len(card.twice),
         }  # fmt: skip
         if found["estimate"] > MOST * host.memory():
