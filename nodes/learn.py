@@ -52,7 +52,7 @@ class LearnPersona(io.ComfyNode):
                     max=0.1,
                     step=1e-6,
                     round=False,
-                    tooltip="How big each step of learning is. 0: as the preset says. Your own does not fall towards the end. Too high: the loss jumps or stops being a number.",
+                    tooltip="How big each step of learning is. 0: as the preset says. Your own neither warms up nor falls towards the end. Too high: the loss jumps or stops being a number.",
                 ),
                 io.Int.Input(
                     "batch_size",

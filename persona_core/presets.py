@@ -18,6 +18,8 @@ def settings_of(
     """A preset's settings, but for those that are given: 0 is the preset's. A learning rate that is given stays."""
     own = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     own = {name: value for name, value in own.items() if value}
+    if steps:
+        own["warmup"] = min(PRESETS[preset].warmup, steps // 3)
     if learning_rate:
         own |= {"decay": False, "warmup": 0}
     return replace(PRESETS[preset], seed=seed, **own)

@@ -3,6 +3,7 @@
 Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,18 +21,20 @@ from torch import Tensor
 from ..attention import attention_maps
 from ..learning import CrossAttention
 from ..stages import LAST_TIMESTEP
+from .attention import attention_for
 from .clip import UnsupportedModel
-from .frozen import PLAIN, attention_for
 
 PIXELS = 8  # of a picture to a side of its latents
 WORTH_CASTING = 2**28  # bytes of weights: smaller models are not faster in bf16
 
 
 class FrozenDenoiser:
-    """`learning.Denoiser` over a MODEL of the host, for latents of so many cells. Raises UnsupportedModel for what is
-    no such UNet."""
+    """`learning.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such UNet.
 
-    def __init__(self, patcher: ModelPatcher, cells: int = PLAIN):
+    cells: of the latents, where they are few: attention may then be faster.
+    """
+
+    def __init__(self, patcher: ModelPatcher, cells: float = math.inf):
         check_supported(patcher)
         self.patcher, self.unet = patcher, patcher.model.diffusion_model
         sampling = patcher.get_model_object("model_sampling")
@@ -114,7 +117,7 @@ class FrozenDenoiser:
             if shape in wanted:
                 shares = attention_maps(query, key, heads, shape).mean(1)[:, token : token + 1]
                 maps.append(F.interpolate(shares, (height, width), mode="bilinear"))
-            return self.attention(query, key, value, heads)
+            return self.attend(query, key, value, extra)
 
         options = self.options(t)
         options["patches_replace"]["attn2"] = dict.fromkeys(cross_attention_blocks(self.unet), record)
@@ -156,7 +159,7 @@ class FrozenDenoiser:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
         """What a cross-attention layer does where nothing replaces it."""
-        return self.attention(query, key, value, extra["n_heads"])
+        return self.attention(query, key, value, extra["n_heads"], attn_precision=extra.get("attn_precision"))
 
 
 def check_supported(patcher: ModelPatcher) -> None:

@@ -1,17 +1,15 @@
 """Lets gradients pass through the host's frozen models, and leaves the models as they were."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import comfy.model_management
 import torch
-from comfy.ldm.modules.attention import attention_basic, attention_pytorch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 from torch.utils import deterministic
 
 MULTIPLIES = nn.Linear, nn.Conv2d
-PLAIN = 64 * 64  # cells of latents for which attention may keep its probabilities: 512 x 512 pixels
 COMPUTED_IN = torch.float32, torch.float16, torch.bfloat16
 
 @contextmanager
@@ -69,38 +67,6 @@ def alias(tensor: Tensor) -> Tensor:
     """A normal tensor on the storage of an inference tensor."""
     normal = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     return normal.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
-
-
-def attention_for(device: torch.device, dtype: torch.dtype, cells: int) -> Callable[..., Tensor]:
-    """Attention as the host calls it, with a backward pass: the host's own choice may have none (sage, flash), or none
-    under memory pressure.
-
-    cells: of the latents, and so the most tokens that look. In 16 bit torch's own attention is slow on a CPU, and its
-    backward pass most of all. Plain products are fast, but keep probabilities that grow with the square of `cells`.
-    """
-    if device.type != "cpu" or dtype == torch.float32:
-        return attention_pytorch
-    return attention_by_row if cells <= PLAIN else attention_in_fp32
-
-
-def attention_by_row(
-    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, **options: object
-) -> Tensor:
-    """The host's plain products, of [B, L, heads d]: of one row after the other, because for a moment they need several
-    times the memory of what they keep."""
-    if mask is not None:
-        return attention_basic(query, key, value, heads, mask=mask, **options)
-    rows = zip(query.split(1), key.split(1), value.split(1), strict=True)
-    return torch.cat([attention_basic(*row, heads, **options) for row in rows])
-
-
-def attention_in_fp32(
-    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, **options: object
-) -> Tensor:
-    """torch's own attention, of [B, L, heads d] in any precision."""
-    mask = None if mask is None else mask.float()
-    mixed = attention_pytorch(query.float(), key.float(), value.float(), heads, mask=mask, **options)
-    return mixed.to(query.dtype)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
 from ..learning import Problem, References, draw, see
+from .attention import attention_by_row
 
 REST = None  # what is kept outside of the layers
 PROBED = 8, 16, 24  # a side of the latents that a step is tried with
@@ -75,12 +76,14 @@ def fit_into_memory(problem: Problem, patchers: Sequence[ModelPatcher]) -> tuple
     if rows * math.prod(problem.references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
         return Fit(rows, frozenset()), room_for(0, patchers, device)
     weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
+    kept = None
     try:
         kept = kept_by_row(problem, weights)
     except Exception as error:
         if not out_of_memory(error):
             raise
-        return smallest(layers_of(problem.denoiser.unet)), 0.0
+    if kept is None:  # not where the error is, which holds on to all that was computed
+        return smallest(layers_of(problem.denoiser.unet)), room_for(math.inf, patchers, device)
     room = room_for(rows * sum(kept.values()), patchers, device)
     return fit(kept, rows, room), room
 
@@ -93,7 +96,8 @@ def kept_by_row(problem: Problem, weights: Iterable[Tensor]) -> dict[nn.Module |
     for side in PROBED:
         small = References(*(interpolate(tensor, (side, side), mode="area") for tensor in tensors))
         counts.append(kept_by(partial(first_terms, replace(one, references=small)), layers, weights))
-    return scaled(counts, math.prod(problem.references.latents.shape[-2:]))
+    degree = 2 if problem.denoiser.attention is attention_by_row else 1
+    return scaled(counts, math.prod(problem.references.latents.shape[-2:]), degree)
 
 
 def first_terms(problem: Problem) -> list[Tensor]:
@@ -137,11 +141,11 @@ def kept_by(step: Callable[[], object], layers: Sequence[nn.Module], weights: It
     return kept
 
 
-def scaled(counts: Sequence[Mapping], cells: int) -> dict:
-    """What is kept of latents of so many cells, from what is kept of the PROBED ones: some of it grows in a straight
-    line, and where attention keeps its probabilities, these grow with the square."""
+def scaled(counts: Sequence[Mapping], cells: int, degree: int) -> dict:
+    """What is kept of latents of so many cells, from what is kept of the PROBED ones: it grows in a straight line, but
+    where attention keeps its probabilities, these grow with the square."""
     keys = list(counts[0])
-    curves = np.polyfit([side**2 for side in PROBED], [[count[key] for key in keys] for count in counts], 2)
+    curves = np.polyfit([side**2 for side in PROBED], [[count[key] for key in keys] for count in counts], degree)
     return dict(zip(keys, np.polyval(curves, cells).clip(0)))
 
 

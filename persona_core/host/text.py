@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..learning import RichPrompts, TextEncoding
 from ..representation import TokenVectors, on_sphere
+from .attention import attention_for
 from .clip import TextTower, text_towers
-from .frozen import attention_for
 from .tokens import PersonaToken, PersonaTokens, with_placeholder
 
 PLACEHOLDER = "{}"

@@ -44,6 +44,12 @@ def memory() -> int:
     return comfy.model_management.get_total_memory(comfy.model_management.get_torch_device())
 
 
+def free_memory() -> int:
+    """Bytes that are free, once nothing is loaded."""
+    unload()
+    return comfy.model_management.get_free_memory()
+
+
 def unload() -> None:
     comfy.model_management.unload_all_models()
     comfy.model_management.soft_empty_cache()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from . import host  # isort: skip  (before the host's modules)
 import comfy.model_management
+from comfy.ldm.modules.attention import attention_pytorch
 from stopwatch import GIGABYTE, KEEPING_MALLOC, forget_peak, memory_now, peak_memory
 
 from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.frozen import PLAIN
 from persona_core.host.learner import learn_in_memory
 from persona_core.host.memory import REST, Fit, computed_twice, fit, kept_by_row, layers_of, needed, room_for, smallest
 from persona_core.learning import Progress, learn
@@ -42,9 +42,9 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
         room = room_for(batch * sum(kept.values()), patchers, model.load_device)
         chosen = fit(kept, batch, room) if way == FITS else smallest(layers_of(unet))
         size = 2 * sum(weight.numel() for weight in weights)  # in 16 bit
-        # On a GPU attention keeps no probabilities.
-        lean = replace(learner.problem, denoiser=FrozenDenoiser(model, PLAIN + 1))
-        on_card = kept_by_row(lean, weights)
+        denoiser = FrozenDenoiser(model)
+        denoiser.attention = attention_pytorch  # as on a GPU, where it keeps no probabilities
+        on_card = kept_by_row(replace(learner.problem, denoiser=denoiser), weights)
         card = fit(on_card, 1, CARD - size - comfy.model_management.minimum_inference_memory())
         found = {
             "rows": chosen.rows, "twice": len(chosen.twice), "layers": len(layers_of(unet)),

@@ -11,8 +11,8 @@ INTRODUCTION = """# How fast it is
 Written by `make bench-speed` ({made}).
 
 - **Machine**: {machine}.
-- **Weights**: random ones of the shapes of `{architecture}` in `scripts/random_checkpoint.py`{shapes}. Time and memory
-  do not depend on what weights are.
+- **Weights**: random ones of the shapes of `{architecture}` in `scripts/random_checkpoint.py`{shapes}, or as a table
+  says. Time and memory do not depend on what weights are.
 - **Size**: {size}x{size} pixels, where nothing else is said.
 - **Figures**: the median of {repeats} rounds after a warm-up, and in brackets the least and the greatest. What is
   compared runs by turns; a ratio is computed in each round, and then its median. On a CPU not every

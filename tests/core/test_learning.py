@@ -81,5 +81,7 @@ def test_what_is_not_zero_comes_before_the_preset(preset):
     chosen = settings_of(preset, seed=7)
     assert chosen == replace(PRESETS[preset], seed=7)
     assert settings_of(preset, 0, steps=5).steps == 5 and settings_of(preset, 0, batch_size=3).batch_size == 3
+    for steps in (1, 3, 12, 500):
+        assert settings_of(preset, 0, steps=steps).warmup == min(PRESETS[preset].warmup, steps // 3)
     own = settings_of(preset, 0, steps=1000, learning_rate=1e-4, batch_size=2)
     assert own == LearningSettings(1000, 1e-4, 2)  # a graph from before there were presets learns as it did

@@ -15,7 +15,7 @@ from persona_core.losses import attention_difference
 def gradients(patcher, layers=(), watch=True):
     """A pass of two rows: its prediction, how its layers looked, and the gradients to the contexts for K and V."""
     with differentiable(patcher), computed_twice(layers):
-        denoiser, width, t = FrozenDenoiser(patcher), text_width(patcher), torch.tensor([100, 700])
+        denoiser, width, t = FrozenDenoiser(patcher, 8 * 8), text_width(patcher), torch.tensor([100, 700])
         keys, values = (noise(2, 77, width, seed=seed).requires_grad_() for seed in (1, 2))
         pooled = noise(2, 128, seed=3) if width == 192 else None  # SDXL's
         seen = noise(2, 4, 8, 8), t, keys, values
@@ -42,9 +42,15 @@ def neighbour(model):
     return patched
 
 
+def computing_in(dtype, model):
+    model.set_model_compute_dtype(dtype)
+    return model
+
+
 MODELS = {
     "SD1.x": tiny_models.model,
     "SDXL": lambda: tiny_models.model(sdxl=True),
+    "bf16": lambda: computing_in(torch.bfloat16, tiny_models.model()),
     "patched": lambda: neighbour(tiny_models.model()),
 }
 

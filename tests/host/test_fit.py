@@ -1,5 +1,6 @@
 """What a step keeps, and how it is made to fit."""
 
+import math
 import random
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,8 +11,8 @@ from lessons import alike, moved, noise
 from torch import nn
 
 from persona_core.host.clip import text_towers
-from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.frozen import PLAIN, differentiable
+from persona_core.host.denoiser import FrozenDenoiser, compute_dtype
+from persona_core.host.frozen import differentiable
 from persona_core.host.learner import KVRecipe, Recipe
 from persona_core.host.memory import REST, Fit, computed_twice, first_terms, fit, kept_by, kept_by_row, layers_of
 from persona_core.host.text import DifferentiableText
@@ -19,12 +20,13 @@ from persona_core.learning import LearningSettings, Problem, References, learn
 
 
 @contextmanager
-def opened(model, clip, recipe, size=(8, 8), cells=PLAIN):
+def opened(model, clip, recipe, size=(8, 8), cells=math.inf):
     """What learning hands to `learn`, of random latents of a size."""
-    with differentiable(model, clip.patcher):
+    dtype = compute_dtype(model)
+    with differentiable(model, clip.patcher, dtype=dtype):
         towers = text_towers(clip)
         representation = recipe.representation(towers.word(recipe.supercategory), None, towers.widths)
-        text = DifferentiableText(clip, representation.tokens, recipe.supercategory)
+        text = DifferentiableText(clip, representation.tokens, recipe.supercategory, dtype)
         y, x = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in size), indexing="ij")
         references = References(noise(1, 4, *size), (x**2 + y**2 < 0.5).float()[None, None])
         yield Problem(
@@ -42,7 +44,7 @@ def kept_by_a_step(problem, layers, weights):
     return kept_by(lambda: first_terms(problem), layers, weights)
 
 
-@pytest.mark.parametrize("dtype, cells", [(torch.float32, PLAIN), (torch.bfloat16, PLAIN), (torch.bfloat16, PLAIN + 1)])
+@pytest.mark.parametrize("dtype, cells", [(torch.float32, 1), (torch.bfloat16, 1), (torch.bfloat16, math.inf)])
 @pytest.mark.parametrize("recipe", [Recipe(), KVRecipe(), Recipe(attention_weight=3e-3)])
 def test_what_a_row_keeps_is_told_from_smaller_ones(model, clip, recipe, dtype, cells):
     model = model.clone()

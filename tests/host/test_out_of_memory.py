@@ -112,11 +112,11 @@ def test_where_not_even_finding_out_fits_the_least_is_tried(lesson, tmp_path, ca
     large = replace(lesson, photos=[Photo(torch.rand(160, 160, 3), torch.ones(160, 160))])
     trouble, rows = Trouble(lesson.model, out_of_memory_error(), 1, rows=0), []
 
-    def once(module, args):
+    def look(module, args):
         rows.append(len(args[0]))
-        trouble.rows = trouble.raised
+        trouble.rows = trouble.raised  # so that after the first failure one row at a time fits
 
-    lesson.model.model.diffusion_model.register_forward_pre_hook(once)
+    lesson.model.model.diffusion_model.register_forward_pre_hook(look)
     persona = learned(replace(large, model=trouble.model), tmp_path)
     assert trouble.raised == 1 and len(persona.losses["noise"]) == 6 and not warnings(caplog)
     assert rows == [1] * (1 + 2 * 6)  # what found out, and the pictures one by one

@@ -6,10 +6,13 @@ from itertools import product
 import pytest
 import tiny_models
 import torch
-from lessons import noise
+from lessons import learned, noise
 from torch import nn
 
-from persona_core.host.frozen import MULTIPLIES, PLAIN, attention_for, differentiable
+from persona_core.host import learner
+from persona_core.host.attention import FEW_TOKENS, attention_for
+from persona_core.host.denoiser import FrozenDenoiser
+from persona_core.host.frozen import MULTIPLIES, differentiable
 from persona_core.host.text import DifferentiableText
 from persona_core.mapper import StageMapper
 from persona_core.stages import Stages
@@ -58,15 +61,27 @@ def test_a_text_encoder_in_half_precision_gives_nearly_the_same(family):
 def test_attention_in_half_precision_and_its_gradients_are_nearly_those_in_full(masked, apart):
     cpu, mask, found = torch.device("cpu"), 5 * noise(20, 30, seed=9) if masked else None, []
     shapes = ((2, 20, 64), (2, 30, 64), (2, 30, 64))
-    for dtype, cells in ((torch.float32, 1), *product((torch.bfloat16, torch.float16), (PLAIN, PLAIN + 1))):
+    for dtype, tokens in ((torch.float32, 1), *product((torch.bfloat16, torch.float16), (FEW_TOKENS, FEW_TOKENS + 1))):
         with torch.inference_mode(False):
             given = [noise(*shape, seed=seed).to(dtype).requires_grad_() for seed, shape in enumerate(shapes)]
             heads = [one.unflatten(-1, (4, 16)).transpose(1, 2) if apart else one for one in given]
             there = None if mask is None else mask.clone().to(dtype)
-            made = attention_for(cpu, dtype, cells)(*heads, 4, mask=there, skip_reshape=apart)
+            made = attention_for(cpu, dtype, tokens)(*heads, 4, mask=there, skip_reshape=apart)
             assert made.dtype == dtype and made.shape == (2, 20, 64)
             made.square().sum().backward()
         found.append([made.detach().float(), *(one.grad.float() for one in given)])
     exactly, *nearly = found
     for one, *others in zip(exactly, *nearly):
         assert all(torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.999 for other in others)
+
+
+def test_learning_says_how_large_its_latents_are(lesson, tmp_path, monkeypatch):
+    told = []
+
+    def denoiser(model, cells):
+        told.append(cells)
+        return FrozenDenoiser(model, cells)
+
+    monkeypatch.setattr(learner, "FrozenDenoiser", denoiser)
+    learned(lesson, tmp_path)
+    assert told == [8 * 8]
