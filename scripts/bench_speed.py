@@ -50,8 +50,9 @@ def measured(part: str, folder: Path, options: argparse.Namespace) -> list:
 def run(options: argparse.Namespace, folder: Path) -> Iterator[list]:
     """All tables there are, after each part."""
     found = {}
-    # A process keeps what it once had: memory first, while that is little, and SDXL last, which needs most.
-    for part in sorted(options.parts, key=lambda part: (part == "sdxl") - (part == "memory")):
+    # A process keeps what it once had: memory first, while that is little, and then SDXL, which needs most.
+    order = "memory", "sdxl", *PARTS
+    for part in sorted(options.parts, key=order.index):
         print(f"== {part}", flush=True)
         began = time.perf_counter()
         found[part] = measured(part, folder, options)

@@ -111,7 +111,7 @@ def measure(
             steps.append([precision, "not possible on this machine"] + [""] * 4)
             continue
         runs = {}
-        watched = min(WATCHED, *batches)
+        watched = min(WATCHED, max(batches))
         for batch in batches:
             runs[at(batch, "forward")] = Forward(model, latent, batch).step
             for kind, recipe in KINDS.items():

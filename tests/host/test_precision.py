@@ -9,7 +9,7 @@ import torch
 from lessons import learned, noise
 from torch import nn
 
-from persona_core.host import learner
+from persona_core.host import attention, learner
 from persona_core.host.attention import FEW_TOKENS, attention_for
 from persona_core.host.denoiser import FrozenDenoiser
 from persona_core.host.frozen import MULTIPLIES, differentiable
@@ -56,9 +56,11 @@ def test_a_text_encoder_in_half_precision_gives_nearly_the_same(family):
     assert torch.cosine_similarity(gradient.flatten(), slanted.flatten(), dim=0) > 0.98
 
 
+@pytest.mark.parametrize("at_once", [1, 2**27])  # bytes: row by row, or all rows
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("apart", [False, True])  # heads, as the host calls it for some models
-def test_attention_in_half_precision_and_its_gradients_are_nearly_those_in_full(masked, apart):
+def test_attention_in_half_precision_and_its_gradients_are_nearly_those_in_full(masked, apart, at_once, monkeypatch):
+    monkeypatch.setattr(attention, "AT_ONCE", at_once)
     cpu, mask, found = torch.device("cpu"), 5 * noise(20, 30, seed=9) if masked else None, []
     shapes = ((2, 20, 64), (2, 30, 64), (2, 30, 64))
     for dtype, tokens in ((torch.float32, 1), *product((torch.bfloat16, torch.float16), (FEW_TOKENS, FEW_TOKENS + 1))):
