@@ -35,7 +35,8 @@ def measured(part: str, folder: Path, options: argparse.Namespace) -> list:
         file = random_checkpoint.build(folder / "sdxl.ckpt", "sdxl_full")
         # At the larger size: nobody learns with SDXL at 256 pixels.
         return learning.measure(file, "sdxl_full", options.memory_size // 8, repeats, (host.HALF,), SDXL_BATCHES)
-    file = random_checkpoint.build(folder / "random.ckpt", options.architecture)
+    if not (file := folder / "random.ckpt").exists():
+        random_checkpoint.build(file, options.architecture)
     if part == "learning":
         return learning.measure(file, options.architecture, latent, repeats)
     if part == "peers":
@@ -75,12 +76,12 @@ def main() -> None:
     parser.add_argument("--no-page", action="store_true")
     options = parser.parse_args()
     stopwatch.restart_with_keeping_malloc()
+    from speed import page
+
     with tempfile.TemporaryDirectory() as folder:
         for tables in run(options, Path(folder)):
-            from speed import page
-
-            text = page.page(page.introduction(options, stopwatch.machine(), gpu), tables)
             if not options.no_page:
+                text = page.page(page.introduction(options, stopwatch.machine(), gpu), tables)
                 options.page.write_text(text, encoding="utf-8")
                 print(f"Written to {options.page}.")
 

@@ -238,7 +238,8 @@ def add_autoencoder(sd: StateDict, latent_scale: float) -> None:
 
 
 def build(path: Path, architecture: str = "small", seed: int = 0) -> Path:
-    """Write the checkpoint: "full" has SD1.5's own UNet, the others have 320 channels at every level.
+    """Write the checkpoint: "full" has SD1.5's own UNet and "sdxl_full" SDXL's, the others have 320 channels at
+    every level.
 
     The same seed gives the same file, byte for byte.
     """

@@ -32,12 +32,11 @@ from .quality import (
     LEARN,
     PACK,
     PLACEHOLDER,
-    RESULTS,
     Bench,
+    bench_of,
     file_size,
     in_processes,
     judge,
-    made_with,
     models,
     photo_of,
 )
@@ -46,7 +45,7 @@ from .results import Results, read
 from .tried import Trial
 
 PAGE = PACK / "docs/presets.md"
-# The small world's words are about seven times as spread out as those of real text encoders, and so are its steps.
+# The small world's words are about seven times as spread out as those of real text encoders: steps are larger too.
 RATE = LEARN["learning_rate"] / PRESETS["published"].learning_rate
 TOKENS = 4, 1
 TRIED = {4: None, 1: ("cold", "independent")}  # which trials with how many tokens; None: all
@@ -58,9 +57,9 @@ Written by `make bench-presets` ({made}). People, prompts and scores as in [qual
 each learned once in each way. Means over people ± standard error; in brackets the mean difference for the same person
 from *{against}*, with its 95 % interval.
 
-Learning rates here are {rate:g} times those of the node, because the small world's words are that much more spread
-out than those of real text encoders; TE weight {te:g}. A pass is one picture that goes forward and backward through
-the UNet once; the published recipe has two of them a step. Seconds are those of learning on one CPU core."""
+Learning rates here are {rate:g} times those of the node, because the small world's words are some seven times as
+spread out as those of real text encoders; TE weight {te:g}. A pass is one picture that goes forward and backward
+through the UNet once; the published recipe has two of them a step. Seconds are those of learning on one CPU core."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +178,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables go")
     args = parser.parse_args()
-    bench = Bench(RESULTS)
-    bench = replace(bench, folder=RESULTS / f"presets-{made_with(bench.seed)}")
-    bench.folder.mkdir(parents=True, exist_ok=True)
+    bench = bench_of("presets")
     jobs = [
         (name, number) for number in range(args.people) for name in ways() if not bench.file(name, number).exists()
     ]

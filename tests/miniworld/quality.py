@@ -201,6 +201,14 @@ def made_with(*more: object) -> str:
     return digest.hexdigest()[:12]
 
 
+def bench_of(measurement: str) -> Bench:
+    """Where another measurement keeps its results of the same people."""
+    bench = Bench(RESULTS)
+    bench = replace(bench, folder=RESULTS / f"{measurement}-{made_with(bench.seed)}")
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    return bench
+
+
 def in_processes(
     processes: int, work: Callable[[Bench, str, int], str], bench: Bench, jobs: Sequence[tuple[str, int]]
 ) -> None:

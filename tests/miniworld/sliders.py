@@ -8,7 +8,6 @@ quality.py, and as there a run which was stopped goes on where it was.
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from . import host  # noqa: F401, isort: skip  (before comfy)
@@ -24,13 +23,12 @@ from .measuring import PROMPTS, sitter
 from .quality import (
     PACK,
     PLACEHOLDER,
-    RESULTS,
     Bench,
+    bench_of,
     file_size,
     in_processes,
     judge,
     learned,
-    made_with,
     models,
     photo_of,
 )
@@ -119,9 +117,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables and their sheets go")
     args = parser.parse_args()
-    bench = Bench(RESULTS)
-    bench = replace(bench, folder=RESULTS / f"sliders-{made_with(bench.seed)}")
-    bench.folder.mkdir(parents=True, exist_ok=True)
+    bench = bench_of("sliders")
     jobs = [
         (kind, number)
         for number in range(args.people)
