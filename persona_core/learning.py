@@ -14,8 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from .representation import Representation, TokenVectors
-from .stages import Stages
+from .representation import Learnable, TokenVectors
 
 KEEP_EVERY = 100  # steps, so that a crash costs little
 
@@ -81,6 +80,18 @@ class TextEncoding:
     words: Tensor
     rich: RichPrompts
     pooled: Tensor | None = None
+
+    def at(self, rows: Sequence[int]) -> "TextEncoding":
+        """These of its rows, in this order."""
+        keys = self.keys[rows]
+        return replace(
+            self,
+            keys=keys,
+            values=keys if self.values is self.keys else self.values[rows],
+            persona=self.persona[rows],
+            words=self.words[rows],
+            pooled=None if self.pooled is None else self.pooled[rows],
+        )
 
 
 class TextEncoder(Protocol):
@@ -166,7 +177,7 @@ class ReferenceWord:
 class Problem:
     """What is learned, from what, through which frozen models, what for, and how long and fast."""
 
-    representation: Representation
+    representation: Learnable
     references: References
     text: TextEncoder
     denoiser: Denoiser
@@ -178,15 +189,17 @@ class Problem:
 class Draws:
     """What chance decides in a step.
 
-    picture, t: [B]. noise: [B, C, h, w]. bypass: [B], whether it is kept. prompts: B. rich, rich_t: a rich prompt and
-    its timestep [1], or none where the objective has none.
+    picture, t: [B]. noise: [B, C, h, w]. text: B numbers, increasing, the same for rows that the text encoder reads as
+    one. prompts: B. bypass: [B], whether it is kept. rich, rich_t: a rich prompt and its timestep [1], or none where
+    the objective has none.
     """
 
     picture: Tensor
     t: Tensor
     noise: Tensor
-    bypass: Tensor
+    text: Sequence[int]
     prompts: Sequence[str]
+    bypass: Tensor
     rich: Sequence[str]
     rich_t: Tensor
 
@@ -199,8 +212,9 @@ class Draws:
                 picture=self.picture[some],
                 t=self.t[some],
                 noise=self.noise[some],
-                bypass=self.bypass[some],
+                text=self.text[some],
                 prompts=self.prompts[some],
+                bypass=self.bypass[some],
             )
 
 
@@ -299,8 +313,8 @@ def learn(
 
 def draw(problem: Problem, index: int) -> Draws:
     """Pictures, timesteps, noise and prompts for step `index`: always the same."""
-    latents, objective, settings = problem.references.latents, problem.objective, problem.settings
-    stages, rows = problem.representation.stages, settings.batch_size
+    representation, latents, objective = problem.representation, problem.references.latents, problem.objective
+    settings, rows = problem.settings, problem.settings.batch_size
     # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
@@ -308,34 +322,32 @@ def draw(problem: Problem, index: int) -> Draws:
     def templates(choice: Sequence[str], count: int) -> list[str]:
         return [choice[i] for i in torch.randint(len(choice), (count,), generator=generator)]
 
+    text = [row // representation.together for row in range(rows)]
+    prompts = templates(objective.prompts, text[-1] + 1)
+    bypass = torch.rand(text[-1] + 1, generator=generator) >= settings.bypass_dropout
     # One a step, however many rows: as the paper's, where a step is one row.
     rich = 1 if objective.rich else 0
     return Draws(
         picture=torch.randint(len(latents), (rows,), generator=generator),
-        t=spread_timesteps(stages, rows, generator).to(latents.device),
+        t=representation.timesteps(rows, generator).to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
-        bypass=torch.rand(rows, generator=generator) >= settings.bypass_dropout,
-        prompts=templates(objective.prompts, rows),
+        text=text,
+        prompts=[prompts[one] for one in text],
+        bypass=bypass[text],
         rich=templates(objective.rich, rich) if rich else (),
-        rich_t=spread_timesteps(stages, rich, generator).to(latents.device),
+        rich_t=representation.timesteps(rich, generator).to(latents.device),
     )
-
-
-def spread_timesteps(stages: Stages, rows: int, generator: torch.Generator) -> Tensor:
-    """Random timesteps [B], one in each of B even parts of the dynamic stage: each is as likely as any other, and what
-    a step sees depends less on chance than if they were independent."""
-    place = (torch.arange(rows) + torch.rand(rows, generator=generator)) / max(rows, 1)
-    span = stages.t_hi + 1 - stages.t_lo
-    return stages.t_lo + (place * span).long().clamp(max=span - 1)
 
 
 def see(problem: Problem, draws: Draws) -> Step:
     """Predict for what was drawn."""
     references, text, denoiser = problem.references, problem.text, problem.denoiser
-    t, picture, prompts = draws.t, draws.picture, draws.prompts
+    t, picture = draws.t, draws.picture
+    read = [draws.text.index(one) for one in dict.fromkeys(draws.text)]  # of the rows that go together, the first
     rich_picture = picture[: len(draws.rich)]
-    vectors = problem.representation.at(torch.cat([t, draws.rich_t]), torch.cat([picture, rich_picture]))
-    encoding = text.encode(prompts, vectors.keep_bypass(draws.bypass), draws.rich)
+    vectors = problem.representation.at(torch.cat([t[read], draws.rich_t]), torch.cat([picture[read], rich_picture]))
+    texts = text.encode([draws.prompts[row] for row in read], vectors.keep_bypass(draws.bypass[read]), draws.rich)
+    encoding = texts.at([one - draws.text[0] for one in draws.text])
     clean, mask = references.latents[picture], references.masks[picture]
     noisy = add_noise(clean, draws.noise, denoiser.alphas_cumprod[t])
     target = denoiser.target(clean, draws.noise, t)
@@ -343,7 +355,7 @@ def see(problem: Problem, draws: Draws) -> Step:
     if problem.objective.reference is None:
         prediction, attentions = denoiser.predict(*seen, pooled=encoding.pooled), ()
     else:
-        plain = problem.objective.reference.contexts(text, prompts, vectors)
+        plain = problem.objective.reference.contexts(text, draws.prompts, vectors)
         prediction, attentions = denoiser.predict_watched(*seen, plain, pooled=encoding.pooled)
     return Step(encoding, prediction, target, mask, attentions)
 

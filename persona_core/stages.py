@@ -27,6 +27,10 @@ class Stages:
                 f"but t_lo is {self.t_lo} and t_hi is {self.t_hi}."
             )
 
+    def random(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Timesteps [B] of the stage, each as likely as any other."""
+        return torch.randint(self.t_lo, self.t_hi + 1, (rows,), generator=generator)
+
 
 @dataclass(frozen=True)
 class Partition:

@@ -93,14 +93,17 @@ class DifferentiableTower:
             [[0 if isinstance(token, PersonaToken) else token for token in row] for row in rows], device=self.device
         )
         persona, _ = self.places(rows)
-        hidden, attentions = self.hidden(self.embed(ids, persona, vectors.keys), count)
-        keys = self.finish(hidden)
-        if vectors.values is vectors.keys and vectors.bypass is None:
+        sides = (vectors.keys,) if vectors.values is vectors.keys else (vectors.keys, vectors.values)
+        embeddings = [self.embed(ids, persona, side) for side in sides]
+        read = torch.cat([side[:count] for side in embeddings])
+        looked_at = torch.cat([side[count:] for side in embeddings])
+        hidden, looked = self.hidden(torch.cat([read, looked_at]), len(read))
+        attentions = [side for attention in looked for side in attention.chunk(len(sides))]
+        hidden = hidden.chunk(len(sides))
+        keys = self.finish(hidden[0])
+        if len(sides) == 1 and vectors.bypass is None:
             return keys, keys, attentions
-        if vectors.values is not vectors.keys:
-            hidden, others = self.hidden(self.embed(ids, persona, vectors.values), count)
-            attentions += others
-        return keys, self.finish(add_bypass(hidden, persona[:count], vectors.bypass)), attentions
+        return keys, self.finish(add_bypass(hidden[-1], persona[:count], vectors.bypass)), attentions
 
     def places(self, rows: Sequence[list]) -> tuple[Tensor, Tensor]:
         """Where the persona's tokens and where the other words are: [B, L] each."""

@@ -1,12 +1,22 @@
 """What chance decides in a step, and how presets and their settings combine."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from persona_core.learning import LearningSettings, Objective, Problem, References, draw, spread_timesteps
+from persona_core.kv_tokens import TokenExpander, stage_of
+from persona_core.learning import (
+    LearningSettings,
+    Objective,
+    Problem,
+    References,
+    RichPrompts,
+    TextEncoding,
+    draw,
+    see,
+)
+from persona_core.mapper import StageMapper
 from persona_core.presets import DEFAULT, PRESETS, settings_of
 from persona_core.stages import Stages
 
@@ -15,19 +25,74 @@ REFERENCES = References(torch.zeros(3, 4, 2, 2), torch.ones(3, 1, 2, 2))
 OBJECTIVE = Objective({}, ["a {}", "the {}", "one {}"], ["{} reads", "{} runs"])
 
 
-def drawn(index=0, objective=OBJECTIVE, **settings):
-    seen = SimpleNamespace(stages=STAGES)
-    return draw(Problem(seen, REFERENCES, None, None, objective, LearningSettings(**settings)), index)
+MAPPER = StageMapper(torch.ones(8), STAGES)
 
 
-def test_a_step_sees_each_part_of_the_stage_and_all_of_it_in_time():
-    seen = torch.stack([spread_timesteps(STAGES, 4, torch.Generator().manual_seed(seed)) for seed in range(4000)])
-    for part in range(4):
-        low, high = 400 + 401 * part / 4, 400 + 401 * (part + 1) / 4
-        assert ((seen[:, part] >= int(low)) & (seen[:, part] < high)).all()
-    counts = torch.bincount(seen.flatten() - 400, minlength=401)
+def problem(objective=OBJECTIVE, learned=MAPPER, text=None, denoiser=None, **settings):
+    return Problem(learned, REFERENCES, text, denoiser, objective, LearningSettings(**settings))
+
+
+def drawn(index=0, objective=OBJECTIVE, learned=MAPPER, **settings):
+    return draw(problem(objective, learned, **settings), index)
+
+
+def test_each_timestep_of_the_stage_is_as_likely():
+    seen = torch.cat([drawn(index, batch_size=4).t for index in range(4000)])
+    counts = torch.bincount(seen - 400, minlength=401)
     assert len(counts) == 401 and counts.min() > 10 and counts.max() < 90  # 40 each, on average
-    assert spread_timesteps(STAGES, 0, torch.Generator()).shape == (0,)
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 5])
+def test_rows_of_kv_tokens_go_in_pairs_that_share_stage_and_prompt_and_nothing_else(pairs):
+    steps = [drawn(index, learned=TokenExpander(torch.ones(8), pairs), batch_size=5) for index in range(2000)]
+    t = torch.stack([step.t for step in steps])
+    stages = stage_of(t, pairs)
+    for first, second in ((0, 1), (2, 3)):
+        assert torch.equal(stages[:, first], stages[:, second])
+        assert all(step.prompts[first] == step.prompts[second] for step in steps)
+        assert (t[:, first] != t[:, second]).float().mean() > 0.9
+        assert any(step.picture[first] != step.picture[second] for step in steps)
+    for one, other in ((1, 2), (3, 4)):
+        assert pairs == 1 or not torch.equal(stages[:, one], stages[:, other])
+        assert any(step.prompts[one] != step.prompts[other] for step in steps)
+    for rows in t.T:
+        counts = torch.histc(rows.float(), 20, 0, 1000)
+        assert counts.min() > 60 and counts.max() < 140  # 100 each, on average
+
+
+class Reads:
+    """A text encoder and a denoiser that tell what they were given: a context is the prompt's and the vectors' sum."""
+
+    alphas_cumprod = torch.linspace(1, 0, 1000)
+
+    def __init__(self):
+        self.read = []
+
+    def encode(self, prompts, vectors, rich=()):
+        self.read.append(len(prompts))
+        keys, values = (
+            torch.stack([side.sum() + len(prompt) for prompt, side in zip(prompts, sides)])[:, None, None]
+            for sides in (vectors.keys, vectors.values)
+        )
+        return TextEncoding(keys, values, *torch.ones(2, len(prompts), 1), RichPrompts(None, None, ()))
+
+    def predict(self, noisy, t, keys, values, pooled=None):
+        return noisy + (keys - 2 * values)[..., None]
+
+    def target(self, latents, noise, t):
+        return noise
+
+
+@pytest.mark.parametrize("rows, at_once, reads", [(4, 4, [2]), (5, 5, [3]), (4, 1, [1, 1, 1, 1]), (6, 3, [2, 2])])
+def test_what_rows_share_is_read_once_and_each_gets_its_own(rows, at_once, reads):
+    learned, stub = TokenExpander(torch.ones(8), 5), Reads()
+    torch.nn.init.normal_(learned.encoders[0].offsets, generator=torch.Generator().manual_seed(2))
+    asked = problem(Objective({}, OBJECTIVE.prompts), learned, stub, stub, batch_size=rows)
+    draws = draw(asked, 3)
+    seen = torch.cat([see(asked, part).encoding.keys for part in draws.split(at_once)])
+    expected = learned.at(draws.t).keys.sum((1, 2)) + torch.tensor([len(prompt) for prompt in draws.prompts])
+    torch.testing.assert_close(seen[:, 0, 0], expected)
+    assert stub.read == reads
 
 
 def test_draws_are_those_of_seed_and_step_and_no_others():
@@ -53,7 +118,8 @@ def test_one_rich_prompt_goes_with_a_step_of_any_size_and_with_all_its_parts():
     assert all(part.rich == draws.rich and torch.equal(part.rich_t, draws.rich_t) for part in parts)
     for name in ("picture", "t", "noise", "bypass"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(draws, name)), name
-    assert [prompt for part in parts for prompt in part.prompts] == draws.prompts
+    for name in ("text", "prompts"):
+        assert [one for part in parts for one in getattr(part, name)] == getattr(draws, name), name
 
 
 def test_a_falling_rate_falls_evenly_to_nothing():

@@ -96,6 +96,19 @@ def test_attention_is_that_of_the_last_layer(clip, vectors):
                 assert not rich.attentions[0][1, head, query, query + 1 :].any()
 
 
+def test_with_tokens_for_k_and_for_v_each_is_as_if_alone(clip, vectors):
+    sides = [torch.cat([vectors.keys, vectors.bypass]), torch.cat([vectors.values, vectors.bypass.flip(0)])]
+    with differentiable(clip.patcher), torch.no_grad():
+        text = DifferentiableText(clip, 3)
+        both = text.encode(PROMPTS, TokenVectors(*sides), PROMPTS)
+        alone = [text.encode(PROMPTS, TokenVectors(side, side), PROMPTS) for side in sides]
+    for ours, theirs in zip((both.keys, both.values), alone):
+        torch.testing.assert_close(ours, theirs.keys)
+    for ours, theirs in zip(both.rich.attentions, alone, strict=True):
+        torch.testing.assert_close(ours, *theirs.rich.attentions)
+    assert not torch.allclose(*both.rich.attentions)
+
+
 def test_words_are_neither_persona_nor_padding(clip, vectors):
     with differentiable(clip.patcher):
         encoding = DifferentiableText(clip, 3).encode(PROMPTS, vectors)

@@ -1,4 +1,4 @@
-"""Measure Learn Persona's presets, and what was tried to learn sooner: what each costs and gives.
+"""Measure Learn Persona's presets, and what was tried to learn sooner with both nodes: what each costs and gives.
 
     make bench-presets [ARGS="--people 4"]
 
@@ -42,14 +42,16 @@ from .quality import (
 )
 from .quality_page import scores
 from .results import Results, read
+from .rivals import kv_recipe
 from .tried import Trial
 
 PAGE = PACK / "docs/presets.md"
 # The small world's words are about seven times as spread out as those of real text encoders: steps are larger too.
 RATE = LEARN["learning_rate"] / PRESETS["published"].learning_rate
 TOKENS = 4, 1
-TRIED = {4: None, 1: ("cold", "independent")}  # which trials with how many tokens; None: all
-PUBLISHED, QUICK = "published", "quick"
+KV_STEPS = (100, 2), (50, 4)  # steps and rows
+TRIED = {4: None, 1: ("cold", "spread", "rich")}  # which trials with how many tokens; None: all
+PUBLISHED, QUICK, APART = "published", "quick", "apart"
 
 INTRODUCTION = """# What the presets of Learn Persona cost and give, measured in a small world
 
@@ -64,23 +66,28 @@ through the UNet once; the published recipe has two of them a step. Seconds are 
 
 @dataclass(frozen=True)
 class Way:
-    """One row. title: of it. settings: as the node has them; the rate is brought to the small world's here."""
+    """One row. title: of it."""
 
     title: str
-    settings: LearningSettings
-    tokens: int
+    recipe: Recipe
     trial: Callable[[Recipe], Trial] = tried.plain
 
-    def recipe(self) -> Recipe:
-        settings = replace(self.settings, learning_rate=RATE * self.settings.learning_rate)
-        return Recipe(te_weight=LEARN["te_weight"], resolution=32, tokens=self.tokens, learning=settings)
+
+def persona_magic(settings: LearningSettings, tokens: int) -> Recipe:
+    """settings: as the node has them; the rate is brought to the small world's here."""
+    settings = replace(settings, learning_rate=RATE * settings.learning_rate)
+    return Recipe(te_weight=LEARN["te_weight"], resolution=32, tokens=tokens, learning=settings)
+
+
+def row(name: str, of: object) -> str:
+    return f"{name}-{of}"
 
 
 def presets(tokens: int) -> dict[str, Way]:
     """And the published recipe, stopped early."""
-    ways = {name: Way(name, settings, tokens) for name, settings in PRESETS.items()}
+    ways = {row(name, tokens): Way(name, persona_magic(settings, tokens)) for name, settings in PRESETS.items()}
     stopped = f"{PUBLISHED}, stopped where a held-out loss is flat"
-    return ways | {"stopped": Way(stopped, PRESETS[PUBLISHED], tokens, tried.until_flat)}
+    return ways | {row("stopped", tokens): Way(stopped, ways[row(PUBLISHED, tokens)].recipe, tried.until_flat)}
 
 
 def trials(tokens: int) -> dict[str, Way]:
@@ -88,7 +95,7 @@ def trials(tokens: int) -> dict[str, Way]:
     quick = PRESETS[QUICK]
 
     def way(title: str, trial: Callable[[Recipe], Trial] = tried.plain, **changes: object) -> Way:
-        return Way(title, replace(quick, **changes), tokens, trial)
+        return Way(title, persona_magic(replace(quick, **changes), tokens), trial)
 
     steps, rows = quick.steps, quick.batch_size
     every = {
@@ -99,17 +106,27 @@ def trials(tokens: int) -> dict[str, Way]:
         "averaged": way("a rate that does not fall, mean of the last half", tried.averaged, decay=False),
         "fewer_rows": way(f"{2 * steps} steps of {rows // 2}", steps=2 * steps, batch_size=rows // 2),
         "more_rows": way(f"{steps // 2} steps of {2 * rows}", steps=steps // 2, batch_size=2 * rows),
-        "independent": way("timesteps that know nothing of each other", tried.independent),
+        "spread": way("timesteps spread over the stage", tried.spread),
         "by_loss": way("timesteps where the loss is large", tried.by_loss),
+        "rich": way("a rich prompt for each picture", tried.rich_for_each),
         "cross": way("Cross Initialization", tried.cross_initialized),
     }
-    return {name: every[name] for name in TRIED[tokens] or every}
+    return {row(name, tokens): every[name] for name in TRIED[tokens] or every}
+
+
+def pairs(steps: int, pictures: int) -> dict[str, Way]:
+    """K/V tokens with steps of so many pictures: two that share prompt and stage, as they are learned, and none."""
+    settings = LearningSettings(steps, batch_size=pictures)
+    return {
+        row("paired", pictures): Way("two share prompt and stage", kv_recipe(settings)),
+        row(APART, pictures): Way("none do", kv_recipe(settings, tried.ApartRecipe)),
+    }
 
 
 def ways() -> dict[str, Way]:
     """All rows, by a short name."""
-    groups = [(tokens, group(tokens)) for group, some in ((presets, TOKENS), (trials, TRIED)) for tokens in some]
-    return {f"{name}-{tokens}": way for tokens, group in groups for name, way in group.items()}
+    groups = [*map(presets, TOKENS), *map(trials, TRIED), *(pairs(*steps) for steps in KV_STEPS)]
+    return {name: way for group in groups for name, way in group.items()}
 
 
 def work(bench: Bench, name: str, number: int) -> str:
@@ -117,7 +134,7 @@ def work(bench: Bench, name: str, number: int) -> str:
     torch.set_num_threads(1)
     way, person = ways()[name], sitter(number, bench.seed)
     photo = photo_of(person)
-    trial = way.trial(way.recipe())
+    trial = way.trial(way.recipe)
     with tempfile.TemporaryDirectory() as folder, trial.changes():
         lesson, unfinished = Lesson("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
         began = time.monotonic()
@@ -129,7 +146,7 @@ def work(bench: Bench, name: str, number: int) -> str:
             persona = learn_persona(lesson, "presets", unfinished, tried.NOTHING)  # as far as it was
         seconds = time.monotonic() - began
     clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
-    passes = lesson.recipe.learning.steps * way.settings.batch_size
+    passes = lesson.recipe.learning.steps * way.recipe.learning.batch_size
     facts = {"passes": passes, "seconds": seconds, "size": file_size(persona)}
     judge(bench, name, number, person, clip, PLACEHOLDER, **facts)
     return f"{name} {number}"
@@ -139,15 +156,16 @@ def with_steps(recipe: Recipe, steps: int) -> Recipe:
     return replace(recipe, learning=replace(recipe.learning, steps=steps))
 
 
-def table(results: Results, rows: Mapping[str, Way], tokens: int, against: str) -> str:
+def table(results: Results, rows: Mapping[str, Way], against: str) -> str:
     """Rows as Markdown. against: the row that differences are taken from."""
     head = "", "steps", "passes", "seconds", "ID similarity", "prompt accuracy", "ID(Prompt)"
-    lines, reference = [head, ("---",) * len(head)], results[f"{against}-{tokens}"]
+    lines, reference = [head, ("---",) * len(head)], results[against]
     for name, way in rows.items():
-        people = results[f"{name}-{tokens}"]
+        people = results[name]
         cells = scores(people, None if name == against else reference)
         passes, seconds = (mean(getattr(result, key) for result in people.values()) for key in ("passes", "seconds"))
-        steps = f"{passes / way.settings.batch_size:.0f} x {way.settings.batch_size}"
+        rows_of_step = way.recipe.learning.batch_size
+        steps = f"{passes / rows_of_step:.0f} x {rows_of_step}"
         lines.append((way.title, steps, f"{passes:.0f}", f"{seconds:.1f}", *cells))
     return markdown(lines)
 
@@ -157,18 +175,21 @@ def told(tokens: int) -> str:
 
 
 def page(results: Results) -> str:
-    people = len(results[f"{PUBLISHED}-{TOKENS[0]}"])
+    people = len(results[row(PUBLISHED, TOKENS[0])])
     parts = [
         INTRODUCTION.format(made=made(), people=people, against=PUBLISHED, rate=RATE, te=LEARN["te_weight"]),
     ]
     for tokens in TOKENS:
-        parts.append(f"## Presets, {told(tokens)}\n\n{table(results, presets(tokens), tokens, PUBLISHED)}")
+        parts.append(f"## Presets, {told(tokens)}\n\n{table(results, presets(tokens), row(PUBLISHED, tokens))}")
     for tokens in TRIED:
-        tries = {QUICK: presets(tokens)[QUICK], **trials(tokens)}
+        quick = row(QUICK, tokens)
         parts.append(
             f"## *{QUICK}* with one thing changed, {told(tokens)}\n\nIn brackets the difference from *{QUICK}*.\n\n"
-            f"{table(results, tries, tokens, QUICK)}"
+            f"{table(results, {quick: presets(tokens)[quick], **trials(tokens)}, quick)}"
         )
+    for steps, pictures in KV_STEPS:
+        both = table(results, pairs(steps, pictures), row(APART, pictures))
+        parts.append(f"## K/V tokens, {pictures} pictures a step\n\n{both}")
     return "\n\n".join(parts) + "\n"
 
 

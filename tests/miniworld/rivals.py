@@ -28,12 +28,15 @@ KV_RATE = 5e-3
 class StaticVector(nn.Module):
     """Textual Inversion (arXiv 2208.01618): one vector, the same at all timesteps, that starts at the word."""
 
-    tokens, stages, cuts = 1, ALWAYS, (0,)
+    tokens, together, stages, cuts = 1, 1, ALWAYS, (0,)
 
     def __init__(self, word: Tensor):
         super().__init__()
         self.register_buffer("word", word.detach().clone().float())
         self.widths, self.vector = (len(word),), nn.Parameter(self.word.clone())
+
+    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
+        return self.stages.random(rows, generator)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         vectors = self.vector.expand(len(t), 1, -1)
@@ -174,6 +177,12 @@ class Rival:
         return partition(curve.timesteps, curve.iou).stages, len(curve.timesteps)
 
 
+def kv_recipe(settings: LearningSettings, recipe: type[KVRecipe] = KVRecipe, **changes: object) -> KVRecipe:
+    """K/V tokens, learned from the photo and the prompts of the others, at their own rate."""
+    learning = replace(settings, learning_rate=KV_RATE, weight_decay=0.0)
+    return recipe(supercategory="face", resolution=32, learning=learning, prompts=PHOTO_PROMPTS, **changes)
+
+
 def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...]) -> dict[str, Rival]:
     """All rows that learn, by a short name. settings, te_weight: PersonaMagic's."""
     steps = (settings.steps,)
@@ -187,17 +196,10 @@ def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...
     def inversion(rate: float) -> Rival:
         return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, after=all_steps)
 
-    paired = {
-        "supercategory": "face",
-        "resolution": 32,
-        "learning": replace(settings, learning_rate=KV_RATE, weight_decay=0.0),
-        "prompts": PHOTO_PROMPTS,
-    }
-
     def kv(
         title: str, recipe: type[KVRecipe] = KVRecipe, masked: bool = True, augmented: bool = False, **changes
     ) -> Rival:
-        made = recipe(**paired, **changes)
+        made = kv_recipe(settings, recipe, **changes)
         return Rival(f"K/V tokens: {title}", made, masked=masked, augmented=augmented, after=steps)
 
     def altered(mapper: type[StageMapper]) -> Altered:

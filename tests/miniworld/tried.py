@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from persona_core import learning
-from persona_core.host.learner import Recipe
+from persona_core.host.learner import KVRecipe, Recipe
+from persona_core.kv_tokens import TokenExpander
 from persona_core.learning import Progress
+from persona_core.learning import draw as learning_draw
 from persona_core.learning import see as learning_see
 from persona_core.losses import masked_noise_loss
 from persona_core.mapper import StageMapper
 from persona_core.representation import TokenVectors, on_sphere
-from persona_core.stages import Stages
 
 from .rivals import Variant
 
@@ -31,56 +32,17 @@ class Trial:
 
     recipe: Recipe
     on_step: Callable[[Progress], None] = NOTHING
-    timesteps: Callable[[Stages, int, torch.Generator], Tensor] = learning.spread_timesteps
+    draw: Callable[..., learning.Draws] = learning.draw
     see: Callable[..., learning.Step] = learning.see
 
     @contextmanager
     def changes(self) -> Iterator[None]:
-        with patch.multiple(learning, spread_timesteps=self.timesteps, see=self.see):
+        with patch.multiple(learning, draw=self.draw, see=self.see):
             yield
 
 
 def plain(recipe: Recipe) -> Trial:
     return Trial(recipe)
-
-
-def independent(recipe: Recipe) -> Trial:
-    """Timesteps that know nothing of each other, as in the published code."""
-
-    def timesteps(stages: Stages, rows: int, generator: torch.Generator) -> Tensor:
-        return torch.randint(stages.t_lo, stages.t_hi + 1, (rows,), generator=generator)
-
-    return Trial(recipe, timesteps=timesteps)
-
-
-class ByLoss:
-    """Timesteps that are the more likely the larger the loss was in their part of the stage."""
-
-    def __init__(self):
-        self.parts, self.sums, self.counts = [], torch.zeros(PARTS), torch.zeros(PARTS)
-
-    def timesteps(self, stages: Stages, rows: int, generator: torch.Generator) -> Tensor:
-        unseen = self.counts == 0
-        means = torch.where(unseen, self.sums.sum() / self.counts.sum().clamp(min=1), self.sums / self.counts)
-        shares = means / means.sum() if not unseen.all() else torch.full((PARTS,), 1 / PARTS)
-        ends = shares.cumsum(0)
-        place = ((torch.arange(rows) + torch.rand(rows, generator=generator)) / rows).clamp(max=float(ends[-1]) - 1e-6)
-        part = torch.searchsorted(ends, place, right=True)
-        inside = 1 - (ends[part] - place) / shares[part]
-        span = stages.t_hi + 1 - stages.t_lo
-        if rows > 1:  # not the rich prompt's, which comes after
-            self.parts = part.tolist()
-        return stages.t_lo + ((part + inside) / PARTS * span).long().clamp(0, span - 1)
-
-    def on_step(self, progress: Progress) -> None:
-        for part in self.parts:
-            self.sums[part] += progress.losses["noise"][-1]
-            self.counts[part] += 1
-
-
-def by_loss(recipe: Recipe) -> Trial:
-    drawn = ByLoss()
-    return Trial(recipe, drawn.on_step, drawn.timesteps)
 
 
 @dataclass(frozen=True)
@@ -97,6 +59,65 @@ class Watched(Recipe):
 
 def watched(recipe: Recipe, mapper: type[StageMapper] = StageMapper) -> Watched:
     return Watched(**{name: getattr(recipe, name) for name in recipe.__dataclass_fields__}, mapper=mapper)
+
+
+class Spread(Variant):
+    """Timesteps that are spread over the stage: one in each of as many even parts as a step has rows."""
+
+    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
+        return self.placed((torch.arange(rows) + torch.rand(rows, generator=generator)) / max(rows, 1))
+
+    def placed(self, place: Tensor) -> Tensor:
+        """Timesteps at these places of the stage, in 0..1."""
+        span = self.stages.t_hi + 1 - self.stages.t_lo
+        return self.stages.t_lo + (place * span).long().clamp(0, span - 1)
+
+
+def spread(recipe: Recipe) -> Trial:
+    return Trial(watched(recipe, Spread))
+
+
+def rich_for_each(recipe: Recipe) -> Trial:
+    """A rich prompt for each row, as in the published code."""
+
+    def draw(problem: learning.Problem, index: int) -> learning.Draws:
+        draws = learning_draw(problem, index)
+        chance, rows = torch.Generator().manual_seed(index), len(draws.t)
+        choice = torch.randint(len(problem.objective.rich), (rows,), generator=chance)
+        return replace(draws, rich=[problem.objective.rich[one] for one in choice], rich_t=draws.t)
+
+    return Trial(recipe, draw=draw)
+
+
+class ByLoss(Spread):
+    """Timesteps that are the more likely the larger the loss was in their part of the stage."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.parts, self.sums, self.counts = [], torch.zeros(PARTS), torch.zeros(PARTS)
+
+    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
+        unseen = self.counts == 0
+        means = torch.where(unseen, self.sums.sum() / self.counts.sum().clamp(min=1), self.sums / self.counts)
+        shares = means / means.sum() if not unseen.all() else torch.full((PARTS,), 1 / PARTS)
+        ends = shares.cumsum(0)
+        place = ((torch.arange(rows) + torch.rand(rows, generator=generator)) / rows).clamp(max=float(ends[-1]) - 1e-6)
+        part = torch.searchsorted(ends, place, right=True)
+        inside = 1 - (ends[part] - place) / shares[part]
+        if rows > 1:  # not the rich prompt's, which comes after
+            self.parts = part.tolist()
+        return self.placed((part + inside) / PARTS)
+
+
+def by_loss(recipe: Recipe) -> Trial:
+    recipe = watched(recipe, ByLoss)
+
+    def on_step(progress: Progress) -> None:
+        for part in recipe.made.parts:
+            recipe.made.sums[part] += progress.losses["noise"][-1]
+            recipe.made.counts[part] += 1
+
+    return Trial(recipe, on_step)
 
 
 def averaged(recipe: Recipe) -> Trial:
@@ -138,6 +159,18 @@ def cross_initialized(recipe: Recipe) -> Trial:
     return Trial(watched(recipe, type("FromOutputOf", (FromOutput,), {"start": start})))
 
 
+class Apart(TokenExpander):
+    """K/V tokens with a prompt and a stage for each row of a step."""
+
+    together = 1
+
+
+@dataclass(frozen=True)
+class ApartRecipe(KVRecipe):
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Apart:
+        return Apart(word, self.pairs, self.learning.seed, widths)
+
+
 class Flat(Exception):
     """A held-out loss falls no more."""
 
@@ -158,7 +191,7 @@ class HeldOut:
             return
         settings = learning.LearningSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
         problem = replace(self.problem, settings=settings)
-        step = learning_see(problem, learning.draw(problem, 0))
+        step = learning_see(problem, learning_draw(problem, 0))
         self.losses.append(float(masked_noise_loss(step)))
         if len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > (1 - GAIN) * min(self.losses[:-PATIENCE]):
             raise Flat
