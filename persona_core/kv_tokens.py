@@ -71,8 +71,8 @@ class TokenExpander(nn.Module):
     word: [D]. count: S. seed: of the initial weights. widths: of the text encoders; none: there is one. At the start
     every token is the word.
 
-    Two rows of a step go together: in the paper each has its own prompt and stage. They learn as well, and half as much
-    text is to be read (docs/presets.md).
+    Two rows of a step go together, unlike in the paper, so that there is half as much text to read: docs/presets.md has
+    what that costs and gives.
     """
 
     tokens, stages, together = 1, Stages(0, LAST_TIMESTEP), 2

@@ -81,16 +81,22 @@ class TextEncoding:
     rich: RichPrompts
     pooled: Tensor | None = None
 
-    def at(self, rows: Sequence[int]) -> "TextEncoding":
-        """These of its rows, in this order."""
-        keys = self.keys[rows]
+    def repeated(self, times: int, rows: int) -> "TextEncoding":
+        """Each row so many times, one after the other, and so many rows in all."""
+        if times == 1:
+            return self
+
+        def each(tensor: Tensor) -> Tensor:
+            return tensor.repeat_interleave(times, 0)[:rows]
+
+        keys = each(self.keys)
         return replace(
             self,
             keys=keys,
-            values=keys if self.values is self.keys else self.values[rows],
-            persona=self.persona[rows],
-            words=self.words[rows],
-            pooled=None if self.pooled is None else self.pooled[rows],
+            values=keys if self.values is self.keys else each(self.values),
+            persona=each(self.persona),
+            words=each(self.words),
+            pooled=None if self.pooled is None else each(self.pooled),
         )
 
 
@@ -189,17 +195,15 @@ class Problem:
 class Draws:
     """What chance decides in a step.
 
-    picture, t: [B]. noise: [B, C, h, w]. text: B numbers, increasing, the same for rows that the text encoder reads as
-    one. prompts: B. bypass: [B], whether it is kept. rich, rich_t: a rich prompt and its timestep [1], or none where
-    the objective has none.
+    picture, t: [B]. noise: [B, C, h, w]. bypass: [B], whether it is kept. prompts: B. rich, rich_t: a rich prompt and
+    its timestep [1], or none where the objective has none.
     """
 
     picture: Tensor
     t: Tensor
     noise: Tensor
-    text: Sequence[int]
-    prompts: Sequence[str]
     bypass: Tensor
+    prompts: Sequence[str]
     rich: Sequence[str]
     rich_t: Tensor
 
@@ -212,9 +216,8 @@ class Draws:
                 picture=self.picture[some],
                 t=self.t[some],
                 noise=self.noise[some],
-                text=self.text[some],
-                prompts=self.prompts[some],
                 bypass=self.bypass[some],
+                prompts=self.prompts[some],
             )
 
 
@@ -266,10 +269,13 @@ def learn(
     progress: where to go on from; the result is then that of a run which never stopped, because every step
     draws from its own generator. on_step may raise to stop. keep is given the progress with its tensors every
     KEEP_EVERY steps and when learning ends, for whatever reason.
-    scaler: loss scaling, for denoisers that compute in fp16. at_once: R, all rows of a step if None; fewer need less
-    memory, and what is learned is the same but for rounding. Raises LossNotFinite.
+    scaler: loss scaling, for denoisers that compute in fp16. at_once: the greatest R, all rows of a step if None; fewer
+    need less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
     """
     representation, objective, settings = problem.representation, problem.objective, problem.settings
+    rows = at_once or settings.batch_size
+    if rows < settings.batch_size:
+        rows = max(1, rows - rows % representation.together)
     progress = progress or Progress()
     parameters = list(representation.parameters())
     optimizer = torch.optim.AdamW(
@@ -289,7 +295,7 @@ def learn(
             optimizer.zero_grad()
             seen = dict.fromkeys(objective.terms, 0.0)
             draws = draw(problem, index)
-            for some in draws.split(at_once or settings.batch_size):
+            for some in draws.split(rows):
                 step = see(problem, some)
                 share = len(some.t) / settings.batch_size
                 terms = {name: share * term(step) for name, term in objective.terms.items()}
@@ -319,21 +325,18 @@ def draw(problem: Problem, index: int) -> Draws:
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
 
-    def templates(choice: Sequence[str], count: int) -> list[str]:
-        return [choice[i] for i in torch.randint(len(choice), (count,), generator=generator)]
+    def templates(choice: Sequence[str], count: int, together: int = 1) -> list[str]:
+        chosen = torch.randint(len(choice), (-(-count // together),), generator=generator)
+        return [choice[i] for i in chosen.repeat_interleave(together)[:count]]
 
-    text = [row // representation.together for row in range(rows)]
-    prompts = templates(objective.prompts, text[-1] + 1)
-    bypass = torch.rand(text[-1] + 1, generator=generator) >= settings.bypass_dropout
     # One a step, however many rows: as the paper's, where a step is one row.
     rich = 1 if objective.rich else 0
     return Draws(
         picture=torch.randint(len(latents), (rows,), generator=generator),
         t=representation.timesteps(rows, generator).to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
-        text=text,
-        prompts=[prompts[one] for one in text],
-        bypass=bypass[text],
+        bypass=torch.rand(rows, generator=generator) >= settings.bypass_dropout,
+        prompts=templates(objective.prompts, rows, representation.together),
         rich=templates(objective.rich, rich) if rich else (),
         rich_t=representation.timesteps(rich, generator).to(latents.device),
     )
@@ -342,12 +345,12 @@ def draw(problem: Problem, index: int) -> Draws:
 def see(problem: Problem, draws: Draws) -> Step:
     """Predict for what was drawn."""
     references, text, denoiser = problem.references, problem.text, problem.denoiser
-    t, picture = draws.t, draws.picture
-    read = [draws.text.index(one) for one in dict.fromkeys(draws.text)]  # of the rows that go together, the first
+    representation, t, picture = problem.representation, draws.t, draws.picture
+    read = slice(None, None, representation.together)
     rich_picture = picture[: len(draws.rich)]
-    vectors = problem.representation.at(torch.cat([t[read], draws.rich_t]), torch.cat([picture[read], rich_picture]))
-    texts = text.encode([draws.prompts[row] for row in read], vectors.keep_bypass(draws.bypass[read]), draws.rich)
-    encoding = texts.at([one - draws.text[0] for one in draws.text])
+    vectors = representation.at(torch.cat([t[read], draws.rich_t]), torch.cat([picture[read], rich_picture]))
+    encoding = text.encode(draws.prompts[read], vectors.keep_bypass(draws.bypass[read]), draws.rich)
+    encoding = encoding.repeated(representation.together, len(t))
     clean, mask = references.latents[picture], references.masks[picture]
     noisy = add_noise(clean, draws.noise, denoiser.alphas_cumprod[t])
     target = denoiser.target(clean, draws.noise, t)

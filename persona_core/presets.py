@@ -5,7 +5,7 @@ from dataclasses import replace
 from .learning import LearningSettings
 
 PRESETS = {
-    "quick": LearningSettings(steps=30, learning_rate=8e-4, batch_size=2, decay=True, warmup=10),
+    "quick": LearningSettings(steps=30, learning_rate=6e-4, batch_size=2, decay=True, warmup=20),
     "balanced": LearningSettings(steps=50, learning_rate=5e-4, batch_size=4, decay=True, warmup=10),
     "published": LearningSettings(),
 }
@@ -18,8 +18,9 @@ def settings_of(
     """A preset's settings, but for those that are given: 0 is the preset's. A learning rate that is given stays."""
     own = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     own = {name: value for name, value in own.items() if value}
-    if steps:
-        own["warmup"] = min(PRESETS[preset].warmup, steps // 3)
+    usual = PRESETS[preset]
+    if 0 < steps < usual.steps:
+        own["warmup"] = usual.warmup * steps // usual.steps
     if learning_rate:
         own |= {"decay": False, "warmup": 0}
-    return replace(PRESETS[preset], seed=seed, **own)
+    return replace(usual, seed=seed, **own)

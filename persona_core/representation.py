@@ -85,8 +85,8 @@ class Representation(Protocol):
 class Learnable(Representation, Protocol):
     """A representation that `learning.learn` can learn.
 
-    together: so many rows of a step, one after the other, have the same prompt, and timesteps with the same vectors, so
-    that the text encoder reads them as one.
+    together: so many rows of a step, one after the other, have the same prompt, and timesteps with the same vectors
+    whatever the picture, so that the text encoder reads them as one.
     """
 
     together: int

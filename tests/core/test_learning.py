@@ -14,7 +14,7 @@ from persona_core.learning import (
     RichPrompts,
     TextEncoding,
     draw,
-    see,
+    learn,
 )
 from persona_core.mapper import StageMapper
 from persona_core.presets import DEFAULT, PRESETS, settings_of
@@ -37,9 +37,12 @@ def drawn(index=0, objective=OBJECTIVE, learned=MAPPER, **settings):
 
 
 def test_each_timestep_of_the_stage_is_as_likely():
-    seen = torch.cat([drawn(index, batch_size=4).t for index in range(4000)])
-    counts = torch.bincount(seen - 400, minlength=401)
+    seen = torch.stack([drawn(index, batch_size=4).t for index in range(4000)]) - 400
+    counts = torch.bincount(seen.flatten(), minlength=401)
     assert len(counts) == 401 and counts.min() > 10 and counts.max() < 90  # 40 each, on average
+    for row in seen.T:
+        quarters = torch.histc(row.float(), 4, 0, 401)
+        assert quarters.min() > 900 and quarters.max() < 1100  # whatever the other rows have
 
 
 @pytest.mark.parametrize("pairs", [1, 3, 5])
@@ -61,7 +64,7 @@ def test_rows_of_kv_tokens_go_in_pairs_that_share_stage_and_prompt_and_nothing_e
 
 
 class Reads:
-    """A text encoder and a denoiser that tell what they were given: a context is the prompt's and the vectors' sum."""
+    """A text encoder and a denoiser: a context is the sum of the prompt's letters and of the vectors."""
 
     alphas_cumprod = torch.linspace(1, 0, 1000)
 
@@ -70,29 +73,42 @@ class Reads:
 
     def encode(self, prompts, vectors, rich=()):
         self.read.append(len(prompts))
-        keys, values = (
-            torch.stack([side.sum() + len(prompt) for prompt, side in zip(prompts, sides)])[:, None, None]
-            for sides in (vectors.keys, vectors.values)
-        )
-        return TextEncoding(keys, values, *torch.ones(2, len(prompts), 1), RichPrompts(None, None, ()))
+        letters = torch.tensor([[float(sum(map(ord, prompt)))] for prompt in prompts])
+        keys, values = (letters + side.sum((1, 2))[:, None] for side in (vectors.keys, vectors.values))
+        rich = RichPrompts(None, None, ())
+        return TextEncoding(keys[..., None], values[..., None], letters, -letters, rich, 2 * letters)
 
     def predict(self, noisy, t, keys, values, pooled=None):
-        return noisy + (keys - 2 * values)[..., None]
+        return noisy * (keys + 2 * values + 3 * pooled[..., None])[..., None]
 
     def target(self, latents, noise, t):
         return noise
 
 
-@pytest.mark.parametrize("rows, at_once, reads", [(4, 4, [2]), (5, 5, [3]), (4, 1, [1, 1, 1, 1]), (6, 3, [2, 2])])
+@pytest.mark.parametrize(
+    "rows, at_once, reads",
+    [(4, None, [2]), (5, None, [3]), (5, 4, [2, 1]), (6, 3, [1, 1, 1]), (4, 1, [1, 1, 1, 1]), (1, None, [1])],
+)
 def test_what_rows_share_is_read_once_and_each_gets_its_own(rows, at_once, reads):
-    learned, stub = TokenExpander(torch.ones(8), 5), Reads()
+    learned, stub, seen = TokenExpander(torch.ones(8), 5), Reads(), []
     torch.nn.init.normal_(learned.encoders[0].offsets, generator=torch.Generator().manual_seed(2))
-    asked = problem(Objective({}, OBJECTIVE.prompts), learned, stub, stub, batch_size=rows)
-    draws = draw(asked, 3)
-    seen = torch.cat([see(asked, part).encoding.keys for part in draws.split(at_once)])
-    expected = learned.at(draws.t).keys.sum((1, 2)) + torch.tensor([len(prompt) for prompt in draws.prompts])
-    torch.testing.assert_close(seen[:, 0, 0], expected)
+
+    def term(step):
+        seen.append((step.encoding, step.prediction.detach()))
+        return 0 * step.prediction.sum()
+
+    asked = problem(Objective({"noise": term}, OBJECTIVE.prompts), learned, stub, stub, batch_size=rows, steps=1)
+    learn(asked, at_once=at_once)
     assert stub.read == reads
+    draws, own = draw(asked, 0), learned.at(draw(asked, 0).t)
+    letters = torch.tensor([[float(sum(map(ord, prompt)))] for prompt in draws.prompts])
+    keys, values = (letters + side.sum((1, 2))[:, None] for side in (own.keys, own.values))
+    expected = {"keys": keys[..., None], "values": values[..., None], "persona": letters, "words": -letters}
+    for name, tensor in expected.items():
+        torch.testing.assert_close(torch.cat([getattr(encoding, name) for encoding, _ in seen]), tensor)
+    noisy = (1 - stub.alphas_cumprod[draws.t]).sqrt()[:, None, None, None] * draws.noise
+    prediction = noisy * (keys + 2 * values + 6 * letters)[..., None, None]
+    torch.testing.assert_close(torch.cat([one for _, one in seen]), prediction)
 
 
 def test_draws_are_those_of_seed_and_step_and_no_others():
@@ -118,8 +134,7 @@ def test_one_rich_prompt_goes_with_a_step_of_any_size_and_with_all_its_parts():
     assert all(part.rich == draws.rich and torch.equal(part.rich_t, draws.rich_t) for part in parts)
     for name in ("picture", "t", "noise", "bypass"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(draws, name)), name
-    for name in ("text", "prompts"):
-        assert [one for part in parts for one in getattr(part, name)] == getattr(draws, name), name
+    assert [prompt for part in parts for prompt in part.prompts] == draws.prompts
 
 
 def test_a_falling_rate_falls_evenly_to_nothing():
@@ -147,7 +162,8 @@ def test_what_is_not_zero_comes_before_the_preset(preset):
     chosen = settings_of(preset, seed=7)
     assert chosen == replace(PRESETS[preset], seed=7)
     assert settings_of(preset, 0, steps=5).steps == 5 and settings_of(preset, 0, batch_size=3).batch_size == 3
-    for steps in (1, 3, 12, 500):
-        assert settings_of(preset, 0, steps=steps).warmup == min(PRESETS[preset].warmup, steps // 3)
+    for steps in (1, 3, 12, 30, 500):
+        part = min(1, steps / chosen.steps)
+        assert settings_of(preset, 0, steps=steps).warmup == int(part * chosen.warmup)
     own = settings_of(preset, 0, steps=1000, learning_rate=1e-4, batch_size=2)
     assert own == LearningSettings(1000, 1e-4, 2)  # a graph from before there were presets learns as it did

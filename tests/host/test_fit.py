@@ -143,9 +143,12 @@ def test_a_row_at_a_time_learns_the_same(model, clip, recipe):
     found, losses = [], []
     for at_once in (None, 2, 1):
         with opened(model, clip, recipe) as problem:
+            with torch.no_grad():  # at the word itself, the attention loss is nothing but rounding
+                for number, parameter in enumerate(problem.representation.parameters()):
+                    parameter += 1e-2 * noise(*parameter.shape, seed=number)
             start = {name: value.clone() for name, value in problem.representation.state_dict().items()}
             losses.append(learn(problem, at_once=at_once).losses)
             found.append(moved(problem.representation, start))
     for few, told in zip(found[1:], losses[1:]):
-        assert alike(found[0], few)
+        assert alike(found[0], few, 5e-3)
         assert {name: pytest.approx(values, rel=1e-3) for name, values in losses[0].items()} == told

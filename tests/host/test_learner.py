@@ -72,7 +72,8 @@ def test_only_the_representation_gets_a_gradient(lesson):
         mapper = StageMapper(word, Stages())
         terms = {"noise": masked_noise_loss, "equilibrium": TandemEquilibrium(1.0)}
         references = References(latents.clone(), masks.clone())
-        objective, settings = Objective(terms, PHOTO_PROMPTS, RICH_PROMPTS), LearningSettings(3, 1e-3, bypass_dropout=0.0)
+        objective = Objective(terms, PHOTO_PROMPTS, RICH_PROMPTS)
+        settings = LearningSettings(3, 1e-3, bypass_dropout=0.0)
         learn(Problem(mapper, references, text, denoiser, objective, settings))
         assert all(p.grad is not None for p in mapper.parameters())
         assert (

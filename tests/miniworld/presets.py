@@ -53,7 +53,7 @@ KV_STEPS = (100, 2), (50, 4)  # steps and rows
 TRIED = {4: None, 1: ("cold", "spread", "rich")}  # which trials with how many tokens; None: all
 PUBLISHED, QUICK, APART = "published", "quick", "apart"
 
-INTRODUCTION = """# What the presets of Learn Persona cost and give, measured in a small world
+INTRODUCTION = """# What ways to learn sooner cost and give, measured in a small world
 
 Written by `make bench-presets` ({made}). People, prompts and scores as in [quality.md](quality.md); {people} people,
 each learned once in each way. Means over people ± standard error; in brackets the mean difference for the same person
@@ -62,6 +62,11 @@ from *{against}*, with its 95 % interval.
 Learning rates here are {rate:g} times those of the node, because the small world's words are some seven times as
 spread out as those of real text encoders; TE weight {te:g}. A pass is one picture that goes forward and backward
 through the UNet once; the published recipe has two of them a step. Seconds are those of learning on one CPU core."""
+
+
+PAIRS = """By default two pictures of a step share prompt and stage, so that there is half as much text to read. At the
+node's own learning rate, without TE, from the photo as it is. In brackets the difference from steps in which every
+picture has its own."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,9 @@ def persona_magic(settings: LearningSettings, tokens: int) -> Recipe:
     return Recipe(te_weight=LEARN["te_weight"], resolution=32, tokens=tokens, learning=settings)
 
 
-def row(name: str, of: object) -> str:
-    return f"{name}-{of}"
+def row(name: str, number: int) -> str:
+    """A short name for what is done with so many tokens, or pictures a step."""
+    return f"{name}-{number}"
 
 
 def presets(tokens: int) -> dict[str, Way]:
@@ -97,15 +103,18 @@ def trials(tokens: int) -> dict[str, Way]:
     def way(title: str, trial: Callable[[Recipe], Trial] = tried.plain, **changes: object) -> Way:
         return Way(title, persona_magic(replace(quick, **changes), tokens), trial)
 
-    steps, rows = quick.steps, quick.batch_size
+    def steps_of(rows: int) -> Way:
+        steps, warmup = (count * quick.batch_size // rows for count in (quick.steps, quick.warmup))
+        return way(f"{steps} steps of {rows}", steps=steps, warmup=warmup, batch_size=rows)
+
     every = {
         "slower": way("half the learning rate", learning_rate=quick.learning_rate / 2),
         "faster": way("twice the learning rate", learning_rate=quick.learning_rate * 2),
         "cold": way("no warm-up", warmup=0),
         "steady": way("a rate that does not fall", decay=False),
         "averaged": way("a rate that does not fall, mean of the last half", tried.averaged, decay=False),
-        "fewer_rows": way(f"{2 * steps} steps of {rows // 2}", steps=2 * steps, batch_size=rows // 2),
-        "more_rows": way(f"{steps // 2} steps of {2 * rows}", steps=steps // 2, batch_size=2 * rows),
+        "fewer_rows": steps_of(1),
+        "more_rows": steps_of(4),
         "spread": way("timesteps spread over the stage", tried.spread),
         "by_loss": way("timesteps where the loss is large", tried.by_loss),
         "rich": way("a rich prompt for each picture", tried.rich_for_each),
@@ -114,7 +123,7 @@ def trials(tokens: int) -> dict[str, Way]:
     return {row(name, tokens): every[name] for name in TRIED[tokens] or every}
 
 
-def pairs(steps: int, pictures: int) -> dict[str, Way]:
+def shared(steps: int, pictures: int) -> dict[str, Way]:
     """K/V tokens with steps of so many pictures: two that share prompt and stage, as they are learned, and none."""
     settings = LearningSettings(steps, batch_size=pictures)
     return {
@@ -125,7 +134,7 @@ def pairs(steps: int, pictures: int) -> dict[str, Way]:
 
 def ways() -> dict[str, Way]:
     """All rows, by a short name."""
-    groups = [*map(presets, TOKENS), *map(trials, TRIED), *(pairs(*steps) for steps in KV_STEPS)]
+    groups = [*map(presets, TOKENS), *map(trials, TRIED), *(shared(*steps) for steps in KV_STEPS)]
     return {name: way for group in groups for name, way in group.items()}
 
 
@@ -188,8 +197,8 @@ def page(results: Results) -> str:
             f"{table(results, {quick: presets(tokens)[quick], **trials(tokens)}, quick)}"
         )
     for steps, pictures in KV_STEPS:
-        both = table(results, pairs(steps, pictures), row(APART, pictures))
-        parts.append(f"## K/V tokens, {pictures} pictures a step\n\n{both}")
+        both = table(results, shared(steps, pictures), row(APART, pictures))
+        parts.append(f"## K/V tokens, {pictures} pictures a step\n\n{PAIRS}\n\n{both}")
     return "\n\n".join(parts) + "\n"
 
 
