@@ -6,7 +6,7 @@ from .learning import LearningSettings
 
 PRESETS = {
     "quick": LearningSettings(steps=30, learning_rate=6e-4, batch_size=2, decay=True, warmup=20),
-    "balanced": LearningSettings(steps=50, learning_rate=5e-4, batch_size=4, decay=True, warmup=10),
+    "balanced": LearningSettings(steps=50, learning_rate=4e-4, batch_size=4, decay=True, warmup=25),
     "published": LearningSettings(),
 }
 DEFAULT = "balanced"
