@@ -118,7 +118,9 @@ def trials(tokens: int) -> dict[str, Way]:
         "spread": way("timesteps spread over the stage", tried.spread),
         "by_loss": way("timesteps where the loss is large", tried.by_loss),
         "rich": way("a rich prompt for each picture", tried.rich_for_each),
+        "close": way("a loss that keeps the tokens close to the word", tried.kept_close),
         "cross": way("Cross Initialization", tried.cross_initialized),
+        "cross_close": way("Cross Initialization, kept close", tried.cross_initialized_and_kept_close),
     }
     return {row(name, tokens): every[name] for name in TRIED[tokens] or every}
 

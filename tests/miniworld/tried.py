@@ -10,18 +10,21 @@ from torch import Tensor
 
 from persona_core import learning
 from persona_core.host.learner import KVRecipe, Recipe
+from persona_core.host.text import DifferentiableText
 from persona_core.kv_tokens import TokenExpander
-from persona_core.learning import Progress
+from persona_core.learning import Objective, Progress
 from persona_core.learning import draw as learning_draw
 from persona_core.learning import see as learning_see
 from persona_core.losses import masked_noise_loss
 from persona_core.mapper import StageMapper
 from persona_core.representation import TokenVectors, on_sphere
+from persona_core.stages import GRID
 
 from .rivals import Variant
 
 PARTS = 8  # of the stage, whose mean losses are told apart
 LOOK_EVERY, HELD_OUT_ROWS = 10, 8
+CLOSE = 0.01  # the weight of staying where learning began
 PATIENCE, GAIN = 5, 0.01  # looks without a loss that is lower by this share
 NOTHING: Callable[[Progress], None] = lambda progress: None  # noqa: E731
 
@@ -57,8 +60,8 @@ class Watched(Recipe):
         return made
 
 
-def watched(recipe: Recipe, mapper: type[StageMapper] = StageMapper) -> Watched:
-    return Watched(**{name: getattr(recipe, name) for name in recipe.__dataclass_fields__}, mapper=mapper)
+def watched(recipe: Recipe, mapper: type[StageMapper] = StageMapper, kind: type[Watched] = Watched) -> Watched:
+    return kind(**{name: getattr(recipe, name) for name in recipe.__dataclass_fields__}, mapper=mapper)
 
 
 class Spread(Variant):
@@ -149,14 +152,36 @@ class FromOutput(Variant):
         return replace(made, keys=vectors, values=vectors)
 
 
-def cross_initialized(recipe: Recipe) -> Trial:
+class KeptClose(Watched):
+    """A recipe with a loss for how far the tokens are from where they started, as a share of the word's length."""
+
+    def objective(self, text: DifferentiableText) -> Objective:
+        objective, grid = super().objective(text), torch.arange(self.stages.t_lo, self.stages.t_hi + 1, GRID)
+        with torch.no_grad():
+            start, scale = self.made.at(grid).keys, self.made.word.square().sum()
+
+        def close(step: learning.Step) -> Tensor:
+            return CLOSE * ((self.made.at(grid).keys - start).square().sum(-1) / scale).mean()
+
+        return replace(objective, terms={**objective.terms, "close": close})
+
+
+def kept_close(recipe: Recipe) -> Trial:
+    return Trial(watched(recipe, kind=KeptClose))
+
+
+def cross_initialized(recipe: Recipe, kind: type[Watched] = Watched) -> Trial:
     from .quality import models
 
     clip = models()[1]
     with torch.inference_mode(False), torch.no_grad():
         context = clip.encode_from_tokens(clip.tokenize(f"a photo of a {recipe.supercategory}"))
         start = context[0, 5].clone().float()  # after the start token and four words
-    return Trial(watched(recipe, type("FromOutputOf", (FromOutput,), {"start": start})))
+    return Trial(watched(recipe, type("FromOutputOf", (FromOutput,), {"start": start}), kind))
+
+
+def cross_initialized_and_kept_close(recipe: Recipe) -> Trial:
+    return cross_initialized(recipe, KeptClose)
 
 
 class Apart(TokenExpander):
