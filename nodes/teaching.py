@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 
 from ..persona_core.charts import loss_chart
 from ..persona_core.host.learner import Lesson, learn_persona
-from ..persona_core.host.telling import Clock, log, tell
+from ..persona_core.host.telling import Clock, log, tell, warn
 from ..persona_core.learning import Progress
 from ..persona_core.persona import Persona
 from . import library, sockets
@@ -100,7 +100,6 @@ def persona_of(lesson: Lesson, reuse: bool, node: type[io.ComfyNode]) -> io.Node
     if persona is None:
         path = library.path_for(lesson.name)
         persona = learn_and_save(lesson, fingerprint, path)
-        tell(f"Learned '{lesson.name}'; saved as {path.name}")
     else:
         tell(f"Loaded '{lesson.name}': it was learned from these inputs before.")
     chart = loss_chart(persona.losses, lesson.recipe.learning.steps)
@@ -113,7 +112,11 @@ def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> Persona:
     """Learn, or take what an earlier run learned but could not save, and save it."""
     library.check_writable(lesson.name, path)
     unfinished = path.with_name(f".{lesson.name}-{fingerprint[:12]}.partial")
-    persona = unsaved.pop(fingerprint, None) or learn_persona(lesson, fingerprint, unfinished, Reporter(lesson))
+    persona, trouble = unsaved.pop(fingerprint, None), ""
+    if persona is None:
+        reporter = Reporter(lesson)
+        persona = learn_persona(lesson, fingerprint, unfinished, reporter, reporter.warn)
+        trouble = reporter.trouble
     try:
         persona = library.save(replace(persona, name=lesson.name), path)
     except OSError:
@@ -121,13 +124,18 @@ def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> Persona:
         raise
     for partial in path.parent.glob(f".{glob.escape(lesson.name)}-*.partial"):
         partial.unlink()
+    tell(f"Learned '{lesson.name}'; saved as {path.name}{trouble}")
     return persona
 
 
 class Reporter:
-    """Tells the artist what is about to happen, then how far it is, and lets Interrupt stop between steps."""
+    """Tells the artist what is about to happen, then how far it is, and lets Interrupt stop between steps.
+
+    trouble: what every later line ends with, because a node shows only the last one.
+    """
 
     def __init__(self, lesson: Lesson):
+        self.trouble = ""
         self.total = lesson.recipe.learning.steps
         self.bar, self.clock, self.spoken = ProgressBar(self.total), None, 0.0
         height, width = lesson.photos[0].image.shape[:2]
@@ -146,5 +154,10 @@ class Reporter:
         if now - self.spoken > 0.5 or done == self.total:
             self.spoken = now
             losses = ", ".join(f"{name} {values[-1]:.4f}" for name, values in progress.losses.items())
-            tell(f"step {done}/{self.total}, loss {losses}, {self.clock.left(done) or 'measuring'}")
+            tell(f"step {done}/{self.total}, loss {losses}, {self.clock.left(done) or 'measuring'}{self.trouble}")
         comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def warn(self, trouble: str) -> None:
+        """Of what learning does otherwise than it began."""
+        warn(trouble)
+        self.trouble = f". {trouble}"

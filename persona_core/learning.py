@@ -83,20 +83,24 @@ class TextEncoding:
 
     def repeated(self, times: int, rows: int) -> "TextEncoding":
         """Each row so many times, one after the other, and so many rows in all."""
-        if times == 1:
-            return self
+        return self if times == 1 else self.changed(lambda tensor: tensor.repeat_interleave(times, 0)[:rows])
 
-        def each(tensor: Tensor) -> Tensor:
-            return tensor.repeat_interleave(times, 0)[:rows]
+    def to(self, device: torch.device) -> "TextEncoding":
+        """All of it on one device: a host may keep its text encoders on another than the denoiser."""
+        moved, rich = self.changed(lambda tensor: tensor.to(device)), self.rich
+        attentions = [attention.to(device) for attention in rich.attentions]
+        return replace(moved, rich=RichPrompts(rich.persona.to(device), rich.words.to(device), attentions))
 
-        keys = each(self.keys)
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "TextEncoding":
+        """Of the prompts that pictures go with."""
+        keys = change(self.keys)
         return replace(
             self,
             keys=keys,
-            values=keys if self.values is self.keys else each(self.values),
-            persona=each(self.persona),
-            words=each(self.words),
-            pooled=None if self.pooled is None else each(self.pooled),
+            values=keys if self.values is self.keys else change(self.values),
+            persona=change(self.persona),
+            words=change(self.words),
+            pooled=None if self.pooled is None else change(self.pooled),
         )
 
 
@@ -350,7 +354,7 @@ def see(problem: Problem, draws: Draws) -> Step:
     rich_picture = picture[: len(draws.rich)]
     vectors = representation.at(torch.cat([t[read], draws.rich_t]), torch.cat([picture[read], rich_picture]))
     encoding = text.encode(draws.prompts[read], vectors.keep_bypass(draws.bypass[read]), draws.rich)
-    encoding = encoding.repeated(representation.together, len(t))
+    encoding = encoding.repeated(representation.together, len(t)).to(references.latents.device)
     clean, mask = references.latents[picture], references.masks[picture]
     noisy = add_noise(clean, draws.noise, denoiser.alphas_cumprod[t])
     target = denoiser.target(clean, draws.noise, t)

@@ -13,7 +13,8 @@ from prompts import FIRST_RELEASE
 from skimage import data, io
 
 CHECKPOINT = "random_sd15.ckpt"
-COUNTER = Path(__file__).parent / "support/encoder_counter"  # a node pack; test_batch.py asks it
+SUPPORT = Path(__file__).parent / "support"
+PACKS = [SUPPORT / "encoder_counter", SUPPORT / "out_of_memory"]  # nodes and routes for tests
 
 
 def pytest_collection_finish():
@@ -36,7 +37,7 @@ def server(tmp_path_factory):
     """A running ComfyUI with the pack and the small random checkpoint CHECKPOINT."""
     base = tmp_path_factory.mktemp("comfy")
     random_checkpoint.build(base / "models/checkpoints" / CHECKPOINT)
-    with ComfyServer(base, cpu=True, packs=[COUNTER]) as running:
+    with ComfyServer(base, cpu=True, packs=PACKS) as running:
         yield running
 
 

@@ -153,12 +153,17 @@ class Lesson:
 
 
 def learn_persona(
-    lesson: Lesson, print_of_inputs: str, unfinished: Path, on_step: Callable[[Progress], None]
+    lesson: Lesson,
+    print_of_inputs: str,
+    unfinished: Path,
+    on_step: Callable[[Progress], None],
+    on_trouble: Callable[[str], None] = warn,
 ) -> Persona:
     """Learn what the recipe asks for: its representation, by its objective.
 
     unfinished: the file that holds how far learning is; it is read before and removed by the caller after.
-    It is written now and then, and whenever learning stops, for whatever reason.
+    It is written now and then, and whenever learning stops, for whatever reason. on_trouble: is given a sentence when
+    learning goes on otherwise than it began.
     Raises LossNotFinite, TooLittleMemory, and whatever `on_step` raises.
     """
     recipe = lesson.recipe
@@ -183,7 +188,7 @@ def learn_persona(
                     save_progress(unfinished, progress, print_of_inputs)
 
             try:
-                learn_in_memory(problem, (model, clip.patcher), progress, on_step, keep)
+                learn_in_memory(problem, (model, clip.patcher), progress, on_step, keep, on_trouble)
             except LossNotFinite as error:
                 raise LossNotFinite(
                     f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in "
@@ -207,8 +212,9 @@ def learn_in_memory(
     progress: Progress,
     on_step: Callable[[Progress], None],
     keep: Callable[[Progress], None],
+    on_trouble: Callable[[str], None] = warn,
 ) -> None:
-    """`learn` in the memory there is; and if that was misjudged, go on from there with what needs least.
+    """`learn` in the memory there is; and if that was misjudged, say so and go on from there with what needs least.
 
     patchers: of the loaded models. Raises TooLittleMemory.
     """
@@ -219,7 +225,7 @@ def learn_in_memory(
         how = f"{fitted.rows} of {rows} pictures at once, {len(fitted.twice)} of {len(layers)} layers computed twice"
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
         if fitted != first:
-            warn(f"Out of memory at step {progress.step + 1}: goes on from there with {how}.")
+            on_trouble(f"Out of memory at step {progress.step + 1}: goes on from there with {how}.")
         scaler = torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
         try:
             with computed_twice(fitted.twice):

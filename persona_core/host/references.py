@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import faces
 from .learner import Recipe
+from .memory import borrowed
 from .pictures import Photo, photos
 
 
@@ -43,7 +44,8 @@ def mask_square(photo: Photo, margin: float = 0.25) -> tuple[int, int, int, int]
 
 
 def embed(clip_vision, references: list[Photo]) -> Tensor:
-    """Image embeddings [M, E] of the photos."""
-    return torch.cat(
-        [clip_vision.encode_image(photo.image[None])["image_embeds"].float().cpu() for photo in references]
-    )
+    """Image embeddings [M, E] of the photos. An encoder that was not loaded before is not after."""
+    with borrowed(clip_vision.patcher):
+        return torch.cat(
+            [clip_vision.encode_image(photo.image[None])["image_embeds"].float().cpu() for photo in references]
+        )

@@ -124,6 +124,18 @@ def test_a_graph_of_the_first_release_opens_with_its_values_in_their_places(page
     assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(expected)
 
 
+def test_a_graph_from_before_there_were_presets_opens_with_its_values_in_their_places(page):
+    saved = json.loads(graph("learn_and_generate"))
+    node = next(node for node in saved["nodes"] if node["type"] == "PersonaLearn")
+    own = {"steps": 1000, "learning_rate": 0.0001, "batch_size": 2}
+    node["widgets_values"][3:6] = own.values()
+    assert node["widgets_values"].pop() == "balanced" and node["inputs"].pop()["name"] == "preset"
+    page.evaluate(LOAD, [json.dumps(saved), "before"])
+    expected = json.loads((API / "learn_and_generate.json").read_text())
+    expected[find(expected, "PersonaLearn")]["inputs"] |= own
+    assert as_prompt(json.loads(page.evaluate(TO_PROMPT))) == as_prompt(expected)
+
+
 @pytest.mark.parametrize("queued_by", ["editor", "API"])
 def test_a_picture_dragged_into_the_editor_is_the_workflow_again(page, server, first_personas, queued_by):
     """The editor writes its graph into pictures; over the API, the prompt is there."""

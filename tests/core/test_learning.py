@@ -1,6 +1,7 @@
 """What chance decides in a step, and how presets and their settings combine."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from persona_core.learning import (
     TextEncoding,
     draw,
     learn,
+    see,
 )
 from persona_core.mapper import StageMapper
 from persona_core.presets import DEFAULT, PRESETS, settings_of
+from persona_core.representation import TokenVectors
 from persona_core.stages import Stages
 
 STAGES = Stages(400, 800)
@@ -75,7 +78,7 @@ class Reads:
         self.read.append(len(prompts))
         letters = torch.tensor([[float(sum(map(ord, prompt)))] for prompt in prompts])
         keys, values = (letters + side.sum((1, 2))[:, None] for side in (vectors.keys, vectors.values))
-        rich = RichPrompts(None, None, ())
+        rich = RichPrompts(letters, letters, [letters])
         return TextEncoding(keys[..., None], values[..., None], letters, -letters, rich, 2 * letters)
 
     def predict(self, noisy, t, keys, values, pooled=None):
@@ -109,6 +112,22 @@ def test_what_rows_share_is_read_once_and_each_gets_its_own(rows, at_once, reads
     noisy = (1 - stub.alphas_cumprod[draws.t]).sqrt()[:, None, None, None] * draws.noise
     prediction = noisy * (keys + 2 * values + 6 * letters)[..., None, None]
     torch.testing.assert_close(torch.cat([one for _, one in seen]), prediction)
+
+
+def test_a_text_encoder_on_another_device_than_the_denoiser_is_no_matter():
+    """As where the host keeps it on the CPU."""
+    elsewhere, shown = torch.device("meta"), []
+    references = References(*(tensor.to(elsewhere) for tensor in (REFERENCES.latents, REFERENCES.masks)))
+    vectors = TokenVectors(torch.ones(2, 1, 8), torch.ones(2, 1, 8))
+    learned = SimpleNamespace(together=1, timesteps=MAPPER.timesteps, at=lambda t, picture: vectors)
+    denoiser = Reads()
+    denoiser.alphas_cumprod = denoiser.alphas_cumprod.to(elsewhere)
+    asked = Problem(learned, references, Reads(), denoiser, OBJECTIVE, LearningSettings())
+    step = see(asked, draw(asked, 0))
+    encoding, rich = step.encoding, step.encoding.rich
+    shown += [encoding.keys, encoding.values, encoding.persona, encoding.words, encoding.pooled]
+    shown += [rich.persona, rich.words, *rich.attentions, step.prediction, step.target, step.mask]
+    assert {tensor.device for tensor in shown} == {elsewhere}
 
 
 def test_draws_are_those_of_seed_and_step_and_no_others():

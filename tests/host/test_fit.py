@@ -150,5 +150,5 @@ def test_a_row_at_a_time_learns_the_same(model, clip, recipe):
             losses.append(learn(problem, at_once=at_once).losses)
             found.append(moved(problem.representation, start))
     for few, told in zip(found[1:], losses[1:]):
-        assert alike(found[0], few, 5e-3)
+        assert alike(found[0], few)
         assert {name: pytest.approx(values, rel=1e-3) for name, values in losses[0].items()} == told

@@ -14,6 +14,7 @@ import pytest
 import torch
 from lessons import alike, moved, own_forwards, tensors
 
+from persona_core.host import memory
 from persona_core.host.learner import KVRecipe, TooLittleMemory, load_progress
 from persona_core.host.memory import out_of_memory
 from persona_core.host.pictures import Photo
@@ -187,12 +188,14 @@ def tensors_alive() -> int:
 
 
 @pytest.mark.parametrize("trouble", [False, True])
-def test_nothing_of_a_learned_persona_stays(lesson, tmp_path, plenty, trouble):
-    recipe, counts = KVRecipe(supercategory="face", resolution=64, learning=LearningSettings(2, batch_size=3)), []
+def test_nothing_of_a_learned_persona_stays(lesson, tmp_path, plenty, trouble, monkeypatch):
+    probed, kept_by_row = [], memory.kept_by_row
+    monkeypatch.setattr(memory, "kept_by_row", lambda *args: probed.append(True) or kept_by_row(*args))
+    recipe, counts = KVRecipe(supercategory="face", resolution=64, learning=LearningSettings(2, batch_size=7)), []
     for number in range(3):
         given = Trouble(lesson.model, out_of_memory_error(), 1 if trouble else 99, rows=1)
         learned(replace(lesson, model=given.model, recipe=recipe), tmp_path, given.on_step, f"{number}")
         assert given.raised == trouble
         del given
         counts.append(tensors_alive())
-    assert counts[1] == counts[2]
+    assert counts[1] == counts[2] and len(probed) == 3

@@ -59,6 +59,32 @@ def test_the_workflows_give_a_persona_file_and_pictures(server, texts, name):
     assert not leftovers(server)
 
 
+@pytest.mark.parametrize("preset, steps, rate", [("quick", "30 steps of 2", 0.0006), (None, "50 steps of 4", 0.0004)])
+def test_where_numbers_are_0_the_preset_decides(server, texts, preset, steps, rate):
+    name = f"preset_{preset}"
+    prompt = learn(name, steps=0, learning_rate=0.0, batch_size=0, tokens=1, te_weight=0.0)
+    inputs = prompt[find(prompt, "PersonaLearn")]["inputs"]
+    del inputs["preset"]  # as a prompt from before there were any
+    inputs |= {"preset": preset} if preset else {}
+    run = server.run(prompt, texts)
+    assert run.status == "success", run.error
+    assert f"Learning '{name}': {steps}, " in "\n".join(texts)
+    assert Persona.load(persona_file(server, name)).settings["learning rate"] == rate
+
+
+def test_that_memory_ran_out_is_said_until_the_end(server, texts):
+    prompt = learn("crowded")
+    inputs = prompt[find(prompt, "PersonaLearn")]["inputs"]
+    prompt["one row at a time"] = {"class_type": "OutOfMemory", "inputs": {"model": inputs["model"]}}
+    inputs["model"] = ["one row at a time", 0]
+    run = server.run(prompt, texts)
+    assert run.status == "success", run.error
+    trouble = "Out of memory at step 1: goes on from there with 1 of 2 pictures at once"
+    first = next(place for place, text in enumerate(texts) if trouble in text)
+    assert all(trouble in text for text in texts[first:]) and len(texts) > first + 2
+    assert texts[-1].startswith("Learned 'crowded'; saved as crowded.safetensors")
+
+
 def test_the_third_workflow_paints_with_what_was_learned(server):
     assert server.run(learn("ann")).status == "success"
     prompt = workflow("load_and_generate")

@@ -24,7 +24,7 @@ def frugal(tmp_path, photo):
 
 def learn(number: int) -> dict:
     """A prompt that only learns, as little as can be; every tenth enough to find out first how much memory it takes."""
-    inputs = {"name": f"many_{number}", "train_seed": number, **LEAST, "batch_size": 5 if number % 10 == 9 else 1}
+    inputs = {"name": f"many_{number}", "train_seed": number, **LEAST, "batch_size": 10 if number % 10 == 9 else 1}
     return only(workflow(changes={"PersonaLearn": inputs}), "PersonaLearn")
 
 

@@ -73,6 +73,11 @@ def test_numbers_have_a_range_and_a_default_inside(nodes):
                 assert options["min"] <= options["default"] <= options["max"], f"{key}.{name}"
 
 
+def test_the_presets(nodes):
+    _, options = inputs(nodes["PersonaLearn"])["preset"]
+    assert options["options"] == ["quick", "balanced", "published"] and options["default"] == "balanced"
+
+
 def test_every_choice_has_a_default_that_is_one_of_them(nodes):
     for key, node in nodes.items():
         for name, (kind, options) in inputs(node).items():
