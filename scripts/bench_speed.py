@@ -16,7 +16,6 @@ import stopwatch
 from stopwatch import GIGABYTE
 
 PARTS = "learning", "sdxl", "peers", "memory", "sampling", "nodes"
-SDXL_BATCHES = (1,)
 SDXL_NEEDS = 13 * GIGABYTE  # its weights in 16 bit are 7 GB, and those of text are there twice
 PAGE = Path(__file__).resolve().parents[1] / "docs/speed.md"
 
@@ -34,7 +33,8 @@ def measured(part: str, folder: Path, options: argparse.Namespace) -> list:
             return []
         file = random_checkpoint.build(folder / "sdxl.ckpt", "sdxl_full")
         # At the larger size: nobody learns with SDXL at 256 pixels.
-        return learning.measure(file, "sdxl_full", options.memory_size // 8, repeats, (host.HALF,), SDXL_BATCHES)
+        how = (host.TRIED, learning.BATCHES) if host.GPU else ((host.HALF,), (1,))
+        return learning.measure(file, "sdxl_full", options.memory_size // 8, repeats, *how)
     if not (file := folder / "random.ckpt").exists():
         random_checkpoint.build(file, options.architecture)
     if part == "learning":

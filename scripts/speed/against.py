@@ -24,8 +24,8 @@ RECIPE = KINDS["Learn Persona"]
 def same_unet(host, peer, latent: int) -> float:
     """The largest difference of the two UNets' outputs for one input. Stops where they are not the same network."""
     forward = Forward(host, latent, 1)
-    ours = forward.output().float()
-    with torch.no_grad():
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        ours = forward.output().float()
         theirs = peer(forward.noisy.float(), forward.t, forward.context.float()).sample
     difference = float((ours - theirs).abs().max())
     if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(ours.abs().max())):

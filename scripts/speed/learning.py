@@ -155,9 +155,9 @@ def tables(steps: list, adds: list, shares: list, architecture: str, latent: int
         ),
         Table(
             f"Where a step's time goes: {architecture}",
-            f"At batch {watched}, forward and backward together. *Loss terms*: the noise loss, and Tandem Equilibrium "
-            "or the attention loss. *The rest*: draws, what is learned and its backward pass, noise, reading the "
-            "losses.",
+            f"At batch {watched}, forward and backward together. *Text encoder* and *UNet* include what the host does "
+            "around them. *Loss terms*: the noise loss, and Tandem Equilibrium or the attention loss. *The rest*: "
+            "draws, what is learned and its backward pass, noise, reading the losses.",
             ("precision", "", *PARTS),
             shares,
         ),

@@ -91,9 +91,9 @@ def measure(file: Path, latent: int) -> list[Table]:
     tables = [
         Table(
             f"Peak memory of learning at {side}x{side} pixels",
-            f"One step of Learn Persona in {host.HALF}: the peak of {what}, less what was there before with the models "
-            "loaded. *As it fits* is as Learn Persona runs on this machine, *the least* computes all layers twice, one "
-            "row at once. *Estimate*: of what a step keeps for its backward pass, by which layers are chosen.",
+            f"One step of Learn Persona in {host.HALF}, each once: the peak of {what}, less what was there before with "
+            "the models loaded. *As it fits* is as Learn Persona runs on this machine, *the least* computes all layers "
+            "twice, one row at once. *Estimate*: of what a step keeps for its backward pass, which decides.",
             ("batch", "", "rows at once", "layers computed twice", "peak, GB", "estimate, GB"),
             rows,
         )

@@ -15,9 +15,8 @@ Written by `make bench-speed` ({made}).
   says. Time and memory do not depend on what weights are.
 - **Size**: {size}x{size} pixels, where nothing else is said.
 - **Figures**: the median of {repeats} rounds after a warm-up, and in brackets the least and the greatest. What is
-  compared runs by turns; a ratio is computed in each round, and then its median. On a CPU not every
-  batch is warmed up."""
-MALLOC = """
+  compared runs by turns; a ratio is computed in each round, and then its median."""
+ON_A_CPU = """ Not every batch is warmed up.
 - **malloc** is told to keep what was freed (`MALLOC_MMAP_MAX_=0`, `MALLOC_TRIM_THRESHOLD_=1000000000000`), for all
   columns alike, but not where memory is measured."""
 
@@ -39,7 +38,7 @@ class Table:
 def introduction(options: argparse.Namespace, machine: str, gpu: bool) -> str:
     shapes = ", which are SD1.5's own" if options.architecture == "full" else ", smaller than SD1.5: a trial"
     told = {"architecture": options.architecture, "shapes": shapes, "size": options.size, "repeats": options.repeats}
-    return INTRODUCTION.format(made=made(), machine=machine, **told) + ("" if gpu else MALLOC)
+    return INTRODUCTION.format(made=made(), machine=machine, **told) + ("" if gpu else ON_A_CPU)
 
 
 def page(introduction: str, tables: Iterable[Table]) -> str:

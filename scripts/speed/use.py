@@ -41,7 +41,6 @@ def random_pairs(clip) -> Persona:
 def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
     """The tables of part 4."""
     host.unload()
-    latent = latent if host.GPU else max(8, latent // 2)  # else the minutes go here
     model, clip, _ = host.load(file)
     applied = clip
     for placeholder in PLACEHOLDERS:
@@ -138,8 +137,8 @@ def nodes(file: Path, latent: int, repeats: int) -> list[Table]:
     return [
         Table(
             "Nodes",
-            f"Seconds of what each does when it runs, beside loading the models{few}. A persona here has no history of "
-            "its loss, which adds up to a few KB to its file.",
+            f"Seconds of what each does when it runs, beside loading the models; the VAE is a TAESD{few}. A persona "
+            "here has no history of its loss, which adds up to a few KB to its file.",
             ("", "seconds"),
             [[name, spread(took)] for name, took in found.items()],
         ),

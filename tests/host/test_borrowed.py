@@ -1,9 +1,13 @@
 """Models that learning loaded are not loaded after it."""
 
+from types import SimpleNamespace
+
 import comfy.model_management
 import pytest
 import tiny_models
 from lessons import learned
+
+from persona_core.host.references import embed
 
 
 @pytest.fixture
@@ -37,6 +41,21 @@ def test_what_learning_loaded_it_hands_back(lesson, tmp_path, parts, before, end
         assert end != "learned" and len(during) == 2
     assert during[0] == set(parts)
     assert loaded(parts) == {*before, "other"}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_an_image_encoder_is_handed_back_too(lesson, before):
+    parts = {"encoder": tiny_models.model(), "model": lesson.model}
+
+    def encode_image(image):
+        comfy.model_management.load_models_gpu([parts["encoder"]])  # as the host's does
+        return {"image_embeds": image.mean((1, 2))}
+
+    comfy.model_management.unload_all_models()
+    comfy.model_management.load_models_gpu([lesson.model, *[parts["encoder"]] * before])
+    embeddings = embed(SimpleNamespace(patcher=parts["encoder"], encode_image=encode_image), [*lesson.photos] * 2)
+    assert embeddings.shape == (2, 3)
+    assert loaded(parts) == {"model", *["encoder"] * before}
 
 
 def test_a_model_that_was_loaded_with_other_patches_is_still_loaded(lesson, tmp_path, parts):
