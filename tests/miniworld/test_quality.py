@@ -1,6 +1,7 @@
 """The measurement measures: who is told from whom, what a leak is, and each way of learning learns what it says."""
 
 import json
+import re
 from dataclasses import asdict, replace
 
 import pytest
@@ -8,10 +9,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from persona_core import learning
 from persona_core.host.pictures import Photo
-from persona_core.learning import LearningSettings
+from persona_core.learning import LearningSettings, Objective, Problem, References
 from persona_core.losses import ALL, PLACEHOLDER, PROMPT
-from tests.miniworld import quality
+from persona_core.mapper import StageMapper
+from persona_core.stages import Stages
+from tests.miniworld import presets, quality, tried
 from tests.miniworld.measuring import PROMPTS, Examiner, Scores, sitter
 from tests.miniworld.quality_page import against_baselines, table, write
 from tests.miniworld.results import BASELINES, CEILING, FLOOR, Result, baseline_of, difference, leak, read
@@ -99,6 +103,38 @@ def test_rows_are_compared_with_both_baselines_at_as_many_passes():
     assert difference(found["full"], found[one], "identity_if_obeyed") == pytest.approx((0.35, 0.635), abs=1e-3)
     assert against_baselines("full", found) == ["+0.350 (-0.285 to +0.985)", "+0.450 (-0.185 to +1.085)"]
     assert against_baselines("full_50", found) == against_baselines(one, found) == ["", ""]
+
+
+def test_the_page_of_presets_compares_each_row_with_its_own_reference():
+    found = results(**{row: [{"identity_if_obeyed": 0.5, "passes": 60}] * 2 for row in presets.ways()})
+    better = {"quick-4": 0.1, "published-1": 0.2, "cold-1": 0.3, "paired-4": 0.4, "apart-2": 0.5}
+    for row, more in better.items():
+        found[row] = {n: replace(one, identity_if_obeyed=0.5 + more) for n, one in found[row].items()}
+    lines = [line for line in presets.page(found).splitlines() if line.startswith("| ")]
+    shown = [line.split(" | ") for line in lines if not line.startswith(("|  |", "| ---"))]
+    assert len(shown) == len(presets.ways()) + len(presets.TRIED)  # quick stands above its trials too
+    differences = {cells[0][2:]: [] for cells in shown}
+    for cells in shown:
+        told = re.search(r"\(([+-]\d\.\d+):", cells[-1])
+        differences[cells[0][2:]].append(float(told[1]) if told else None)
+        steps, rows = map(int, cells[1].split(" x "))
+        assert steps * rows == int(cells[2]) == 60
+    assert differences["quick"] == [0.1, -0.2, None, None]
+    assert differences["balanced"] == [0.0, -0.2] and differences["no warm-up"] == [-0.1, 0.3]
+    assert differences["two share prompt and stage"] == [-0.5, 0.4] and differences["none do"] == [None, None]
+
+
+def test_trials_draw_what_they_say():
+    recipe = presets.persona_magic(LearningSettings(batch_size=4), 1)
+    spread = tried.spread(recipe).recipe.representation(torch.ones(8), None)
+    parts = torch.stack([spread.timesteps(4, torch.Generator().manual_seed(seed)) for seed in range(99)])
+    assert (parts.diff(dim=1) > 0).all() and parts.min() < 410 and parts.max() > 790
+    mapper, references = StageMapper(torch.ones(8), Stages(), 1), References(torch.zeros(1, 4, 2, 2), torch.ones(1, 1, 2, 2))
+    problem = Problem(mapper, references, None, None, Objective({}, ["a {}"], ["{} reads", "{} runs"]), recipe.learning)
+    with tried.rich_for_each(recipe).changes():
+        draws = learning.draw(problem, 0)
+    assert len(draws.rich) == 4 and torch.equal(draws.rich_t, draws.t)
+    assert len(learning.draw(problem, 0).rich) == 1
 
 
 def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path, examiner):
