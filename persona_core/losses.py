@@ -104,5 +104,7 @@ def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
 
 def brought_to(size: tuple[int, int], maps: Tensor) -> Tensor:
     """Maps [B, H, L, h, w] brought to a size: [B, H, L, *size]."""
+    if maps.shape[-2:] == size:
+        return maps
     resized = F.interpolate(rearrange(maps, "b heads l h w -> b (heads l) h w"), size, mode="bilinear")
     return rearrange(resized, "b (heads l) h w -> b heads l h w", heads=maps.shape[1])

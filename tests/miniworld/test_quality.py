@@ -129,7 +129,8 @@ def test_trials_draw_what_they_say():
     spread = tried.spread(recipe).recipe.representation(torch.ones(8), None)
     parts = torch.stack([spread.timesteps(4, torch.Generator().manual_seed(seed)) for seed in range(99)])
     assert (parts.diff(dim=1) > 0).all() and parts.min() < 410 and parts.max() > 790
-    mapper, references = StageMapper(torch.ones(8), Stages(), 1), References(torch.zeros(1, 4, 2, 2), torch.ones(1, 1, 2, 2))
+    mapper = StageMapper(torch.ones(8), Stages(), 1)
+    references = References(torch.zeros(1, 4, 2, 2), torch.ones(1, 1, 2, 2))
     problem = Problem(mapper, references, None, None, Objective({}, ["a {}"], ["{} reads", "{} runs"]), recipe.learning)
     with tried.rich_for_each(recipe).changes():
         draws = learning.draw(problem, 0)
