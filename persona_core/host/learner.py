@@ -105,7 +105,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class KVRecipe(Recipe):
-    """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe's.
+    """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe.
 
     pairs: the number of even stages. augment: whether the lesson's photos are variants, see augmentation.augmented.
     """

@@ -116,7 +116,7 @@ def test_what_rows_share_is_read_once_and_each_gets_its_own(rows, at_once, reads
 
 def test_a_text_encoder_on_another_device_than_the_denoiser_is_no_matter():
     """As where the host keeps it on the CPU."""
-    elsewhere, shown = torch.device("meta"), []
+    elsewhere = torch.device("meta")
     references = References(*(tensor.to(elsewhere) for tensor in (REFERENCES.latents, REFERENCES.masks)))
     vectors = TokenVectors(torch.ones(2, 1, 8), torch.ones(2, 1, 8))
     learned = SimpleNamespace(together=1, timesteps=MAPPER.timesteps, at=lambda t, picture: vectors)
@@ -125,7 +125,7 @@ def test_a_text_encoder_on_another_device_than_the_denoiser_is_no_matter():
     asked = Problem(learned, references, Reads(), denoiser, OBJECTIVE, LearningSettings())
     step = see(asked, draw(asked, 0))
     encoding, rich = step.encoding, step.encoding.rich
-    shown += [encoding.keys, encoding.values, encoding.persona, encoding.words, encoding.pooled]
+    shown = [encoding.keys, encoding.values, encoding.persona, encoding.words, encoding.pooled]
     shown += [rich.persona, rich.words, *rich.attentions, step.prediction, step.target, step.mask]
     assert {tensor.device for tensor in shown} == {elsewhere}
 

@@ -2,10 +2,12 @@
 
 from functools import partial
 
+import comfy.model_management
 import pytest
 import tiny_models
 import torch
 
+from persona_core.host import memory
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe
 from persona_core.host.pictures import Photo
@@ -65,3 +67,29 @@ def lesson(model, clip, vae):
     photo = Photo(torch.rand(64, 64, 3, generator=generator), (x**2 + y**2 < 0.5).float())
     learning = LearningSettings(steps=6, learning_rate=1e-3, batch_size=2, seed=5)
     return Lesson("ann", model, clip, vae, [photo], Recipe(resolution=64, learning=learning))
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Sets how much memory the host says is free."""
+
+    def set_free(size: float) -> None:
+        def get_free_memory(device=None, torch_free_too=False):
+            return (size, size) if torch_free_too else size
+
+        monkeypatch.setattr(comfy.model_management, "get_free_memory", get_free_memory)
+
+    return set_free
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """What rows were found to keep, one dict for each time it was found out."""
+    found, kept_by_row = [], memory.kept_by_row
+
+    def spy(*args):
+        found.append(kept_by_row(*args))
+        return found[-1]
+
+    monkeypatch.setattr(memory, "kept_by_row", spy)
+    return found

@@ -14,7 +14,6 @@ import pytest
 import torch
 from lessons import alike, moved, own_forwards, tensors
 
-from persona_core.host import memory
 from persona_core.host.learner import KVRecipe, TooLittleMemory, load_progress
 from persona_core.host.memory import out_of_memory
 from persona_core.host.pictures import Photo
@@ -33,13 +32,9 @@ def lesson(lesson):
 
 
 @pytest.fixture
-def plenty(monkeypatch):
+def plenty(free):
     """Room for all, however little of this machine's memory is free."""
-
-    def free(device=None, torch_free_too=False):
-        return (2**50, 2**50) if torch_free_too else 2**50
-
-    monkeypatch.setattr(comfy.model_management, "get_free_memory", free)
+    free(2**50)
 
 
 class Trouble:
@@ -188,9 +183,7 @@ def tensors_alive() -> int:
 
 
 @pytest.mark.parametrize("trouble", [False, True])
-def test_nothing_of_a_learned_persona_stays(lesson, tmp_path, plenty, trouble, monkeypatch):
-    probed, kept_by_row = [], memory.kept_by_row
-    monkeypatch.setattr(memory, "kept_by_row", lambda *args: probed.append(True) or kept_by_row(*args))
+def test_nothing_of_a_learned_persona_stays(lesson, tmp_path, plenty, kept, trouble):
     recipe, counts = KVRecipe(supercategory="face", resolution=64, learning=LearningSettings(2, batch_size=7)), []
     for number in range(3):
         given = Trouble(lesson.model, out_of_memory_error(), 1 if trouble else 99, rows=1)
@@ -198,4 +191,4 @@ def test_nothing_of_a_learned_persona_stays(lesson, tmp_path, plenty, trouble, m
         assert given.raised == trouble
         del given
         counts.append(tensors_alive())
-    assert counts[1] == counts[2] and len(probed) == 3
+    assert counts[1] == counts[2] and len(kept) == 3

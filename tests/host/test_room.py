@@ -10,7 +10,6 @@ import tiny_models
 import torch
 from lessons import learned, own_forwards
 
-from persona_core.host import memory
 from persona_core.host.memory import room_for
 from persona_core.host.pictures import Photo
 
@@ -18,35 +17,9 @@ RESERVE = comfy.model_management.minimum_inference_memory()
 
 
 @pytest.fixture
-def free(monkeypatch):
-    """Sets how much memory the host says is free."""
-
-    def set_free(size: float) -> None:
-        def get_free_memory(device=None, torch_free_too=False):
-            return (size, size) if torch_free_too else size
-
-        monkeypatch.setattr(comfy.model_management, "get_free_memory", get_free_memory)
-
-    return set_free
-
-
-@pytest.fixture
 def large(lesson):
     """A lesson whose steps are not so small that nothing is to be found out."""
     return replace(lesson, photos=[Photo(torch.rand(160, 160, 3), torch.ones(160, 160))])
-
-
-@pytest.fixture
-def kept(monkeypatch):
-    """What rows were found to keep, one dict for each time it was found out."""
-    found, kept_by_row = [], memory.kept_by_row
-
-    def spy(*args):
-        found.append(kept_by_row(*args))
-        return found[-1]
-
-    monkeypatch.setattr(memory, "kept_by_row", spy)
-    return found
 
 
 def test_what_is_free_decides_how_a_step_is_made_to_fit(large, tmp_path, caplog, free, kept):

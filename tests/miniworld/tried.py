@@ -20,7 +20,7 @@ from persona_core.mapper import StageMapper
 from persona_core.representation import TokenVectors, on_sphere
 from persona_core.stages import GRID
 
-from .rivals import Variant
+from .rivals import Altered, Variant
 
 PARTS = 8  # of the stage, whose mean losses are told apart
 LOOK_EVERY, HELD_OUT_ROWS = 10, 8
@@ -48,14 +48,11 @@ def plain(recipe: Recipe) -> Trial:
     return Trial(recipe)
 
 
-@dataclass(frozen=True)
-class Watched(Recipe):
+class Watched(Altered):
     """A recipe that lets one look at the representation while it is learned."""
 
-    mapper: type[StageMapper] = StageMapper
-
     def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> StageMapper:
-        made = self.mapper(word, self.stages, self.tokens, images, self.learning.seed)
+        made = super().representation(word, images, widths)
         object.__setattr__(self, "made", made)
         return made
 
