@@ -133,7 +133,7 @@ ATTENTION = KVRecipe(attention_weight=1e6, learning=LearningSettings(4, 5e-3, 3,
 RECIPES = [
     Recipe(te_weight=10.0, learning=LearningSettings(4, 1e-3, 3, seed=5)),
     replace(ATTENTION, te_weight=10.0),
-    replace(ATTENTION, attention_tokens="the placeholder only"),
+    replace(ATTENTION, attention_tokens="the placeholder only", attention_weight=1e5),
     replace(ATTENTION, attention_tokens="the prompt's tokens"),
 ]
 
