@@ -70,12 +70,9 @@ class TokenExpander(nn.Module):
 
     word: [D]. count: S. seed: of the initial weights. widths: of the text encoders; none: there is one. At the start
     every token is the word.
-
-    Two rows of a step go together, unlike in the paper, so that there is half as much text to read: docs/presets.md has
-    what that costs and gives.
     """
 
-    tokens, stages, together = 1, Stages(0, LAST_TIMESTEP), 2
+    tokens, stages = 1, Stages(0, LAST_TIMESTEP)
 
     def __init__(self, word: Tensor, count: int = 5, seed: int = 0, widths: tuple[int, ...] = ()):
         super().__init__()
@@ -86,15 +83,6 @@ class TokenExpander(nn.Module):
     def expand(self) -> Tensor:
         """All pairs [S, 2, D]."""
         return torch.cat([encoder() for encoder in self.encoders], dim=-1)
-
-    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
-        """See `Learnable`: those of rows that go together are of one stage."""
-        count = len(self.encoders[0].offsets) // 2
-        ends = torch.tensor([first_timestep(stage, count) for stage in range(count + 1)])
-        firsts = self.stages.random(-(-rows // self.together), generator)
-        stage = stage_of(firsts, count).repeat_interleave(self.together)[:rows]
-        low, high = ends[stage], ends[stage + 1]
-        return low + (torch.rand(rows, generator=generator) * (high - low)).long()
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """As KVTokens.at, with gradient to what is learned."""

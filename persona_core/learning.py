@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from .representation import Learnable, TokenVectors
+from .representation import Representation, TokenVectors
 
 KEEP_EVERY = 100  # steps, so that a crash costs little
 
@@ -33,10 +33,19 @@ class LearningSettings:
     batch_size: int = 2
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-2
-    bypass_dropout: float = 0.5  # probability a row
+    bypass_dropout: float = 0.5  # probability a look
     seed: int = 0
     decay: bool = False
     warmup: int = 0
+
+    @property
+    def noises(self) -> int:
+        """How many rows are one look: the same picture, prompt and timestep, under noises of their own.
+
+        Two from four rows a step on, unlike in the papers: there is half as much text to read, and still more than
+        one look. docs/presets.md has what that costs and gives.
+        """
+        return 2 if self.batch_size >= 4 else 1
 
     def rate(self, index: int) -> float:
         """The learning rate of step `index`, from 0."""
@@ -187,7 +196,7 @@ class ReferenceWord:
 class Problem:
     """What is learned, from what, through which frozen models, what for, and how long and fast."""
 
-    representation: Learnable
+    representation: Representation
     references: References
     text: TextEncoder
     denoiser: Denoiser
@@ -279,7 +288,7 @@ def learn(
     representation, objective, settings = problem.representation, problem.objective, problem.settings
     rows = at_once or settings.batch_size
     if rows < settings.batch_size:
-        rows = max(1, rows - rows % representation.together)
+        rows = max(1, rows - rows % settings.noises)
     progress = progress or Progress()
     parameters = list(representation.parameters())
     optimizer = torch.optim.AdamW(
@@ -323,38 +332,39 @@ def learn(
 
 def draw(problem: Problem, index: int) -> Draws:
     """Pictures, timesteps, noise and prompts for step `index`: always the same."""
-    representation, latents, objective = problem.representation, problem.references.latents, problem.objective
+    stages, latents, objective = problem.representation.stages, problem.references.latents, problem.objective
     settings, rows = problem.settings, problem.settings.batch_size
     # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
 
-    def templates(choice: Sequence[str], count: int, together: int = 1) -> list[str]:
-        chosen = torch.randint(len(choice), (-(-count // together),), generator=generator)
-        return [choice[i] for i in chosen.repeat_interleave(together)[:count]]
+    look = torch.arange(rows) // settings.noises
+
+    def templates(choice: Sequence[str], of: Tensor) -> list[str]:
+        return [choice[i] for i in torch.randint(len(choice), of.shape, generator=generator)[of]]
 
     # One a step, however many rows: as the paper's, where a step is one row.
-    rich = 1 if objective.rich else 0
+    rich = torch.arange(1 if objective.rich else 0)
     return Draws(
-        picture=torch.randint(len(latents), (rows,), generator=generator),
-        t=representation.timesteps(rows, generator).to(latents.device),
+        picture=torch.randint(len(latents), (rows,), generator=generator)[look],
+        t=stages.random(rows, generator)[look].to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
-        bypass=torch.rand(rows, generator=generator) >= settings.bypass_dropout,
-        prompts=templates(objective.prompts, rows, representation.together),
-        rich=templates(objective.rich, rich) if rich else (),
-        rich_t=representation.timesteps(rich, generator).to(latents.device),
+        bypass=(torch.rand(rows, generator=generator) >= settings.bypass_dropout)[look],
+        prompts=templates(objective.prompts, look),
+        rich=templates(objective.rich, rich) if len(rich) else (),
+        rich_t=stages.random(len(rich), generator).to(latents.device),
     )
 
 
 def see(problem: Problem, draws: Draws) -> Step:
     """Predict for what was drawn."""
     references, text, denoiser = problem.references, problem.text, problem.denoiser
-    representation, t, picture = problem.representation, draws.t, draws.picture
-    read = slice(None, None, representation.together)
+    t, picture, noises = draws.t, draws.picture, problem.settings.noises
+    look = slice(None, None, noises)
     rich_picture = picture[: len(draws.rich)]
-    vectors = representation.at(torch.cat([t[read], draws.rich_t]), torch.cat([picture[read], rich_picture]))
-    encoding = text.encode(draws.prompts[read], vectors.keep_bypass(draws.bypass[read]), draws.rich)
-    encoding = encoding.repeated(representation.together, len(t)).to(references.latents.device)
+    vectors = problem.representation.at(torch.cat([t[look], draws.rich_t]), torch.cat([picture[look], rich_picture]))
+    encoding = text.encode(draws.prompts[look], vectors.keep_bypass(draws.bypass[look]), draws.rich)
+    encoding = encoding.repeated(noises, len(t)).to(references.latents.device)
     clean, mask = references.latents[picture], references.masks[picture]
     noisy = add_noise(clean, draws.noise, denoiser.alphas_cumprod[t])
     target = denoiser.target(clean, draws.noise, t)

@@ -30,7 +30,7 @@ class StageMapper(nn.Module):
     At the start every token vector is the word itself and the bypass is zero.
     """
 
-    kind, together = "stage_mapper", 1
+    kind = "stage_mapper"
 
     def __init__(
         self,
@@ -77,9 +77,6 @@ class StageMapper(nn.Module):
 
     def settle(self, t: float) -> float:
         return min(max(t, self.stages.t_lo), self.stages.t_hi)
-
-    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
-        return self.stages.random(rows, generator)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """The vectors for timesteps t [B]; `picture` [B] indexes the references (None: their mean)."""

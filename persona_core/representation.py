@@ -82,20 +82,6 @@ class Representation(Protocol):
         ...
 
 
-class Learnable(Representation, Protocol):
-    """A representation that `learning.learn` can learn.
-
-    together: so many rows of a step, one after the other, have the same prompt, and timesteps with the same vectors
-    whatever the picture, so that the text encoder reads them as one.
-    """
-
-    together: int
-
-    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Random ones [B] for a step's rows, each as likely as any other of `stages`."""
-        ...
-
-
 class Saved(Representation, Protocol):
     """A representation as a file keeps it. kind: its name there."""
 

@@ -28,7 +28,7 @@ from ..losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_noise_los
 from ..mapper import StageMapper
 from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
 from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
-from ..representation import Learnable
+from ..representation import Representation
 from ..stages import Stages
 from .clip import text_towers
 from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype, for_learning
@@ -40,7 +40,7 @@ from .telling import log, warn
 from .text import DifferentiableText
 
 GIGABYTE = 2**30
-PROGRESS = "progress/4"  # of files of unfinished learning: those of other versions are begun anew
+PROGRESS = "progress/5"  # of files of unfinished learning: those of other versions are begun anew
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Recipe:
     reference: str = ""
     prompts: Sequence[str] = PHOTO_PROMPTS
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Representation:
         """What is learned, as it starts.
 
         word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders.
@@ -119,7 +119,7 @@ class KVRecipe(Recipe):
     pairs: int = 5
     augment: bool = False
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Representation:
         return TokenExpander(word, self.pairs, self.learning.seed, widths)
 
     def settings(self) -> dict[str, object]:

@@ -49,9 +49,9 @@ PAGE = PACK / "docs/presets.md"
 # The small world's words are about seven times as spread out as those of real text encoders: steps are larger too.
 RATE = LEARN["learning_rate"] / PRESETS["published"].learning_rate
 TOKENS = 4, 1
-KV_STEPS = (100, 2), (50, 4)  # steps and rows
+KV_LEARNING = LearningSettings(steps=50, batch_size=4)
 TRIED = {4: None, 1: ("cold", "spread", "rich")}  # which trials with how many tokens; None: all
-PUBLISHED, QUICK, APART = "published", "quick", "apart"
+PUBLISHED, QUICK, BALANCED, APART = "published", "quick", "balanced", "apart"
 
 INTRODUCTION = """# What ways to learn sooner cost and give, measured in a small world
 
@@ -65,9 +65,9 @@ through the UNet once; the published recipe has two of them a step. Not among th
 8 pictures, forward only, at every 10th step. Seconds are those of learning on one CPU core."""
 
 
-PAIRS = """By default two pictures of a step share prompt and stage, so that there is half as much text to read. At the
-node's own learning rate, without TE, from the photo as it is. In brackets the difference from steps in which every
-picture has its own."""
+LOOKS = """With four pictures a step or more, two of them are one look: the same photo, prompt and timestep, under two
+noises, so that there is half as much text to read. K/V tokens here learn at their node's own rate, without TE, from
+the photo as it is. In brackets the difference from steps in which every picture is a look of its own."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def persona_magic(settings: LearningSettings, tokens: int) -> Recipe:
 
 
 def row(name: str, number: int) -> str:
-    """A short name for what is done with so many tokens, or pictures a step."""
+    """A short name for what is done with so many tokens."""
     return f"{name}-{number}"
 
 
@@ -126,18 +126,26 @@ def trials(tokens: int) -> dict[str, Way]:
     return {row(name, tokens): every[name] for name in TRIED[tokens] or every}
 
 
-def shared(steps: int, pictures: int) -> dict[str, Way]:
-    """K/V tokens with steps of so many pictures: two that share prompt and stage, as they are learned, and none."""
-    settings = LearningSettings(steps, batch_size=pictures)
+def looked() -> dict[str, tuple[str, Recipe]]:
+    """What is learned with four pictures a step, by a short name: a title and the recipe."""
+    of_presets = {row(BALANCED, tokens): persona_magic(PRESETS[BALANCED], tokens) for tokens in TOKENS}
+    titled = {name: (f"*{BALANCED}*, {told(tokens)}", of_presets[name]) for name, tokens in zip(of_presets, TOKENS)}
+    return titled | {"kv": ("K/V tokens", kv_recipe(KV_LEARNING))}
+
+
+def looks(name: str, recipe: Recipe) -> dict[str, Way]:
+    """With two pictures a look, what was tried with these, and with one."""
     return {
-        row("paired", pictures): Way("two share prompt and stage", kv_recipe(settings)),
-        row(APART, pictures): Way("none do", kv_recipe(settings, tried.ApartRecipe)),
+        name: Way("two pictures are one look", recipe),
+        f"{name}-opposite": Way("two, and their noises are opposite", recipe, tried.opposite),
+        f"{name}-{APART}": Way("each picture is one", recipe, tried.apart),
     }
 
 
 def ways() -> dict[str, Way]:
     """All rows, by a short name."""
-    groups = [*map(presets, TOKENS), *map(trials, TRIED), *(shared(*steps) for steps in KV_STEPS)]
+    of_looks = (looks(name, recipe) for name, (_, recipe) in looked().items())
+    groups = [*of_looks, *map(presets, TOKENS), *map(trials, TRIED)]
     return {name: way for group in groups for name, way in group.items()}
 
 
@@ -199,9 +207,9 @@ def page(results: Results) -> str:
             f"## *{QUICK}* with one thing changed, {told(tokens)}\n\nIn brackets the difference from *{QUICK}*.\n\n"
             f"{table(results, {quick: presets(tokens)[quick], **trials(tokens)}, quick)}"
         )
-    for steps, pictures in KV_STEPS:
-        both = table(results, shared(steps, pictures), row(APART, pictures))
-        parts.append(f"## K/V tokens, {pictures} pictures a step\n\n{PAIRS}\n\n{both}")
+    for name, (title, recipe) in looked().items():
+        rows = looks(name, recipe)
+        parts.append(f"## Looks: {title}\n\n{LOOKS}\n\n{table(results, rows, list(rows)[-1])}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -28,15 +28,12 @@ KV_RATE = 5e-3
 class StaticVector(nn.Module):
     """Textual Inversion (arXiv 2208.01618): one vector, the same at all timesteps, that starts at the word."""
 
-    tokens, together, stages, cuts = 1, 1, ALWAYS, (0,)
+    tokens, stages, cuts = 1, ALWAYS, (0,)
 
     def __init__(self, word: Tensor):
         super().__init__()
         self.register_buffer("word", word.detach().clone().float())
         self.widths, self.vector = (len(word),), nn.Parameter(self.word.clone())
-
-    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
-        return self.stages.random(rows, generator)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         vectors = self.vector.expand(len(t), 1, -1)

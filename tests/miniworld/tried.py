@@ -2,23 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from persona_core import learning
-from persona_core.host.learner import KVRecipe, Recipe
+from persona_core.host.learner import Recipe
 from persona_core.host.text import DifferentiableText
-from persona_core.kv_tokens import TokenExpander
-from persona_core.learning import Objective, Progress
+from persona_core.learning import LearningSettings, Objective, Progress
 from persona_core.learning import draw as learning_draw
 from persona_core.learning import see as learning_see
 from persona_core.losses import masked_noise_loss
 from persona_core.mapper import StageMapper
 from persona_core.representation import TokenVectors, on_sphere
-from persona_core.stages import GRID
+from persona_core.stages import GRID, Stages
 
 from .rivals import Altered, Variant
 
@@ -58,23 +57,28 @@ class Watched(Altered):
 
 
 def watched(recipe: Recipe, mapper: type[StageMapper] = StageMapper, kind: type[Watched] = Watched) -> Watched:
-    return kind(**{name: getattr(recipe, name) for name in recipe.__dataclass_fields__}, mapper=mapper)
+    return kind(**attributes(recipe), mapper=mapper)
 
 
-class Spread(Variant):
-    """Timesteps that are spread over the stage: one in each of as many even parts as a step has rows."""
+def attributes(one: object) -> dict[str, object]:
+    """Of a dataclass, to make another kind of it."""
+    return {field.name: getattr(one, field.name) for field in fields(one)}
 
-    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
+
+class Spread(Stages):
+    """Timesteps that are spread over the stage: one in each of as many even parts as are drawn at once."""
+
+    def random(self, rows: int, generator: torch.Generator) -> Tensor:
         return self.placed((torch.arange(rows) + torch.rand(rows, generator=generator)) / max(rows, 1))
 
     def placed(self, place: Tensor) -> Tensor:
         """Timesteps at these places of the stage, in 0..1."""
-        span = self.stages.t_hi + 1 - self.stages.t_lo
-        return self.stages.t_lo + (place * span).long().clamp(0, span - 1)
+        span = self.t_hi + 1 - self.t_lo
+        return self.t_lo + (place * span).long().clamp(0, span - 1)
 
 
 def spread(recipe: Recipe) -> Trial:
-    return Trial(watched(recipe, Spread))
+    return Trial(replace(recipe, stages=Spread(recipe.stages.t_lo, recipe.stages.t_hi)))
 
 
 def rich_for_each(recipe: Recipe) -> Trial:
@@ -92,11 +96,12 @@ def rich_for_each(recipe: Recipe) -> Trial:
 class ByLoss(Spread):
     """Timesteps that are the more likely the larger the loss was in their part of the stage."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.parts, self.sums, self.counts = [], torch.zeros(PARTS), torch.zeros(PARTS)
+    def __init__(self, *ends: int):
+        super().__init__(*ends)
+        # What is learned of the loss, in a dataclass that is frozen: `parts` are those of the last step's rows.
+        vars(self).update(parts=[], sums=torch.zeros(PARTS), counts=torch.zeros(PARTS))
 
-    def timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
+    def random(self, rows: int, generator: torch.Generator) -> Tensor:
         unseen = self.counts == 0
         means = torch.where(unseen, self.sums.sum() / self.counts.sum().clamp(min=1), self.sums / self.counts)
         shares = means / means.sum() if not unseen.all() else torch.full((PARTS,), 1 / PARTS)
@@ -105,19 +110,19 @@ class ByLoss(Spread):
         part = torch.searchsorted(ends, place, right=True)
         inside = 1 - (ends[part] - place) / shares[part]
         if rows > 1:  # not the rich prompt's, which comes after
-            self.parts = part.tolist()
+            self.parts[:] = part.tolist()
         return self.placed((part + inside) / PARTS)
 
 
 def by_loss(recipe: Recipe) -> Trial:
-    recipe = watched(recipe, ByLoss)
+    stages = ByLoss(recipe.stages.t_lo, recipe.stages.t_hi)
 
     def on_step(progress: Progress) -> None:
-        for part in recipe.made.parts:
-            recipe.made.sums[part] += progress.losses["noise"][-1]
-            recipe.made.counts[part] += 1
+        for part in stages.parts:
+            stages.sums[part] += progress.losses["noise"][-1]
+            stages.counts[part] += 1
 
-    return Trial(recipe, on_step)
+    return Trial(replace(recipe, stages=stages), on_step)
 
 
 def averaged(recipe: Recipe) -> Trial:
@@ -181,16 +186,26 @@ def cross_initialized_and_kept_close(recipe: Recipe) -> Trial:
     return cross_initialized(recipe, KeptClose)
 
 
-class Apart(TokenExpander):
-    """K/V tokens with a prompt and a stage for each row of a step."""
+class Apart(LearningSettings):
+    """Steps of which every picture is a look of its own."""
 
-    together = 1
+    noises = 1
 
 
-@dataclass(frozen=True)
-class ApartRecipe(KVRecipe):
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Apart:
-        return Apart(word, self.pairs, self.learning.seed, widths)
+def apart(recipe: Recipe) -> Trial:
+    return Trial(replace(recipe, learning=Apart(**attributes(recipe.learning))))
+
+
+def opposite(recipe: Recipe) -> Trial:
+    """Noises that are each other's opposite, of the two of a look."""
+
+    def draw(problem: learning.Problem, index: int) -> learning.Draws:
+        draws = learning_draw(problem, index)
+        noise = draws.noise[::2].repeat_interleave(2, 0)
+        noise[1::2] *= -1
+        return replace(draws, noise=noise)
+
+    return Trial(recipe, draw=draw)
 
 
 class Flat(Exception):
