@@ -8,8 +8,8 @@ from ..persona_core.host.checks import check_models
 from ..persona_core.host.learner import KVRecipe, Lesson
 from ..persona_core.host.pictures import coarsest_cell
 from ..persona_core.host.references import prepare
-from ..persona_core.learning import LearningSettings
 from ..persona_core.losses import COMPARED
+from ..persona_core.problem import LearningSettings
 from ..persona_core.prompts import FACE_PROMPTS, PHOTO_PROMPTS
 from . import library, sockets, teaching
 from .faces import insightface_folders

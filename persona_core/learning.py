@@ -1,207 +1,20 @@
 """The one learning loop, for every representation and any list of loss terms.
 
 Nothing of the diffusion model learns: the only parameters are the representation's.
-Shapes: B rows of a step, R of them at once, N persona tokens, L tokens of the context, D its width, latents C x h x w,
-M references.
+Shapes: B rows of a step, latents C x h x w.
 """
 
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from .representation import Representation, TokenVectors
+from .problem import Problem, Step
 
 KEEP_EVERY = 100  # steps, so that a crash costs little
-
-
-@dataclass(frozen=True)
-class LearningSettings:
-    """How to learn; the defaults are PersonaMagic's published recipe (section 4.1 and its code).
-
-    decay: the learning rate falls evenly to 0 at the end, instead of staying as it is. warmup: steps in which it rises
-    evenly first. Adam's first step is as long as any, but one look at noise is all that it knows: with a high rate and
-    no warm-up it throws the vectors far from their word, and some people's never come back.
-    """
-
-    steps: int = 1000
-    learning_rate: float = 1e-4  # 5e-5 times the batch of 2
-    batch_size: int = 2
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 1e-2
-    bypass_dropout: float = 0.5  # probability a look
-    seed: int = 0
-    decay: bool = False
-    warmup: int = 0
-
-    @property
-    def noises(self) -> int:
-        """How many rows are one look: the same picture, prompt and timestep, under noises of their own.
-
-        Two from four rows a step on, unlike in the papers: there is half as much text to read, and still more than
-        one look. docs/presets.md has what that costs and gives.
-        """
-        return 2 if self.batch_size >= 4 else 1
-
-    def rate(self, index: int) -> float:
-        """The learning rate of step `index`, from 0."""
-        rising = min(1, (index + 1) / max(self.warmup, 1))
-        falling = 1 - index / self.steps if self.decay else 1
-        return self.learning_rate * rising * falling
-
-
-@dataclass(frozen=True)
-class References:
-    """What is learned from: latents [M, C, h, w] as the denoiser takes them, masks [M, 1, h, w] in 0..1."""
-
-    latents: Tensor
-    masks: Tensor
-
-
-@dataclass(frozen=True)
-class RichPrompts:
-    """How prompts that no picture goes with look at themselves, with a step's vectors in them.
-
-    persona, words: [P, L], true at the persona's tokens and at the other words. attentions: the last layer's
-    probabilities [P, heads, L, L] of each text encoder, with K's tokens and, where V has its own, with those.
-    """
-
-    persona: Tensor
-    words: Tensor
-    attentions: Sequence[Tensor]
-
-
-@dataclass(frozen=True)
-class TextEncoding:
-    """Prompts with vectors in them, encoded.
-
-    keys, values: contexts [R, L, D] for K and V, the same object where they do not differ. persona, words: [R, L], true
-    at the persona's tokens and at the other words. pooled: [R, E], for denoisers that take it (SDXL).
-    """
-
-    keys: Tensor
-    values: Tensor
-    persona: Tensor
-    words: Tensor
-    rich: RichPrompts
-    pooled: Tensor | None = None
-
-    def repeated(self, times: int, rows: int) -> "TextEncoding":
-        """Each row so many times, one after the other, and so many rows in all."""
-        return self if times == 1 else self.changed(lambda tensor: tensor.repeat_interleave(times, 0)[:rows])
-
-    def to(self, device: torch.device) -> "TextEncoding":
-        """All of it on one device: a host may keep its text encoders on another than the denoiser."""
-        moved, rich = self.changed(lambda tensor: tensor.to(device)), self.rich
-        attentions = [attention.to(device) for attention in rich.attentions]
-        return replace(moved, rich=RichPrompts(rich.persona.to(device), rich.words.to(device), attentions))
-
-    def changed(self, change: Callable[[Tensor], Tensor]) -> "TextEncoding":
-        """Of the prompts that pictures go with."""
-        keys = change(self.keys)
-        return replace(
-            self,
-            keys=keys,
-            values=keys if self.values is self.keys else change(self.values),
-            persona=change(self.persona),
-            words=change(self.words),
-            pooled=None if self.pooled is None else change(self.pooled),
-        )
-
-
-class TextEncoder(Protocol):
-    """The frozen text encoder, differentiable in the vectors it is given."""
-
-    def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
-        """Encode R prompts, and in the same pass look at the attention in rich ones. vectors: a row for each, those of
-        the rich ones last, to stand where "{}" does."""
-        ...
-
-
-class Denoiser(Protocol):
-    """The frozen UNet, differentiable in its contexts. alphas_cumprod: [1000] on the latents' device."""
-
-    alphas_cumprod: Tensor
-
-    def predict(
-        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None
-    ) -> Tensor:
-        """The model's own output [B, C, h, w] for noisy latents at timesteps t [B]."""
-        ...
-
-    def predict_watched(
-        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor, pooled: Tensor | None = None
-    ) -> tuple[Tensor, list["CrossAttention"]]:
-        """The same, and how each cross-attention layer looked at the context for K and would at `reference`."""
-        ...
-
-    def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What `predict` should give: the noise, or the velocity of a v-prediction model."""
-        ...
-
-
-@dataclass(frozen=True)
-class CrossAttention:
-    """One cross-attention layer in a learning pass, before its softmax.
-
-    queries: [B, h w, heads d]. keys, reference: [B, L, heads d], of the persona's prompt and of the reference
-    prompt. shape: (h, w). latent: (h, w) of the latents.
-    """
-
-    queries: Tensor
-    keys: Tensor
-    reference: Tensor
-    heads: int
-    shape: tuple[int, int]
-    latent: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is learned for. terms: their sum is minimised. prompts: templates with one "{}".
-
-    rich: templates that no picture goes with. If given, the learning pass also tells how the text encoder looks at one
-    of them. reference: a common word. If given, the learning pass also tells how its cross-attention would be with
-    that word in the persona's place.
-    """
-
-    terms: Mapping[str, "LossTerm"]
-    prompts: Sequence[str]
-    rich: Sequence[str] = ()
-    reference: "ReferenceWord | None" = None
-
-
-class ReferenceWord:
-    """A word [D], and prompts' contexts with it at each of the persona's tokens, so that both are as long. A prompt is
-    encoded once."""
-
-    def __init__(self, word: Tensor):
-        self.word, self.known = word, {}
-
-    @torch.no_grad()
-    def contexts(self, text: TextEncoder, prompts: Sequence[str], like: TokenVectors) -> Tensor:
-        """[R, L, D]."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
-        if new:
-            words = self.word.to(like.keys).expand(len(new), *like.keys.shape[1:])
-            self.known |= zip(new, text.encode(new, TokenVectors(words, words)).keys)
-        return torch.stack([self.known[prompt] for prompt in prompts])
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is learned, from what, through which frozen models, what for, and how long and fast."""
-
-    representation: Representation
-    references: References
-    text: TextEncoder
-    denoiser: Denoiser
-    objective: Objective
-    settings: LearningSettings
 
 
 @dataclass(frozen=True)
@@ -232,21 +45,6 @@ class Draws:
                 bypass=self.bypass[some],
                 prompts=self.prompts[some],
             )
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step saw, or some of its rows; every loss term is a function of it. attentions: with
-    Objective.reference only."""
-
-    encoding: TextEncoding
-    prediction: Tensor
-    target: Tensor
-    mask: Tensor
-    attentions: Sequence[CrossAttention] = ()
-
-
-LossTerm = Callable[[Step], Tensor]
 
 
 @dataclass

@@ -1,18 +1,12 @@
 """The terms of the learning loss. Each is a function of what one step of `learning.learn` saw."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
 from .attention import attention_maps
-
-if TYPE_CHECKING:
-    from .learning import CrossAttention, Step
+from .problem import CrossAttention, Step
 
 SHARPNESS = 100.0
 COMPARED = ALL, PROMPT, PLACEHOLDER = "all tokens", "the prompt's tokens", "the placeholder only"

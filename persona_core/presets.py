@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from .learning import LearningSettings
+from .problem import LearningSettings
 
 PRESETS = {
     "quick": LearningSettings(steps=30, learning_rate=6e-4, batch_size=2, decay=True, warmup=20),

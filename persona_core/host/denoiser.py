@@ -19,7 +19,7 @@ from einops import reduce
 from torch import Tensor
 
 from ..attention import attention_maps
-from ..learning import CrossAttention
+from ..problem import CrossAttention
 from ..stages import LAST_TIMESTEP
 from .attention import attention_for
 from .clip import UnsupportedModel
@@ -29,7 +29,7 @@ WORTH_CASTING = 2**28  # bytes of weights: smaller models are not faster in bf16
 
 
 class FrozenDenoiser:
-    """`learning.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such UNet.
+    """`problem.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such UNet.
 
     cells: of the latents, where they are few: attention may then be faster.
     """
@@ -51,13 +51,13 @@ class FrozenDenoiser:
     def predict(
         self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None
     ) -> Tensor:
-        """See `learning.Denoiser`; computed in the host's precision for this model, returned in fp32."""
+        """See `problem.Denoiser`; computed in the host's precision for this model, returned in fp32."""
         return self.forward(noisy, t, keys, self.with_values(self.options(t), keys, values), pooled)
 
     def predict_watched(
         self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor, pooled: Tensor | None = None
     ) -> tuple[Tensor, list[CrossAttention]]:
-        """See `learning.Denoiser`. The reference's keys come from the same pass: it is appended to the context."""
+        """See `problem.Denoiser`. The reference's keys come from the same pass: it is appended to the context."""
         options, layers = self.with_values(self.options(t), keys, values), {}
         reference, length = reference.to(self.device, self.dtype), keys.shape[1]
         # Last of the patches, so that others see the context that they know.
@@ -88,7 +88,7 @@ class FrozenDenoiser:
         return options
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """See `learning.Denoiser`: the noise, or for a v-prediction model sqrt(a) noise - sqrt(1 - a) z."""
+        """See `problem.Denoiser`: the noise, or for a v-prediction model sqrt(a) noise - sqrt(1 - a) z."""
         if not self.velocity:
             return noise
         a = self.alphas_cumprod[t][:, None, None, None]

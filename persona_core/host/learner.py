@@ -13,20 +13,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..kv_tokens import TokenExpander
-from ..learning import (
-    LearningSettings,
-    LossNotFinite,
-    LossTerm,
-    Objective,
-    Problem,
-    Progress,
-    References,
-    ReferenceWord,
-    learn,
-)
+from ..learning import LossNotFinite, Progress, learn
 from ..losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_noise_loss
 from ..mapper import StageMapper
 from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
+from ..problem import LearningSettings, LossTerm, Objective, Problem, References, ReferenceWord
 from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
 from ..representation import Representation
 from ..stages import Stages

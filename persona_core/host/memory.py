@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
-from ..learning import Problem, References, draw, see
+from ..learning import draw, see
+from ..problem import Problem, References
 from .attention import attention_by_rows
 
 REST = None  # what is kept outside of the layers

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..learning import RichPrompts, TextEncoding
+from ..problem import RichPrompts, TextEncoding
 from ..representation import TokenVectors, on_sphere
 from .attention import attention_for
 from .clip import TextTower, text_towers
@@ -22,7 +22,7 @@ PLACEHOLDER = "{}"
 
 
 class DifferentiableText:
-    """`learning.TextEncoder` over a CLIP of the host that is loaded (`frozen.differentiable`).
+    """`problem.TextEncoder` over a CLIP of the host that is loaded (`frozen.differentiable`).
 
     supercategory: the word whose pooled output goes with prompts, where the model takes one: the placeholder leaves it
     untouched. dtype: what the layers multiply in; the sum that runs through them stays in fp32.
@@ -37,7 +37,7 @@ class DifferentiableText:
         self.pooled_of: dict[str, Tensor | None] = {}
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
-        """See `learning.TextEncoder`."""
+        """See `problem.TextEncoder`."""
         tokenized = [self.tokens_of(prompt) for prompt in (*prompts, *rich)]
         rows = [[sections(one, tower.key) for one in tokenized] for tower in self.towers.towers]
         keys, values, attentions = zip(

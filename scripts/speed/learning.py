@@ -14,7 +14,8 @@ from persona_core.host.denoiser import FrozenDenoiser, compute_dtype
 from persona_core.host.frozen import differentiable
 from persona_core.host.learner import KVRecipe, Recipe
 from persona_core.host.text import DifferentiableText
-from persona_core.learning import Problem, References, learn
+from persona_core.learning import learn
+from persona_core.problem import Problem, References
 
 from .page import Table
 from .watch import PARTS, Watch
@@ -118,8 +119,7 @@ def measure(
                 runs[at(batch, kind)] = Learner(model, clip, recipe, latent, batch).step
         for kind, recipe in KINDS.items():
             runs[f"parts of {kind}"] = Learner(model, clip, recipe, latent, watched).shares
-        warm = runs if host.GPU else [run for run in runs if run.startswith(at(1, ""))]  # minutes on a CPU
-        found = by_turns(runs, repeats, warm)
+        found = by_turns(runs, repeats)
         for batch in batches:
             forward = found[at(batch, "forward")]
             for kind in KINDS:

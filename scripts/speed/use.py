@@ -23,8 +23,9 @@ from persona_core.table import AppliedPersona
 from .page import Table
 
 STEPS = 20
-PLAIN = "a photo of a face"
+PLAIN, OTHER = "a photo of a face", "a dog with people in the rain"
 PROMPTS = {1: "a photo of <ann>", 3: "a photo of <ann> with <bob> and <eve>"}
+CHANCE = "0, another prompt"  # what it takes longer is chance
 PLACEHOLDERS = "<ann>", "<bob>", "<eve>"
 # Of the node; on a CPU, few timesteps stand for all.
 GRID_STEP, DRAWS = 20 if host.GPU else 500, 4
@@ -51,7 +52,7 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
     pairs = apply_to_clip(clip, AppliedPersona(random_pairs(clip)), "<ann>")
     encodings["K/V tokens"] = lambda: encode(pairs, PROMPTS[1])
     names = {0: "none", 1: "1", 3: "3", "K/V tokens": "1, of K/V tokens"}
-    made = {name: run() for name, run in encodings.items()}
+    made = {name: run() for name, run in encodings.items()} | {CHANCE: encode(clip, OTHER)}
     negative, own = encode(clip, "lowres"), Own()
 
     def painted(count: object) -> Callable[[], float]:
@@ -66,7 +67,7 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
 
         return run
 
-    counts = (0, *PROMPTS)
+    counts = (0, CHANCE, *PROMPTS)
     runs = {f"sampling, personas: {count}": measured(count) for count in counts}
     found = list(by_turns(runs, repeats, None if host.GPU else list(runs)[:1]).values())
     took = {count: [total for total, _ in rounds] for count, rounds in zip(counts, found)}
@@ -79,11 +80,11 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
         Table(
             "Sampling",
             f"{STEPS} steps of Euler at {side}x{side} pixels in {host.precision_of(model)}, with a negative "
-            "prompt. *Own code*: the share of the time in this pack's functions.",
+            f"prompt. *Own code*: the share of the time in this pack's functions. *{CHANCE}*: what is chance.",
             ("personas in the prompt", "seconds", "against none", "own code"),
             [
                 [str(count), spread(took[count]), spread(ratios(took[count], took[0]), ".4f"),
-                 spread(shares[count], ".2%") if count else ""]
+                 spread(shares[count], ".2%") if count in PROMPTS else ""]
                 for count in counts
             ],
         ),

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from persona_core.attention import attention_maps
-from persona_core.learning import CrossAttention, RichPrompts
 from persona_core.losses import (
     ALL,
     PLACEHOLDER,
@@ -18,6 +17,7 @@ from persona_core.losses import (
     masked_noise_loss,
     persona_share,
 )
+from persona_core.problem import CrossAttention, RichPrompts
 
 
 def random(*shape, seed=0):

@@ -11,7 +11,7 @@ from persona_core.host import memory
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe
 from persona_core.host.pictures import Photo
-from persona_core.learning import LearningSettings
+from persona_core.problem import LearningSettings
 from persona_core.table import AppliedPersona
 
 

@@ -16,7 +16,8 @@ from persona_core.host.frozen import differentiable
 from persona_core.host.learner import KVRecipe, Recipe
 from persona_core.host.memory import REST, Fit, computed_twice, first_terms, fit, kept_by, kept_by_row, layers_of
 from persona_core.host.text import DifferentiableText
-from persona_core.learning import LearningSettings, Problem, References, learn
+from persona_core.learning import learn
+from persona_core.problem import LearningSettings, Problem, References
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from persona_core.host.frozen import differentiable
 from persona_core.host.learner import KVRecipe, learn_persona
 from persona_core.host.sampling import TABLE
 from persona_core.kv_tokens import KVTokens
-from persona_core.learning import LearningSettings
 from persona_core.losses import COMPARED
 from persona_core.persona import Persona
+from persona_core.problem import LearningSettings
 from persona_core.table import AppliedPersona
 
 

@@ -21,9 +21,10 @@ from persona_core.host.learner import KVRecipe, Recipe, load_progress
 from persona_core.host.pictures import Photo, coarsest_cell, encode, fit
 from persona_core.host.sampling import TABLE
 from persona_core.host.text import DifferentiableText
-from persona_core.learning import LearningSettings, LossNotFinite, Objective, Problem, References, add_noise, learn
+from persona_core.learning import LossNotFinite, add_noise, learn
 from persona_core.losses import TandemEquilibrium, masked_noise_loss
 from persona_core.mapper import StageMapper
+from persona_core.problem import LearningSettings, Objective, Problem, References
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
 from persona_core.stages import Stages
 from persona_core.table import AppliedPersona

@@ -17,7 +17,7 @@ from lessons import alike, moved, own_forwards, tensors
 from persona_core.host.learner import KVRecipe, TooLittleMemory, load_progress
 from persona_core.host.memory import out_of_memory
 from persona_core.host.pictures import Photo
-from persona_core.learning import LearningSettings
+from persona_core.problem import LearningSettings
 
 PRINT = "fingerprint"  # of all lessons here: another pack's functions have no lasting one
 learned = partial(lessons.learned, fingerprint=PRINT)
@@ -147,7 +147,7 @@ from pathlib import Path
 import comfy.model_management, tiny_models, torch
 from persona_core.host import learner
 from persona_core.host.pictures import Photo
-from persona_core.learning import LearningSettings
+from persona_core.problem import LearningSettings
 
 torch.set_num_threads(1)
 # Which is wrong:

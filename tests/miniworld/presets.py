@@ -22,8 +22,8 @@ from pages import made, markdown
 
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe, learn_persona, load_progress
-from persona_core.learning import LearningSettings
 from persona_core.presets import PRESETS
+from persona_core.problem import LearningSettings
 from persona_core.table import AppliedPersona
 
 from . import tried

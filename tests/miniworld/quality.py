@@ -30,8 +30,8 @@ from persona_core.host.augmentation import augmented
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.learner import Lesson, Recipe, learn_persona
 from persona_core.host.pictures import Photo
-from persona_core.learning import LearningSettings
 from persona_core.persona import Persona, write_whole
+from persona_core.problem import LearningSettings
 from persona_core.table import AppliedPersona
 
 from . import lesson, model, quality_page

@@ -10,9 +10,9 @@ from persona_core.host.learner import KVRecipe, Recipe
 from persona_core.host.partition import attention_curve
 from persona_core.host.pictures import Photo
 from persona_core.kv_tokens import TokenExpander
-from persona_core.learning import LearningSettings
 from persona_core.losses import PLACEHOLDER, PROMPT
 from persona_core.mapper import HIDDEN, StageMapper, zero_linear
+from persona_core.problem import LearningSettings
 from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.representation import TokenVectors, on_sphere
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition

@@ -10,11 +10,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from persona_core import learning
+from persona_core.host.learner import Recipe
 from persona_core.host.pictures import Photo
-from persona_core.learning import LearningSettings, Objective, Problem, References
 from persona_core.losses import ALL, PLACEHOLDER, PROMPT
-from persona_core.mapper import StageMapper
-from persona_core.stages import Stages
+from persona_core.problem import LearningSettings, Objective, Problem, References
 from tests.miniworld import presets, quality, tried
 from tests.miniworld.measuring import PROMPTS, Examiner, Scores, sitter
 from tests.miniworld.quality_page import against_baselines, table, write
@@ -107,12 +106,13 @@ def test_rows_are_compared_with_both_baselines_at_as_many_passes():
 
 def test_the_page_of_presets_compares_each_row_with_its_own_reference():
     found = results(**{row: [{"identity_if_obeyed": 0.5, "passes": 60}] * 2 for row in presets.ways()})
-    better = {"quick-4": 0.1, "published-1": 0.2, "cold-1": 0.3, "paired-4": 0.4, "apart-2": 0.5}
+    better = {"quick-4": 0.1, "published-1": 0.2, "cold-1": 0.3, "kv": 0.4, "balanced-1-apart": 0.5}
     for row, more in better.items():
         found[row] = {n: replace(one, identity_if_obeyed=0.5 + more) for n, one in found[row].items()}
     lines = [line for line in presets.page(found).splitlines() if line.startswith("| ")]
     shown = [line.split(" | ") for line in lines if not line.startswith(("|  |", "| ---"))]
-    assert len(shown) == len(presets.ways()) + len(presets.TRIED)  # quick stands above its trials too
+    # Of each number of tokens, quick stands above its trials too, and balanced above other looks.
+    assert len(shown) == len(presets.ways()) + len(presets.TRIED) + len(presets.TOKENS)
     differences = {cells[0][2:]: [] for cells in shown}
     for cells in shown:
         told = re.search(r"\(([+-]\d\.\d+):", cells[-1])
@@ -121,21 +121,45 @@ def test_the_page_of_presets_compares_each_row_with_its_own_reference():
         assert steps * rows == int(cells[2]) == 60
     assert differences["quick"] == [0.1, -0.2, None, None]
     assert differences["balanced"] == [0.0, -0.2] and differences["no warm-up"] == [-0.1, 0.3]
-    assert differences["two share prompt and stage"] == [-0.5, 0.4] and differences["none do"] == [None, None]
+    assert differences["two pictures are one look"] == [0.0, -0.5, 0.4]
+    assert differences["each picture is one"] == [None, None, None]
 
 
 def test_trials_draw_what_they_say():
     recipe = presets.persona_magic(LearningSettings(batch_size=4), 1)
-    spread = tried.spread(recipe).recipe.representation(torch.ones(8), None)
-    parts = torch.stack([spread.timesteps(4, torch.Generator().manual_seed(seed)) for seed in range(99)])
+    spread = tried.spread(recipe).recipe.stages
+    parts = torch.stack([spread.random(4, torch.Generator().manual_seed(seed)) for seed in range(99)])
     assert (parts.diff(dim=1) > 0).all() and parts.min() < 410 and parts.max() > 790
-    mapper = StageMapper(torch.ones(8), Stages(), 1)
-    references = References(torch.zeros(1, 4, 2, 2), torch.ones(1, 1, 2, 2))
-    problem = Problem(mapper, references, None, None, Objective({}, ["a {}"], ["{} reads", "{} runs"]), recipe.learning)
+    problem = drawing(recipe)
     with tried.rich_for_each(recipe).changes():
         draws = learning.draw(problem, 0)
     assert len(draws.rich) == 4 and torch.equal(draws.rich_t, draws.t)
     assert len(learning.draw(problem, 0).rich) == 1
+    assert len(learning.draw(problem, 0).t.unique()) == 2
+    assert len(learning.draw(drawing(tried.apart(recipe).recipe), 0).t.unique()) == 4
+    with tried.opposite(recipe).changes():
+        noise = learning.draw(problem, 0).noise
+    assert torch.equal(noise[::2], -noise[1::2]) and not torch.equal(noise[0], noise[2])
+
+
+def drawing(recipe: Recipe) -> Problem:
+    """What draws need of it."""
+    references = References(torch.zeros(1, 4, 2, 2), torch.ones(1, 1, 2, 2))
+    objective = Objective({}, ["a {}"], ["{} reads", "{} runs"])
+    representation = recipe.representation(torch.ones(8), None)
+    return Problem(representation, references, None, None, objective, recipe.learning)
+
+
+def test_where_the_loss_is_large_is_looked_more_often():
+    trial = tried.by_loss(presets.persona_magic(LearningSettings(batch_size=4), 1))
+    stages, progress = trial.recipe.stages, learning.Progress({"noise": []})
+    for part in range(tried.PARTS):
+        stages.parts[:] = [part]
+        progress.losses["noise"].append(9.0 if part == tried.PARTS - 1 else 1.0)
+        trial.on_step(progress)
+    t = torch.cat([stages.random(4, torch.Generator().manual_seed(seed)) for seed in range(200)])
+    last = stages.t_hi - (stages.t_hi + 1 - stages.t_lo) / tried.PARTS
+    assert (t > last).float().mean() == pytest.approx(9 / 16, abs=0.05)
 
 
 def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path, examiner):

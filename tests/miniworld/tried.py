@@ -11,11 +11,12 @@ from torch import Tensor
 from persona_core import learning
 from persona_core.host.learner import Recipe
 from persona_core.host.text import DifferentiableText
-from persona_core.learning import LearningSettings, Objective, Progress
+from persona_core.learning import Progress
 from persona_core.learning import draw as learning_draw
 from persona_core.learning import see as learning_see
 from persona_core.losses import masked_noise_loss
 from persona_core.mapper import StageMapper
+from persona_core.problem import LearningSettings, Objective, Problem, Step
 from persona_core.representation import TokenVectors, on_sphere
 from persona_core.stages import GRID, Stages
 
@@ -35,7 +36,7 @@ class Trial:
     recipe: Recipe
     on_step: Callable[[Progress], None] = NOTHING
     draw: Callable[..., learning.Draws] = learning.draw
-    see: Callable[..., learning.Step] = learning.see
+    see: Callable[..., Step] = learning.see
 
     @contextmanager
     def changes(self) -> Iterator[None]:
@@ -84,7 +85,7 @@ def spread(recipe: Recipe) -> Trial:
 def rich_for_each(recipe: Recipe) -> Trial:
     """A rich prompt for each row, as in the published code."""
 
-    def draw(problem: learning.Problem, index: int) -> learning.Draws:
+    def draw(problem: Problem, index: int) -> learning.Draws:
         draws = learning_draw(problem, index)
         chance, rows = torch.Generator().manual_seed(index), len(draws.t)
         choice = torch.randint(len(problem.objective.rich), (rows,), generator=chance)
@@ -162,7 +163,7 @@ class KeptClose(Watched):
         with torch.no_grad():
             start, scale = self.made.at(grid).keys, self.made.word.square().sum()
 
-        def close(step: learning.Step) -> Tensor:
+        def close(step: Step) -> Tensor:
             return CLOSE * ((self.made.at(grid).keys - start).square().sum(-1) / scale).mean()
 
         return replace(objective, terms={**objective.terms, "close": close})
@@ -199,7 +200,7 @@ def apart(recipe: Recipe) -> Trial:
 def opposite(recipe: Recipe) -> Trial:
     """Noises that are each other's opposite, of the two of a look."""
 
-    def draw(problem: learning.Problem, index: int) -> learning.Draws:
+    def draw(problem: Problem, index: int) -> learning.Draws:
         draws = learning_draw(problem, index)
         noise = draws.noise[::2].repeat_interleave(2, 0)
         noise[1::2] *= -1
@@ -218,7 +219,7 @@ class HeldOut:
     def __init__(self):
         self.problem, self.losses = None, []
 
-    def see(self, problem: learning.Problem, draws: learning.Draws) -> learning.Step:
+    def see(self, problem: Problem, draws: learning.Draws) -> Step:
         self.problem = problem
         return learning_see(problem, draws)
 
@@ -226,7 +227,7 @@ class HeldOut:
     def on_step(self, progress: Progress) -> None:
         if progress.step % LOOK_EVERY:
             return
-        settings = learning.LearningSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
+        settings = LearningSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
         problem = replace(self.problem, settings=settings)
         step = learning_see(problem, learning_draw(problem, 0))
         self.losses.append(float(masked_noise_loss(step)))
