@@ -72,7 +72,7 @@ class TokenExpander(nn.Module):
     every token is the word.
     """
 
-    tokens, stages = 1, Stages(0, LAST_TIMESTEP)
+    tokens, stages, noises = 1, Stages(0, LAST_TIMESTEP), 2
 
     def __init__(self, word: Tensor, count: int = 5, seed: int = 0, widths: tuple[int, ...] = ()):
         super().__init__()

@@ -86,7 +86,7 @@ def learn(
     representation, objective, settings = problem.representation, problem.objective, problem.settings
     rows = at_once or settings.batch_size
     if rows < settings.batch_size:
-        rows = max(1, rows - rows % settings.noises)
+        rows = max(1, rows - rows % problem.noises)
     progress = progress or Progress()
     parameters = list(representation.parameters())
     optimizer = torch.optim.AdamW(
@@ -136,7 +136,7 @@ def draw(problem: Problem, index: int) -> Draws:
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
 
-    look = torch.arange(rows) // settings.noises
+    look = torch.arange(rows) // problem.noises
 
     def templates(choice: Sequence[str], of: Tensor) -> list[str]:
         return [choice[i] for i in torch.randint(len(choice), of.shape, generator=generator)[of]]
@@ -157,7 +157,7 @@ def draw(problem: Problem, index: int) -> Draws:
 def see(problem: Problem, draws: Draws) -> Step:
     """Predict for what was drawn."""
     references, text, denoiser = problem.references, problem.text, problem.denoiser
-    t, picture, noises = draws.t, draws.picture, problem.settings.noises
+    t, picture, noises = draws.t, draws.picture, problem.noises
     look = slice(None, None, noises)
     rich_picture = picture[: len(draws.rich)]
     vectors = problem.representation.at(torch.cat([t[look], draws.rich_t]), torch.cat([picture[look], rich_picture]))

@@ -97,8 +97,16 @@ def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
 
 
 def brought_to(size: tuple[int, int], maps: Tensor) -> Tensor:
-    """Maps [B, H, L, h, w] brought to a size: [B, H, L, *size]."""
+    """Maps [B, H, L, h, w] brought to a size, bilinearly: [B, H, L, *size].
+
+    As products: torch's own has a slow way back, on a GPU that is to compute alike each time most of all.
+    """
     if maps.shape[-2:] == size:
         return maps
-    resized = F.interpolate(rearrange(maps, "b heads l h w -> b (heads l) h w"), size, mode="bilinear")
-    return rearrange(resized, "b (heads l) h w -> b heads l h w", heads=maps.shape[1])
+    rows, columns = (interpolation(length, new).to(maps) for length, new in zip(maps.shape[-2:], size))
+    return rows.T @ (maps @ columns)
+
+
+def interpolation(length: int, new: int) -> Tensor:
+    """[length, new], of how much each value has in each of the new ones."""
+    return F.interpolate(torch.eye(length)[None], new, mode="linear")[0]

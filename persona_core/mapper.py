@@ -30,7 +30,7 @@ class StageMapper(nn.Module):
     At the start every token vector is the word itself and the bypass is zero.
     """
 
-    kind = "stage_mapper"
+    kind, noises = "stage_mapper", 1
 
     def __init__(
         self,

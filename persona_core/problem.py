@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .representation import Representation, TokenVectors
+from .representation import Learnable, TokenVectors
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,10 @@ class LearningSettings:
     batch_size: int = 2
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-2
-    bypass_dropout: float = 0.5  # probability a look
+    bypass_dropout: float = 0.5  # probability a row
     seed: int = 0
     decay: bool = False
     warmup: int = 0
-
-    @property
-    def noises(self) -> int:
-        """How many rows are one look: the same picture, prompt and timestep, under noises of their own.
-
-        Two from four rows a step on, unlike in the papers: there is half as much text to read, and still more than
-        one look. docs/presets.md has what that costs and gives.
-        """
-        return 2 if self.batch_size >= 4 else 1
 
     def rate(self, index: int) -> float:
         """The learning rate of step `index`, from 0."""
@@ -206,9 +197,15 @@ class ReferenceWord:
 class Problem:
     """What is learned, from what, through which frozen models, what for, and how long and fast."""
 
-    representation: Representation
+    representation: Learnable
     references: References
     text: TextEncoder
     denoiser: Denoiser
     objective: Objective
     settings: LearningSettings
+
+    @property
+    def noises(self) -> int:
+        """How many rows of a step are one look: as many as the representation allows, if that leaves two looks."""
+        allowed = self.representation.noises
+        return allowed if self.settings.batch_size >= 2 * allowed else 1

@@ -82,6 +82,17 @@ class Representation(Protocol):
         ...
 
 
+class Learnable(Representation, Protocol):
+    """A representation that `learning.learn` can learn.
+
+    noises: how many rows of a step may be one look, which is a picture, a prompt and a timestep: the text encoder reads
+    it once, and they differ in their noise alone. Unlike in the papers, where it is 1; docs/presets.md has what more
+    cost and give.
+    """
+
+    noises: int
+
+
 class Saved(Representation, Protocol):
     """A representation as a file keeps it. kind: its name there."""
 

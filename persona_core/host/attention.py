@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import torch
 from comfy.ldm.modules.attention import attention_basic, attention_pytorch
+from einops import rearrange
 from torch import Tensor
 
 FEW_TOKENS = 64 * 64 * 5 // 4  # those of a picture of 512 x 512 pixels, or one as large of another shape
-AT_ONCE = 2**27  # bytes of probabilities that are computed at once, if they are of more than one row
+AT_ONCE = 2**22  # bytes of probabilities that are computed at once, if they are of more than one head
 
 
 def attention_for(device: torch.device, dtype: torch.dtype, tokens: float) -> Callable[..., Tensor]:
@@ -22,21 +23,30 @@ def attention_for(device: torch.device, dtype: torch.dtype, tokens: float) -> Ca
     """
     if device.type != "cpu" or dtype == torch.float32:
         return attention_pytorch
-    return attention_by_rows if tokens <= FEW_TOKENS else attention_in_fp32
+    return attention_in_pieces if tokens <= FEW_TOKENS else attention_in_fp32
 
 
-def attention_by_rows(
-    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, **options: object
+def attention_in_pieces(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: int,
+    mask: Tensor | None = None,
+    skip_reshape: bool = False,
+    **options: object,
 ) -> Tensor:
-    """The host's plain products, of few rows at once where these are large: for a moment they take several times the
-    memory of what they keep. With a mask, which here text alone has, of all at once."""
+    """The host's plain products, of few heads at once where these are large: an allocator gets large memory anew from
+    the system each time, which takes longer than the products. With a mask, which here text alone has, of all at
+    once."""
     if mask is not None:
         plain = attention_in_fp32 if mask.dtype == torch.bool else attention_basic  # which takes another kind of those
-        return plain(query, key, value, heads, mask=mask, **options)
-    each = heads * query.shape[-2] * key.shape[-2] * query.element_size()
-    count = max(1, AT_ONCE // each)
-    rows = zip(query.split(count), key.split(count), value.split(count), strict=True)
-    return torch.cat([attention_basic(*some, heads, **options) for some in rows])
+        return plain(query, key, value, heads, mask=mask, skip_reshape=skip_reshape, **options)
+    shape = "b heads l d" if skip_reshape else "b l (heads d)"
+    each = [rearrange(x, f"{shape} -> (b heads) 1 l d", heads=heads) for x in (query, key, value)]
+    count = max(1, AT_ONCE // (each[0].shape[-2] * each[1].shape[-2] * query.element_size()))
+    pieces = zip(*(x.split(count) for x in each), strict=True)
+    mixed = torch.cat([attention_basic(*piece, 1, skip_reshape=True, **options) for piece in pieces])
+    return rearrange(mixed, "(b heads) l d -> b l (heads d)", heads=heads)
 
 
 def attention_in_fp32(

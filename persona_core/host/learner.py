@@ -19,7 +19,7 @@ from ..mapper import StageMapper
 from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
 from ..problem import LearningSettings, LossTerm, Objective, Problem, References, ReferenceWord
 from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
-from ..representation import Representation
+from ..representation import Learnable
 from ..stages import Stages
 from .clip import text_towers
 from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype, for_learning
@@ -54,7 +54,7 @@ class Recipe:
     reference: str = ""
     prompts: Sequence[str] = PHOTO_PROMPTS
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Representation:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
         """What is learned, as it starts.
 
         word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders.
@@ -110,7 +110,7 @@ class KVRecipe(Recipe):
     pairs: int = 5
     augment: bool = False
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Representation:
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
         return TokenExpander(word, self.pairs, self.learning.seed, widths)
 
     def settings(self) -> dict[str, object]:

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..learning import draw, see
 from ..problem import Problem, References
-from .attention import attention_by_rows
+from .attention import attention_in_pieces
 
 REST = None  # what is kept outside of the layers
 PROBED = 8, 16, 24  # a side of the latents that a step is tried with
@@ -97,7 +97,7 @@ def kept_by_row(problem: Problem, weights: Iterable[Tensor]) -> dict[nn.Module |
     for side in PROBED:
         small = References(*(interpolate(tensor, (side, side), mode="area") for tensor in tensors))
         counts.append(kept_by(partial(first_terms, replace(one, references=small)), layers, weights))
-    degree = 2 if problem.denoiser.attention is attention_by_rows else 1
+    degree = 2 if problem.denoiser.attention is attention_in_pieces else 1
     return scaled(counts, math.prod(problem.references.latents.shape[-2:]), degree)
 
 

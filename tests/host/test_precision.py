@@ -56,7 +56,7 @@ def test_a_text_encoder_in_half_precision_gives_nearly_the_same(family):
     assert torch.cosine_similarity(gradient.flatten(), slanted.flatten(), dim=0) > 0.98
 
 
-@pytest.mark.parametrize("at_once", [1, 2**27])  # bytes: row by row, or all rows
+@pytest.mark.parametrize("at_once", [1, 3600, 2**22])  # bytes: head by head, three at once, all
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("apart", [False, True])  # heads, as the host calls it for some models
 def test_attention_in_half_precision_and_its_gradients_are_nearly_those_in_full(masked, apart, at_once, monkeypatch):

@@ -28,7 +28,7 @@ KV_RATE = 5e-3
 class StaticVector(nn.Module):
     """Textual Inversion (arXiv 2208.01618): one vector, the same at all timesteps, that starts at the word."""
 
-    tokens, stages, cuts = 1, ALWAYS, (0,)
+    tokens, noises, stages, cuts = 1, 1, ALWAYS, (0,)
 
     def __init__(self, word: Tensor):
         super().__init__()

@@ -18,7 +18,7 @@ from tests.miniworld import presets, quality, tried
 from tests.miniworld.measuring import PROMPTS, Examiner, Scores, sitter
 from tests.miniworld.quality_page import against_baselines, table, write
 from tests.miniworld.results import BASELINES, CEILING, FLOOR, Result, baseline_of, difference, leak, read
-from tests.miniworld.rivals import ALWAYS, THIRDS, rivals
+from tests.miniworld.rivals import ALWAYS, THIRDS, kv_recipe, rivals
 from tests.miniworld.world import CHOICES, render
 
 
@@ -106,13 +106,12 @@ def test_rows_are_compared_with_both_baselines_at_as_many_passes():
 
 def test_the_page_of_presets_compares_each_row_with_its_own_reference():
     found = results(**{row: [{"identity_if_obeyed": 0.5, "passes": 60}] * 2 for row in presets.ways()})
-    better = {"quick-4": 0.1, "published-1": 0.2, "cold-1": 0.3, "kv": 0.4, "balanced-1-apart": 0.5}
+    better = {"quick-4": 0.1, "published-1": 0.2, "cold-1": 0.3, "kv-paired": 0.4, "balanced-1-apart": 0.5}
     for row, more in better.items():
         found[row] = {n: replace(one, identity_if_obeyed=0.5 + more) for n, one in found[row].items()}
     lines = [line for line in presets.page(found).splitlines() if line.startswith("| ")]
     shown = [line.split(" | ") for line in lines if not line.startswith(("|  |", "| ---"))]
-    # Of each number of tokens, quick stands above its trials too, and balanced above other looks.
-    assert len(shown) == len(presets.ways()) + len(presets.TRIED) + len(presets.TOKENS)
+    assert len(shown) == len(presets.ways()) + len(presets.TRIED)  # quick stands above its trials too
     differences = {cells[0][2:]: [] for cells in shown}
     for cells in shown:
         told = re.search(r"\(([+-]\d\.\d+):", cells[-1])
@@ -121,8 +120,8 @@ def test_the_page_of_presets_compares_each_row_with_its_own_reference():
         assert steps * rows == int(cells[2]) == 60
     assert differences["quick"] == [0.1, -0.2, None, None]
     assert differences["balanced"] == [0.0, -0.2] and differences["no warm-up"] == [-0.1, 0.3]
-    assert differences["two pictures are one look"] == [0.0, -0.5, 0.4]
-    assert differences["each picture is one"] == [None, None, None]
+    assert differences["two are one"] == [0.0, -0.5, 0.4]
+    assert differences["each picture is a look"] == [None, None, None]
 
 
 def test_trials_draw_what_they_say():
@@ -135,10 +134,12 @@ def test_trials_draw_what_they_say():
         draws = learning.draw(problem, 0)
     assert len(draws.rich) == 4 and torch.equal(draws.rich_t, draws.t)
     assert len(learning.draw(problem, 0).rich) == 1
-    assert len(learning.draw(problem, 0).t.unique()) == 2
-    assert len(learning.draw(drawing(tried.apart(recipe).recipe), 0).t.unique()) == 4
-    with tried.opposite(recipe).changes():
-        noise = learning.draw(problem, 0).noise
+    for trial, looks in ((tried.apart, 4), (tried.paired, 2), (tried.opposite, 2)):
+        for asked in (recipe, kv_recipe(recipe.learning)):
+            assert len(learning.draw(drawing(trial(asked).recipe), 0).t.unique()) == looks
+    trial = tried.opposite(recipe)
+    with trial.changes():
+        noise = learning.draw(drawing(trial.recipe), 0).noise
     assert torch.equal(noise[::2], -noise[1::2]) and not torch.equal(noise[0], noise[2])
 
 

@@ -17,7 +17,7 @@ from persona_core.learning import see as learning_see
 from persona_core.losses import masked_noise_loss
 from persona_core.mapper import StageMapper
 from persona_core.problem import LearningSettings, Objective, Problem, Step
-from persona_core.representation import TokenVectors, on_sphere
+from persona_core.representation import Learnable, TokenVectors, on_sphere
 from persona_core.stages import GRID, Stages
 
 from .rivals import Altered, Variant
@@ -187,18 +187,28 @@ def cross_initialized_and_kept_close(recipe: Recipe) -> Trial:
     return cross_initialized(recipe, KeptClose)
 
 
-class Apart(LearningSettings):
-    """Steps of which every picture is a look of its own."""
+def looking(recipe: Recipe, noises: int) -> Recipe:
+    """The same with so many noises a look."""
 
-    noises = 1
+    class Looking(type(recipe)):
+        def representation(self, *given: object) -> Learnable:
+            made = super().representation(*given)
+            made.noises = noises
+            return made
+
+    return Looking(**attributes(recipe))
 
 
 def apart(recipe: Recipe) -> Trial:
-    return Trial(replace(recipe, learning=Apart(**attributes(recipe.learning))))
+    return Trial(looking(recipe, 1))
+
+
+def paired(recipe: Recipe) -> Trial:
+    return Trial(looking(recipe, 2))
 
 
 def opposite(recipe: Recipe) -> Trial:
-    """Noises that are each other's opposite, of the two of a look."""
+    """Two noises a look, each other's opposite."""
 
     def draw(problem: Problem, index: int) -> learning.Draws:
         draws = learning_draw(problem, index)
@@ -206,7 +216,7 @@ def opposite(recipe: Recipe) -> Trial:
         noise[1::2] *= -1
         return replace(draws, noise=noise)
 
-    return Trial(recipe, draw=draw)
+    return Trial(looking(recipe, 2), draw=draw)
 
 
 class Flat(Exception):
