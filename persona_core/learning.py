@@ -80,8 +80,8 @@ def learn(
     progress: where to go on from; the result is then that of a run which never stopped, because every step
     draws from its own generator. on_step may raise to stop. keep is given the progress with its tensors every
     KEEP_EVERY steps and when learning ends, for whatever reason.
-    scaler: loss scaling, for denoisers that compute in fp16. at_once: the greatest R, all rows of a step if None; fewer
-    need less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
+    scaler: loss scaling, for denoisers that compute in fp16. at_once: the most rows at once, all of a step if None;
+    fewer need less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
     """
     representation, objective, settings = problem.representation, problem.objective, problem.settings
     rows = at_once or settings.batch_size
@@ -136,21 +136,22 @@ def draw(problem: Problem, index: int) -> Draws:
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
 
-    look = torch.arange(rows) // problem.noises
+    look = torch.arange(rows) // problem.noises  # of each row
+    looks = int(look[-1]) + 1
 
-    def templates(choice: Sequence[str], of: Tensor) -> list[str]:
-        return [choice[i] for i in torch.randint(len(choice), of.shape, generator=generator)[of]]
+    def drawn(highest: int, count: int = looks) -> Tensor:
+        return torch.randint(highest, (count,), generator=generator)
 
     # One a step, however many rows: as the paper's, where a step is one row.
-    rich = torch.arange(1 if objective.rich else 0)
+    rich = 1 if objective.rich else 0
     return Draws(
-        picture=torch.randint(len(latents), (rows,), generator=generator)[look],
-        t=stages.random(rows, generator)[look].to(latents.device),
+        picture=drawn(len(latents))[look],
+        t=stages.random(looks, generator)[look].to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
-        bypass=(torch.rand(rows, generator=generator) >= settings.bypass_dropout)[look],
-        prompts=templates(objective.prompts, look),
-        rich=templates(objective.rich, rich) if len(rich) else (),
-        rich_t=stages.random(len(rich), generator).to(latents.device),
+        bypass=(torch.rand(looks, generator=generator) >= settings.bypass_dropout)[look],
+        prompts=[objective.prompts[i] for i in drawn(len(objective.prompts))[look]],
+        rich=[objective.rich[i] for i in drawn(len(objective.rich), rich)] if rich else (),
+        rich_t=stages.random(rich, generator).to(latents.device),
     )
 
 
@@ -162,7 +163,7 @@ def see(problem: Problem, draws: Draws) -> Step:
     rich_picture = picture[: len(draws.rich)]
     vectors = problem.representation.at(torch.cat([t[look], draws.rich_t]), torch.cat([picture[look], rich_picture]))
     encoding = text.encode(draws.prompts[look], vectors.keep_bypass(draws.bypass[look]), draws.rich)
-    encoding = encoding.repeated(noises, len(t)).to(references.latents.device)
+    encoding = encoding.to(references.latents.device).repeated(noises, len(t))
     clean, mask = references.latents[picture], references.masks[picture]
     noisy = add_noise(clean, draws.noise, denoiser.alphas_cumprod[t])
     target = denoiser.target(clean, draws.noise, t)

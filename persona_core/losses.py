@@ -99,14 +99,14 @@ def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
 def brought_to(size: tuple[int, int], maps: Tensor) -> Tensor:
     """Maps [B, H, L, h, w] brought to a size, bilinearly: [B, H, L, *size].
 
-    As products: torch's own has a slow way back, on a GPU that is to compute alike each time most of all.
+    As matrix products: the backward pass of torch's own is slow, most of all on a GPU in deterministic mode.
     """
     if maps.shape[-2:] == size:
         return maps
-    rows, columns = (interpolation(length, new).to(maps) for length, new in zip(maps.shape[-2:], size))
+    rows, columns = (interpolation(length, new, maps) for length, new in zip(maps.shape[-2:], size))
     return rows.T @ (maps @ columns)
 
 
-def interpolation(length: int, new: int) -> Tensor:
-    """[length, new], of how much each value has in each of the new ones."""
-    return F.interpolate(torch.eye(length)[None], new, mode="linear")[0]
+def interpolation(length: int, new: int, like: Tensor) -> Tensor:
+    """[length, new], the share of each value in each of the new ones, of the kind of `like`."""
+    return F.interpolate(torch.eye(length, device=like.device, dtype=like.dtype)[None], new, mode="linear")[0]

@@ -1,7 +1,7 @@
 """What a learning problem is made of: what text encoder, denoiser, losses and the learning loop hand each other.
 
 Shapes: B rows of a step, R of them at once, N persona tokens, L tokens of the context, D its width, latents C x h x w,
-P rich prompts.
+P rich prompts, M references.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ class LearningSettings:
     batch_size: int = 2
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-2
-    bypass_dropout: float = 0.5  # probability a row
+    bypass_dropout: float = 0.5  # probability a look, see Learnable
     seed: int = 0
     decay: bool = False
     warmup: int = 0

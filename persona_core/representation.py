@@ -85,9 +85,9 @@ class Representation(Protocol):
 class Learnable(Representation, Protocol):
     """A representation that `learning.learn` can learn.
 
-    noises: how many rows of a step may be one look, which is a picture, a prompt and a timestep: the text encoder reads
-    it once, and they differ in their noise alone. Unlike in the papers, where it is 1; docs/presets.md has what more
-    cost and give.
+    noises: how many rows of a step may be one look, which is a picture, a prompt, a timestep and whether the bypass is
+    kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1;
+    docs/presets.md has what more of them cost and give.
     """
 
     noises: int

@@ -1,6 +1,6 @@
 """How long learning and painting take, and how much memory: on SD1.5's own architecture, and beside other trainers.
 
-    make bench-speed [ARGS="--parts learning memory --repeats 5"]
+    make bench-speed [ARGS="--parts learning memory --repeats 6"]
 
 The checkpoint is of random weights: time and memory do not depend on them. Prints its tables and writes them to
 docs/speed.md. On a CPU it learns at 256 pixels, on a GPU at 512, and with SDXL at 512 where memory allows.
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512 if gpu else 256, help="pixels a side, a multiple of 64")
     parser.add_argument("--memory-size", type=int, default=512, help="the same, of the parts on memory and SDXL")
-    parser.add_argument("--repeats", type=int, default=10 if gpu else 4, help="even: forwards as often as backwards")
+    parser.add_argument("--repeats", type=int, default=10 if gpu else 4, help="even: in both orders alike")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--architecture", choices=("full", "small"), default="full", help="small: to try the script")
     parser.add_argument("--page", type=Path, default=PAGE)

@@ -35,8 +35,8 @@ def attention_in_pieces(
     skip_reshape: bool = False,
     **options: object,
 ) -> Tensor:
-    """The host's plain products, of few heads at once where these are large: an allocator gets large memory anew from
-    the system each time, which takes longer than the products. With a mask, which here text alone has, of all at
+    """The host's plain products, of few heads at once where these are large: large memory goes back to the system after
+    each use, and getting it again takes longer than the products. With a mask, which here text alone has, of all at
     once."""
     if mask is not None:
         plain = attention_in_fp32 if mask.dtype == torch.bool else attention_basic  # which takes another kind of those

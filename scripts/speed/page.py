@@ -16,7 +16,8 @@ Written by `make bench-speed` ({made}).
 - **Size**: {size}x{size} pixels, where nothing else is said.
 - **Figures**: the median of {repeats} rounds after a warm-up, and in brackets the least and the greatest. What is
   compared runs by turns; a ratio is computed in each round, and then its median."""
-ON_A_CPU = """
+ON_A_CPU = """ Beside other trainers and in
+  sampling, not every run is warmed up.
 - **malloc** is told to keep what was freed (`MALLOC_MMAP_MAX_=0`, `MALLOC_TRIM_THRESHOLD_=1000000000000`), for all
   columns alike, but not where memory is measured."""
 

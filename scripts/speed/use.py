@@ -25,7 +25,7 @@ from .page import Table
 STEPS = 20
 PLAIN, OTHER = "a photo of a face", "a dog with people in the rain"
 PROMPTS = {1: "a photo of <ann>", 3: "a photo of <ann> with <bob> and <eve>"}
-CHANCE = "0, another prompt"  # what it takes longer is chance
+CHANCE = "0, another prompt"  # that it takes longer or shorter is the noise of the measurement
 PLACEHOLDERS = "<ann>", "<bob>", "<eve>"
 # Of the node; on a CPU, few timesteps stand for all.
 GRID_STEP, DRAWS = 20 if host.GPU else 500, 4
@@ -80,7 +80,8 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
         Table(
             "Sampling",
             f"{STEPS} steps of Euler at {side}x{side} pixels in {host.precision_of(model)}, with a negative "
-            f"prompt. *Own code*: the share of the time in this pack's functions. *{CHANCE}*: what is chance.",
+            f"prompt. *Own code*: the share of the time in this pack's functions. *{CHANCE}*: the noise of the "
+            "measurement.",
             ("personas in the prompt", "seconds", "against none", "own code"),
             [
                 [str(count), spread(took[count]), spread(ratios(took[count], took[0]), ".4f"),

@@ -1,10 +1,12 @@
 """Loss terms against plain loops."""
 
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from persona_core.attention import attention_maps
 from persona_core.losses import (
@@ -178,6 +180,17 @@ def test_layers_of_all_sizes_are_brought_to_half_the_latent(shape, dtype):
         else:
             expected = torch.nn.functional.interpolate(single[None, None], size, mode="bilinear")[0, 0]
         torch.testing.assert_close(maps[row, head, token], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_maps_of_any_size_are_brought_to_any_with_their_gradients():
+    maps, weights = random(2, 1, 3, 5, 7), random(2, 1, 3, 3, 4, seed=1)
+    found = []
+    for bring in (partial(brought_to, (3, 4)), lambda one: F.interpolate(one[:, 0], (3, 4), mode="bilinear")[:, None]):
+        given = maps.clone().requires_grad_()
+        made = bring(given)
+        (made * weights).sum().backward()
+        found.append((made.detach(), given.grad))
+    torch.testing.assert_close(*found)
 
 
 def test_only_the_personas_side_of_face_wise_attention_learns(watched):

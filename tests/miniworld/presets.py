@@ -2,7 +2,7 @@
 
     make bench-presets [ARGS="--people 4"]
 
-All of it takes about an hour and a quarter on 2 cores and writes docs/presets.md. People, prompts and scores are those
+All of it takes about an hour on 2 cores and writes docs/presets.md. People, prompts and scores are those
 of quality.py, and as there a run which was stopped goes on where it was.
 """
 
@@ -65,10 +65,12 @@ through the UNet once; the published recipe has two of them a step. Not among th
 8 pictures, forward only, at every 10th step. Seconds are those of learning on one CPU core."""
 
 
-LOOKS = """A look is a photo, a prompt and a timestep. Where two pictures of a step are one look, under two noises,
-there is half as much text to read: K/V tokens learn so with four pictures a step or more, PersonaMagic's vectors do
-not. K/V tokens learn here at their node's own rate, without TE, from the photo as it is. In brackets the difference
-from steps in which each picture is a look."""
+LOOKS = """## Looks
+
+A look is a photo, a prompt and a timestep. Where the pictures of a step go in pairs that are one look under two noises,
+there is half as much text to read: K/V tokens learn so with four pictures a step or more, Learn Persona does not. K/V
+tokens learn here at their node's own rate, without TE, from the photo as it is. In brackets the difference from steps
+in which each picture is a look."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,11 @@ def looked() -> dict[str, tuple[str, Recipe]]:
 
 
 def looks(name: str, recipe: Recipe) -> dict[str, Way]:
-    """One picture a look, two, and what was tried with these."""
+    """One picture a look, two, and what was tried with two."""
     return {
         f"{name}-apart": Way("each picture is a look", recipe, tried.apart),
-        f"{name}-paired": Way("two are one", recipe, tried.paired),
-        f"{name}-opposite": Way("two are one, and their noises opposite", recipe, tried.opposite),
+        f"{name}-paired": Way("pairs are", recipe, tried.paired),
+        f"{name}-opposite": Way("pairs are, and their noises are opposite", recipe, tried.opposite),
     }
 
 
@@ -210,9 +212,10 @@ def page(results: Results) -> str:
             f"## *{QUICK}* with one thing changed, {told(tokens)}\n\nIn brackets the difference from *{QUICK}*.\n\n"
             f"{table(results, {quick: presets(tokens)[quick], **trials(tokens)}, quick)}"
         )
+    parts.append(LOOKS)
     for name, (title, recipe) in looked().items():
         rows = looks(name, recipe)
-        parts.append(f"## Looks: {title}\n\n{LOOKS}\n\n{table(results, rows, next(iter(rows)))}")
+        parts.append(f"### {title}\n\n{table(results, rows, next(iter(rows)))}")
     return "\n\n".join(parts) + "\n"
 
 

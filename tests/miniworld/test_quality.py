@@ -120,7 +120,7 @@ def test_the_page_of_presets_compares_each_row_with_its_own_reference():
         assert steps * rows == int(cells[2]) == 60
     assert differences["quick"] == [0.1, -0.2, None, None]
     assert differences["balanced"] == [0.0, -0.2] and differences["no warm-up"] == [-0.1, 0.3]
-    assert differences["two are one"] == [0.0, -0.5, 0.4]
+    assert differences["pairs are"] == [0.0, -0.5, 0.4]
     assert differences["each picture is a look"] == [None, None, None]
 
 

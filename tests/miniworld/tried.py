@@ -212,8 +212,8 @@ def opposite(recipe: Recipe) -> Trial:
 
     def draw(problem: Problem, index: int) -> learning.Draws:
         draws = learning_draw(problem, index)
-        noise = draws.noise[::2].repeat_interleave(2, 0)
-        noise[1::2] *= -1
+        noise = draws.noise.clone()
+        noise[1::2] = -noise[:-1:2]
         return replace(draws, noise=noise)
 
     return Trial(looking(recipe, 2), draw=draw)
