@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean, stdev
 
 from . import host  # isort: skip  (before the host's modules)
 import torch
@@ -23,6 +24,7 @@ from persona_core.table import AppliedPersona
 from .page import Table
 
 STEPS = 20
+TURNS = 10  # as many turns of single steps, for each round of whole pictures
 PLAIN, OTHER = "a photo of a face", "a dog with people in the rain"
 PROMPTS = {1: "a photo of <ann>", 3: "a photo of <ann> with <bob> and <eve>"}
 CHANCE = "0, another prompt"  # that it takes longer or shorter is the noise of the measurement
@@ -55,8 +57,8 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
     made = {name: run() for name, run in encodings.items()} | {CHANCE: encode(clip, OTHER)}
     negative, own = encode(clip, "lowres"), Own()
 
-    def painted(count: object) -> Callable[[], float]:
-        return lambda: sample(model, made[count], negative, latent, STEPS)[0]
+    def painted(count: object, steps: int = STEPS) -> Callable[[], float]:
+        return lambda: sample(model, made[count], negative, latent, steps)[0]
 
     def measured(count: object) -> Callable[[], tuple[float, float]]:
         """Seconds, and those in the pack's own code."""
@@ -72,6 +74,8 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
     found = list(by_turns(runs, repeats, None if host.GPU else list(runs)[:1]).values())
     took = {count: [total for total, _ in rounds] for count, rounds in zip(counts, found)}
     shares = {count: [ours / total for total, ours in rounds] for count, rounds in zip(counts, found)}
+    single = by_turns({f"a step, personas: {count}": painted(count, 1) for count in counts}, TURNS * repeats)
+    single = dict(zip(counts, single.values()))
     encoded = by_turns(
         {name: lambda run=run: seconds(run) for name, run in zip(names.values(), encodings.values())}, repeats
     )
@@ -90,6 +94,12 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
             ],
         ),
         Table(
+            "Sampling, step by step",
+            f"The same in {TURNS * repeats} turns of one step, so that what else the machine does meets all alike.",
+            ("personas in the prompt", "seconds", "against none, mean ± standard error"),
+            [[str(count), spread(single[count]), with_error(ratios(single[count], single[0]))] for count in counts],
+        ),
+        Table(
             "Encoding a prompt",
             "Once for each new prompt. *Rows*: how many the text encoder gets.",
             ("personas in the prompt", "seconds", "against none", "rows"),
@@ -100,6 +110,10 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
             ],
         ),
     ]  # fmt: skip
+
+
+def with_error(values: list[float]) -> str:
+    return f"{mean(values):.4f} ± {stdev(values) / len(values) ** 0.5:.4f}"
 
 
 def rows_of(conditioning) -> int:
