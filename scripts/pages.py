@@ -4,11 +4,21 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
+from statistics import mean, stdev
 
 
 def markdown(lines: Iterable[Sequence[str]]) -> str:
     """Lines of cells, the first two the headings and the rule below them, as a table."""
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def standard_error(values: Sequence[float]) -> float:
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+
+
+def with_error(values: Sequence[float], digits: int = 3) -> str:
+    """Mean and standard error."""
+    return f"{mean(values):.{digits}f} ± {standard_error(values):.{digits}f}"
 
 
 def made() -> str:

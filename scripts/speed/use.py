@@ -3,10 +3,10 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
 
 from . import host  # isort: skip  (before the host's modules)
 import torch
+from pages import with_error
 from sampling_runs import Own, encode, random_persona, sample
 from stopwatch import by_turns, ratios, seconds, spread
 
@@ -97,7 +97,7 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
             "Sampling, step by step",
             f"The same in {TURNS * repeats} turns of one step, so that what else the machine does meets all alike.",
             ("personas in the prompt", "seconds", "against none, mean ± standard error"),
-            [[str(count), spread(single[count]), with_error(ratios(single[count], single[0]))] for count in counts],
+            [[str(count), spread(single[count]), with_error(ratios(single[count], single[0]), 4)] for count in counts],
         ),
         Table(
             "Encoding a prompt",
@@ -110,10 +110,6 @@ def sampling(file: Path, latent: int, repeats: int) -> list[Table]:
             ],
         ),
     ]  # fmt: skip
-
-
-def with_error(values: list[float]) -> str:
-    return f"{mean(values):.4f} ± {stdev(values) / len(values) ** 0.5:.4f}"
 
 
 def rows_of(conditioning) -> int:

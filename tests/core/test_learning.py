@@ -40,6 +40,15 @@ def test_each_timestep_of_the_stage_is_as_likely():
         assert quarters.min() > 1150 and quarters.max() < 1350  # whatever the other rows have
 
 
+@pytest.mark.parametrize("pairs", [1, 3, 5])
+def test_timesteps_of_kv_tokens_are_even_over_all_whatever_the_row(pairs):
+    learned = TokenExpander(torch.ones(8), pairs)
+    seen = torch.stack([drawn(index, learned=learned, batch_size=5).t for index in range(2000)])
+    for row in seen.T:
+        counts = torch.histc(row.float(), 20, 0, 1000)
+        assert counts.min() > 60 and counts.max() < 140  # 100 each, on average
+
+
 @pytest.mark.parametrize("rows, looks", [(2, [0, 1]), (3, [0, 1, 2]), (4, [0, 0, 1, 1]), (5, [0, 0, 1, 1, 2])])
 @pytest.mark.parametrize("learned", [TokenExpander(torch.ones(8), 5), MAPPER])
 def test_from_four_rows_on_two_of_kv_tokens_are_one_look_under_noises_of_their_own(learned, rows, looks):

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import mean
 
 import torch
-from pages import made, markdown
+from pages import made, markdown, with_error
 from safetensors.torch import load_file
 
 from .measuring import PROMPTS
-from .results import BASELINES, CEILING, FLOOR, People, Results, baseline_of, difference, leak, mean_of, standard_error
+from .results import BASELINES, CEILING, FLOOR, People, Results, baseline_of, difference, leak, mean_of
 from .sheet import sheet
 
 SHOWN = 4  # people on each contact sheet
@@ -50,11 +49,6 @@ where the row does not say otherwise: so rows differ in the method, not in what 
 SHEETS = """## The pictures
 
 In each row the photo that was learned, then prompts 1 to 8, all with the same seed; of the first four people."""
-
-
-def with_error(values: list[float]) -> str:
-    """Mean and standard error."""
-    return f"{mean(values):.3f} ± {standard_error(values):.3f}"
 
 
 def scores(people: People, reference: People | None) -> list[str]:

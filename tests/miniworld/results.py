@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
+from pages import standard_error
 from scipy.stats import t as student
 
 FLOOR, CEILING, BASELINES = "plain", "named", ("textual_inversion", "careful_inversion")
@@ -82,10 +82,6 @@ def baseline_of(row: str, baseline: str, results: Results) -> str | None:
 
 def mean_of(people: People, key: str) -> float:
     return mean(getattr(result, key) for result in people.values())
-
-
-def standard_error(values: list[float]) -> float:
-    return stdev(values) / sqrt(len(values)) if len(values) > 1 else float("nan")
 
 
 def difference(one: People, other: People, key: str) -> tuple[float, float]:
