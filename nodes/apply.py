@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..persona_core.host.checks import check_persona
+from ..persona_core.host.compat import lends_weights
 from ..persona_core.host.encoding import apply_to_clip
 from ..persona_core.host.sampling import apply_to_model
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
@@ -105,7 +106,8 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         applied = AppliedPersona(
             persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation
         )
-        clip = apply_to_clip(clip, applied, placeholder)
+        # A host that lends weights paints a conditioning with hooks on a second copy of the MODEL, read from disk.
+        clip = apply_to_clip(clip, applied, placeholder, hooked=not lends_weights(model))
         check_persona(model, persona)
         return io.NodeOutput(apply_to_model(model, placeholder), clip)
 

@@ -14,8 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..persona_core import faces
-from ..persona_core.host.telling import tell
-from . import sockets
+from . import notices, sockets
 
 NO_FACE = ["error", "whole picture", "skip picture"]
 CHOSEN, OTHER = (64, 220, 96), (255, 160, 32)
@@ -164,14 +163,14 @@ class FaceMask(io.ComfyNode):
                 square = faces.square_crop(face, height, width)
             crops.append(crop_square(picture, square, crop_size))
             boxes.append(draw_boxes(picture, found, face))
-        unusable = pack is None and detector == "auto" and faces.find_insightface_pack(folders) is not None
-        tell(report(hits, len(image), pack, unusable))
         if not masks:
             raise faces.NoFaceFound(
                 f"No picture of the {len(image)} has a face number {face_index}, so "
                 "nothing is left. Use other photos, or set no_face to whole picture."
             )
-        return io.NodeOutput(torch.stack(masks), torch.stack(crops), torch.stack(boxes))
+        unusable = pack is None and detector == "auto" and faces.find_insightface_pack(folders) is not None
+        said = notices.line(report(hits, len(image), pack, unusable))
+        return io.NodeOutput(torch.stack(masks), torch.stack(crops), torch.stack(boxes), ui=said)
 
 
 NODES = [FaceMask]

@@ -7,9 +7,8 @@ from ..persona_core.charts import iou_chart, map_grid
 from ..persona_core.host.checks import check_models
 from ..persona_core.host.partition import attention_curve
 from ..persona_core.host.pictures import coarsest_cell, photos
-from ..persona_core.host.telling import tell
 from ..persona_core.stages import LAST_TIMESTEP, Stages, partition
-from . import sockets
+from . import notices, sockets
 
 STAGES_TOOLTIP = "The timesteps during which the persona changes with the noise. To Learn Persona."
 
@@ -93,10 +92,13 @@ class StagePartition(io.ComfyNode):
         curve = attention_curve(model, clip, vae, photo, supercategory, grid_step, noise_draws, draw_seed, on_step)
         found = partition(curve.timesteps, curve.iou)
         why = "the attention says nothing (flat curve), so the default is kept" if found.flat else "from attention"
-        tell(f"Dynamic stage {found.stages.t_lo} to {found.stages.t_hi}: {why}.")
+        said = notices.line(f"Dynamic stage {found.stages.t_lo} to {found.stages.t_hi}: {why}.")
         chart = iou_chart(curve.timesteps, curve.iou, found.smoothed, found.stages, found.flat)
         return io.NodeOutput(
-            found.stages, chart, map_grid(curve.timesteps, curve.maps, curve.mask), ui=ui.PreviewImage(chart, cls=cls)
+            found.stages,
+            chart,
+            map_grid(curve.timesteps, curve.maps, curve.mask),
+            ui={**ui.PreviewImage(chart, cls=cls).as_dict(), **said},
         )
 
 

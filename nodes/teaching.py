@@ -14,7 +14,7 @@ from ..persona_core.host.learner import Lesson, learn_persona
 from ..persona_core.host.telling import Clock, log, tell, warn
 from ..persona_core.learning import Progress
 from ..persona_core.persona import Persona
-from . import library, sockets
+from . import library, notices, sockets
 
 # Learned, but the disk would not take it: kept until a node of the same inputs runs again.
 unsaved: dict[str, Persona] = {}
@@ -99,17 +99,16 @@ def persona_of(lesson: Lesson, reuse: bool, node: type[io.ComfyNode]) -> io.Node
     persona, path = library.find(lesson.name, fingerprint) if reuse else (None, None)
     if persona is None:
         path = library.path_for(lesson.name)
-        persona = learn_and_save(lesson, fingerprint, path)
+        persona, said = learn_and_save(lesson, fingerprint, path)
     else:
-        tell(f"Loaded '{lesson.name}': it was learned from these inputs before.")
+        said = f"Loaded '{lesson.name}': it was learned from these inputs before."
     chart = loss_chart(persona.losses, lesson.recipe.learning.steps)
-    return io.NodeOutput(
-        persona, chart, str(path), ui={**ui.PreviewImage(chart, cls=node).as_dict(), "text": (str(path),)}
-    )
+    shown = {**ui.PreviewImage(chart, cls=node).as_dict(), "text": (str(path),), **notices.line(said)}
+    return io.NodeOutput(persona, chart, str(path), ui=shown)
 
 
-def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> Persona:
-    """Learn, or take what an earlier run learned but could not save, and save it."""
+def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> tuple[Persona, str]:
+    """Learn, or take what an earlier run learned but could not save, and save it. Also what to say of it."""
     library.check_writable(lesson.name, path)
     unfinished = path.with_name(f".{lesson.name}-{fingerprint[:12]}.partial")
     persona, trouble = unsaved.pop(fingerprint, None), ""
@@ -124,8 +123,7 @@ def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> Persona:
         raise
     for partial in path.parent.glob(f".{glob.escape(lesson.name)}-*.partial"):
         partial.unlink()
-    tell(f"Learned '{lesson.name}'; saved as {path.name}{trouble}")
-    return persona
+    return persona, f"Learned '{lesson.name}'; saved as {path.name}{trouble}"
 
 
 class Reporter:

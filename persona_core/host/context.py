@@ -4,16 +4,13 @@ Conditioning (Concat) and Conditioning (Average) join, cut, scale and add contex
 with a persona follows, at every t, from what they would make of its contexts at that t.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
-
-from .telling import warn
 
 TRACKED = {
     torch.cat, torch.concat, Tensor.__getitem__, Tensor.clone, Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.float,
@@ -36,6 +33,17 @@ class Table(Protocol):
         ...
 
 
+class PersonaNotFollowed(RuntimeError):
+    """A context with a table came to a layer: sampling gives the UNet plain tensors, so nobody follows that table."""
+
+    def __init__(self, tables: Sequence[Table]):
+        placeholders = " and ".join(sorted(frozenset().union(*(table.placeholders for table in tables))))
+        super().__init__(
+            f"Nothing follows the persona {placeholders} in this conditioning, so the common word would stand there: "
+            "somebody else. Give the sampler the MODEL that comes out of Apply."
+        )
+
+
 class PersonaContext(Tensor):
     """A context tensor [1, L, D]: the table's base as anyone sees it, with the table."""
 
@@ -54,10 +62,10 @@ class PersonaContext(Tensor):
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         arguments = args, kwargs or {}
+        if function in LAYERS:
+            raise PersonaNotFollowed([one.table for one in flat(arguments) if isinstance(one, cls)])
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*arguments[0], **arguments[1])
-        if function in LAYERS:
-            warn_unfollowed([one.table for one in flat(arguments) if isinstance(one, cls)])
         if function not in TRACKED:
             return result
         return cls.of(ComputedTable(function, arguments, result.as_subclass(Tensor)))
@@ -88,26 +96,6 @@ class ComputedTable:
             args, kwargs = replaced(self.arguments, lambda context: contexts[id(context.table)][side])  # noqa: B023
             sides.append(self.function(*args, **kwargs))
         return tuple(sides)
-
-
-told: WeakSet[Table] = WeakSet()
-
-
-def warn_unfollowed(tables: list[Table]) -> None:
-    """Sampling gives the UNet plain tensors, so a table that comes to a layer is one that nobody follows."""
-    for source in {source for table in tables for source in roots(table)} - set(told):
-        told.add(source)
-        warn(
-            f"Nothing follows the persona {' and '.join(sorted(source.placeholders))} in this conditioning: the common "
-            "word stands there. Give the sampler the MODEL that comes out of Apply."
-        )
-
-
-def roots(table: Table) -> list[Table]:
-    """The encoded prompts that a table was computed from."""
-    if not isinstance(table, ComputedTable):
-        return [table]
-    return [root for source in table.sources for root in roots(source)]
 
 
 def flat(value: object) -> list:

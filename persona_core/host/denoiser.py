@@ -23,6 +23,7 @@ from ..problem import CrossAttention
 from ..stages import LAST_TIMESTEP
 from .attention import attention_for
 from .clip import UnsupportedModel
+from .compat import with_own_weights
 
 PIXELS = 8  # of a picture to a side of its latents
 WORTH_CASTING = 2**28  # bytes of weights: smaller models are not faster in bf16
@@ -202,10 +203,10 @@ def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
     return patcher.get_model_object("manual_cast_dtype") or patcher.model.get_dtype()
 
 
-def for_learning(patcher: ModelPatcher) -> ModelPatcher:
+def model_for_learning(patcher: ModelPatcher) -> ModelPatcher:
     """A clone of a MODEL that computes as learning should: as the host does, but in bf16 on a CPU that multiplies in
     bf16 by itself, at least twice as fast as in the fp32 that the host uses there."""
-    clone, device = patcher.clone(), patcher.load_device
+    clone, device = with_own_weights(patcher, "MODEL"), patcher.load_device
     wanted = not (args.force_fp32 or args.fp32_unet) and compute_dtype(patcher) == torch.float32
     if wanted and is_device_cpu(device) and cpu_has_bf16() and patcher.model_size() > WORTH_CASTING:
         clone.set_model_compute_dtype(torch.bfloat16)

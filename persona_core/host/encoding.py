@@ -20,8 +20,13 @@ from .sections import Row, Section, Standing, Subject, Word, filled
 from .tokens import PersonaToken, PersonaTokens, known_placeholders, with_placeholder
 
 
-def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str) -> comfy.sd.CLIP:
-    """A clone of `clip` in which `placeholder` is this persona. Raises ValueError with a sentence."""
+def apply_to_clip(
+    clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str, hooked: bool = True
+) -> comfy.sd.CLIP:
+    """A clone of `clip` in which `placeholder` is this persona. Raises ValueError with a sentence.
+
+    hooked: see `sampling.attach`.
+    """
     towers = text_towers(clip)
     persona = applied.persona
     if persona.family != towers.family:
@@ -30,7 +35,7 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     words = {
         tower.key: Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token) for tower in towers.towers
     }
-    subject = Subject(applied, placeholder, words)
+    subject = Subject(applied, placeholder, words, hooked)
     # Without the persona a long prompt must be cut into stretches of 77 where the plain one is.
     count = persona.representation.tokens if applied.strength else 1
     tokens = {
@@ -48,10 +53,15 @@ def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
         raise ValueError(
             f"The placeholder '{placeholder}' must not be empty or begin or end with a space. Use a word such as <ann>."
         )
-    if any(character in placeholder for character in "():\\\n"):
+    if any(character in placeholder for character in "():\\"):
         raise ValueError(
             f"The placeholder '{placeholder}' must not hold brackets, colons or backslashes: prompts use them for "
             "weights. Use a word such as <ann>."
+        )
+    if any(character.isspace() or not character.isprintable() or character in "\"'`=" for character in placeholder):
+        raise ValueError(
+            f"The placeholder '{placeholder}' must be one word, without spaces, quotes or '='. Use a word such as "
+            "<ann>."
         )
     if not any(character.isalpha() for character in placeholder):
         raise ValueError(f"The placeholder '{placeholder}' must hold a letter. Use a word such as <ann>.")
@@ -104,7 +114,8 @@ class PersonaEncode:
             for key, columns in self.columns.items()
         }
         context, pooled, *extra = self.original({**pairs, **words})
-        context, followed = attach(self.table(context, sections, subjects))
+        hooked = all(subject.hooked for subject in subjects)
+        context, followed = attach(self.table(context, sections, subjects), hooked)
         return context, pooled, {**(extra[0] if extra else {}), **followed}
 
     def table(

@@ -22,13 +22,13 @@ from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
 from ..representation import Learnable
 from ..stages import Stages
 from .clip import text_towers
-from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype, for_learning
+from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype, model_for_learning
 from .fingerprint import Weights, fingerprint
 from .frozen import differentiable
 from .memory import borrowed, computed_twice, fit_into_memory, layers_of, out_of_memory, smallest
 from .pictures import Photo, encode
 from .telling import log, warn
-from .text import DifferentiableText
+from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
 PROGRESS = "progress/5"  # of files of unfinished learning: those of other versions are begun anew
@@ -158,7 +158,7 @@ def learn_persona(
     Raises LossNotFinite, TooLittleMemory, and whatever `on_step` raises.
     """
     recipe = lesson.recipe
-    model, clip = for_learning(lesson.model), lesson.clip.clone()
+    model, clip = model_for_learning(lesson.model), clip_for_learning(lesson.clip)
     towers = text_towers(clip)
     with borrowed(model, clip.patcher, lesson.vae.patcher):
         latents, masks = encode(lesson.model, lesson.vae, lesson.photos)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import comfy.model_management
 import torch
 from torch import Tensor
 
@@ -11,7 +12,6 @@ from ..representation import TokenVectors
 from ..stages import LAST_TIMESTEP, attention_iou
 from .clip import text_towers
 from .denoiser import FrozenDenoiser
-from .frozen import differentiable
 from .pictures import Photo, encode
 from .text import DifferentiableText
 
@@ -44,7 +44,9 @@ def attention_curve(
     latents, masks = encode(model, vae, [photo])
     model, clip = model.clone(), clip.clone()
     timesteps = torch.arange(0, LAST_TIMESTEP + 1, step)
-    with differentiable(model, clip.patcher), torch.no_grad():
+    needed = model.memory_required((draws, *latents.shape[1:]))
+    comfy.model_management.load_models_gpu([model, clip.patcher], memory_required=needed)
+    with torch.no_grad():
         denoiser, word = FrozenDenoiser(model), text_towers(clip).word(supercategory)[None, None]
         text = DifferentiableText(clip, 1, supercategory)
         encoding = text.encode(["a photo of a {}"], TokenVectors(word, word))

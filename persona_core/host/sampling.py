@@ -21,13 +21,17 @@ from .telling import warn
 
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
+WARNED = "persona_warned"  # in the transformer options of one run
 # In the transformer options of one step: {uuid of a conditioning: context of V}, and the batch size of the latents.
 VALUES, BATCH = "persona_values", "persona_batch"
 
 
-def attach(table: Table) -> tuple[PersonaContext, dict]:
-    """The context of a conditioning whose rows follow the table, and what its dict needs for it."""
-    return PersonaContext.of(table), {TABLE: table, "hooks": GROUP}
+def attach(table: Table, hooked: bool = True) -> tuple[PersonaContext, dict]:
+    """The context of a conditioning whose rows follow the table, and what its dict needs for it.
+
+    hooked: whether it brings what follows the table to any MODEL; without, only a MODEL out of Apply follows.
+    """
+    return PersonaContext.of(table), {TABLE: table, **({"hooks": GROUP} if hooked else {})}
 
 
 def apply_to_model(model: ModelPatcher, placeholder: str) -> ModelPatcher:
@@ -37,30 +41,29 @@ def apply_to_model(model: ModelPatcher, placeholder: str) -> ModelPatcher:
     options[PLACEHOLDERS] = {*options.get(PLACEHOLDERS, ()), placeholder}
     if TABLE not in options.get("wrappers", {}).get(WrappersMP.CALC_COND_BATCH, {}):
         patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, TABLE, follow_tables)
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, PLACEHOLDERS, warn_of_missing)
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, TABLE, warn_of_absent)
     return patched
 
 
-def warn_of_missing(executor, *args, **kwargs):
-    """Wrapper of a whole sampling run, of a MODEL: a forgotten or misspelt placeholder must not go unnoticed."""
-    guider = executor.class_obj
-    conds = conditionings(guider)
-    contexts = [(cond, cond.get(name)) for cond in conds for name in ("cross_attn", "cross_attn_controlnet")]
-    tables = [table for table in (table_of(*one) for one in contexts) if table]
-    applied = guider.model_options.get("transformer_options", {}).get(PLACEHOLDERS, set())
-    missing = applied.difference(lost(conds), *(table.placeholders for table in tables))
-    if missing:
-        warn(f"No prompt of this picture holds {' or '.join(sorted(missing))}: that persona is not in it.")
-    return executor(*args, **kwargs)
+def warn_of_absent(executor, *args, **kwargs):
+    """Wrapper of a whole sampling run: a persona that is not in the picture must not go unnoticed.
 
-
-def warn_of_lost(executor, *args, **kwargs):
-    """Wrapper of a whole sampling run, of conditionings: nor must a persona that another node has lost."""
-    if placeholders := " or ".join(sorted(lost(conditionings(executor.class_obj)))):
-        warn(
-            f"A node between text encoder and sampler changed a conditioning with {placeholders} in a way "
-            "that the persona cannot follow: there, the common word stands. Encode the prompt behind that node."
-        )
+    Neither one whose placeholder was forgotten or misspelt, nor one that another node has lost.
+    """
+    options = executor.class_obj.model_options.setdefault("transformer_options", {})
+    if not options.get(WARNED):  # the hook and the MODEL may both bring us here
+        options[WARNED] = True
+        conds = conditionings(executor.class_obj)
+        contexts = [(cond, cond.get(name)) for cond in conds for name in ("cross_attn", "cross_attn_controlnet")]
+        tables = [table for table in (table_of(*one) for one in contexts) if table]
+        gone = lost(conds)
+        if missing := options.get(PLACEHOLDERS, set()).difference(gone, *(table.placeholders for table in tables)):
+            warn(f"No prompt of this picture holds {' or '.join(sorted(missing))}: that persona is not in it.")
+        if gone:
+            warn(
+                f"A node between text encoder and sampler changed a conditioning with {' or '.join(sorted(gone))} in a "
+                "way that the persona cannot follow: there, the common word stands. Encode the prompt behind that node."
+            )
     return executor(*args, **kwargs)
 
 
@@ -187,7 +190,7 @@ HOOK = comfy.hooks.TransformerOptionsHook(
     {
         "wrappers": {
             WrappersMP.CALC_COND_BATCH: {TABLE: [follow_tables]},
-            WrappersMP.OUTER_SAMPLE: {TABLE: [warn_of_lost]},
+            WrappersMP.OUTER_SAMPLE: {TABLE: [warn_of_absent]},
         }
     },
     hook_scope=comfy.hooks.EnumHookScope.AllConditioning,

@@ -25,11 +25,13 @@ class Word:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What a persona token in a prompt points to: one Apply. words: by the host's key of the text encoder."""
+    """What a persona token in a prompt points to: one Apply. words: by the host's key of the text encoder. hooked: see
+    `sampling.attach`."""
 
     applied: AppliedPersona
     placeholder: str
     words: Mapping[str, Word]
+    hooked: bool = True
 
 
 @dataclass(frozen=True)

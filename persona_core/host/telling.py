@@ -1,5 +1,10 @@
-"""What a running node says: one line of text on itself in the graph editor, and in the log."""
+"""What a running node says in the graph editor and in the log.
 
+Progress is a line of status text, which newer editors take away when the job ends. What must be read is a notice, which
+the pack's web extension shows until somebody has.
+"""
+
+import html
 import logging
 import sys
 import time
@@ -8,19 +13,35 @@ from comfy_execution.utils import get_executing_context
 
 log = logging.getLogger("persona")
 
+NOTICE = "persona.notice"  # the event of a warning; web/js/notices.js listens to it
+
 
 def tell(text: str) -> None:
-    """Show a line on the node that runs now. Outside a running server nobody is there to read it."""
-    context, module = get_executing_context(), sys.modules.get("server")
-    server = getattr(module.PromptServer, "instance", None) if module else None
-    if server is not None and context is not None:
-        server.send_progress_text(text, context.node_id)
+    """Show how far it is on the node that runs now. Outside a running server nobody is there to read it."""
+    server, context = running()
+    if server is not None:
+        server.send_progress_text(as_status_text(text), context.node_id)
 
 
 def warn(text: str) -> None:
-    """Say on the node and in the log what will probably surprise the artist."""
+    """Say in the log, and in the editor until it is read, what will probably surprise the artist."""
     log.warning(text)
-    tell(text)
+    server, context = running()
+    if server is not None:
+        notice = {"node": context.node_id, "prompt_id": context.prompt_id, "severity": "warn", "text": text}
+        server.send_sync(NOTICE, notice, server.client_id)
+
+
+def running() -> tuple:
+    """The server and what it executes now, or two times None."""
+    context, module = get_executing_context(), sys.modules.get("server")
+    server = getattr(module.PromptServer, "instance", None) if module else None
+    return (server, context) if server is not None and context is not None else (None, None)
+
+
+def as_status_text(text: str) -> str:
+    """The editor shows status text as HTML, and what stands in [[double brackets|address]] as a link."""
+    return html.escape(text, quote=False).replace("[[", "[ [")
 
 
 class Clock:

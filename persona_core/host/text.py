@@ -16,9 +16,18 @@ from ..problem import RichPrompts, TextEncoding
 from ..representation import TokenVectors, on_sphere
 from .attention import attention_for
 from .clip import TextTower, text_towers
+from .compat import with_own_weights
 from .tokens import PersonaToken, PersonaTokens, with_placeholder
 
 PLACEHOLDER = "{}"
+
+
+def clip_for_learning(clip):
+    """A clone of a CLIP that can be loaded whole; see `compat.with_own_weights`."""
+    clone = clip.clone()
+    clone.patcher = with_own_weights(clip.patcher, "CLIP")
+    clone.cond_stage_model = clone.patcher.model
+    return clone
 
 
 class DifferentiableText:
@@ -32,7 +41,8 @@ class DifferentiableText:
         self.clip, self.supercategory, self.towers = clip, supercategory, text_towers(clip)
         slots = {tower.name: PersonaTokens(torch.zeros(tower.width), self, tokens) for tower in self.towers.towers}
         self.tokenizer = with_placeholder(clip.tokenizer, PLACEHOLDER, slots)
-        self.encoders = [DifferentiableTower(tower, clip.layer_idx, dtype) for tower in self.towers.towers]
+        device = clip.patcher.load_device
+        self.encoders = [DifferentiableTower(tower, clip.layer_idx, device, dtype) for tower in self.towers.towers]
         self.tokens_of = cache(self.tokenizer.tokenize_with_weights)
         self.pooled_of: dict[str, Tensor | None] = {}
 
@@ -78,12 +88,12 @@ def sections(tokenized: dict, key: str) -> list:
 
 
 class DifferentiableTower:
-    """One text encoder. layer: of CLIP Set Last Layer, or None. dtype: as of DifferentiableText."""
+    """One text encoder. layer: of CLIP Set Last Layer, or None. device: where it computes; its weights may be lent
+    there. dtype: as of DifferentiableText."""
 
-    def __init__(self, tower: TextTower, layer: int | None, dtype: torch.dtype = torch.float32):
-        self.tower, self.dtype = tower, dtype
+    def __init__(self, tower: TextTower, layer: int | None, device: torch.device, dtype: torch.dtype = torch.float32):
+        self.tower, self.device, self.dtype = tower, device, dtype
         self.layers = list(tower.transformer.encoder.layers)[: depth(layer, tower.model)]
-        self.device = tower.model.transformer.get_input_embeddings().weight.device
         self.attention = attention_for(self.device, dtype, tower.tokenizer.max_length)
 
     def encode(self, rows: Sequence[list], vectors: TokenVectors, count: int) -> tuple[Tensor, Tensor, list[Tensor]]:

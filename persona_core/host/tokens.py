@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from .compat import embedding_answer
+
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
 
 
@@ -53,11 +55,12 @@ class PlaceholderTokenizer:
         return super().tokenize_with_weights(text, *args, **kwargs)
 
     def _try_get_embedding(self, embedding_name: str):
+        own = super()._try_get_embedding(embedding_name)
         name, _, leftover = embedding_name.partition(" ")
         for number, tokens in enumerate(self.placeholders.values()):
             if name == f"<persona-{number}>":
-                return tokens, leftover.strip()
-        return super()._try_get_embedding(embedding_name)
+                return embedding_answer(own, tokens, leftover.strip())
+        return own
 
 
 def whole(placeholder: str) -> str:

@@ -6,7 +6,7 @@ from . import host  # isort: skip  (before the host's modules)
 import torch
 from stopwatch import by_turns, ratios, spread
 
-from persona_core.host.denoiser import for_learning
+from persona_core.host.denoiser import model_for_learning
 from persona_core.presets import PRESETS
 
 from . import peer_models
@@ -36,7 +36,7 @@ def same_unet(host, peer, latent: int) -> float:
 def measure(file: Path, architecture: str, latent: int, repeats: int) -> list[Table]:
     """The tables of part 2. All models are in memory at once."""
     host.unload()
-    usual = host.precision_of(for_learning(host.load(file)[0]))
+    usual = host.precision_of(model_for_learning(host.load(file)[0]))
     hosts = {precision: host.load(file, precision) for precision in host.TRIED}
     hosts = {name: parts for name, parts in hosts.items() if host.precision_of(parts[0]) == name}
     model, clip, _ = hosts["fp32"]

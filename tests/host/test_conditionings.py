@@ -9,7 +9,7 @@ import torch
 from recording import Recorder, encode, sample
 
 import nodes
-from persona_core.host.context import PersonaContext
+from persona_core.host.context import PersonaContext, PersonaNotFollowed
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import TABLE, apply_to_model
 from persona_core.table import AppliedPersona
@@ -247,17 +247,15 @@ def test_the_unet_is_never_given_the_packs_own_tensor(routed, encoded):
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_persona_that_nothing_follows_is_told_once(family, both, caplog, batch, dtype):
-    """The joined conditioning has the plain one's dict, so only the MODEL of Apply could follow the other's table.
-
-    Each encoded prompt is told of once: these are the test's own."""
+def test_a_persona_that_nothing_follows_is_an_error(family, both, caplog, batch, dtype):
+    """The joined conditioning has the plain one's dict, so only the MODEL of Apply could follow the other's table."""
     model = tiny_models.model(sdxl=family == "sdxl", dtype=dtype)
     joined = nodes.ConditioningConcat().concat(encode(both, PLAIN), encode(both, BOB))[0]
-    sample(model, joined, encode(both, "lowres"), batch=batch)
-    assert [record.message.split(" in this")[0] for record in caplog.records] == ["Nothing follows the persona <bob>"]
+    with pytest.raises(PersonaNotFollowed, match="^Nothing follows the persona <bob> in this conditioning"):
+        sample(model, joined, encode(both, "lowres"), batch=batch)
     sample(apply_to_model(model, "<bob>"), joined, encode(both, "lowres"))
     sample(model, encode(both, ANN), encode(both, BOB))
-    assert len(caplog.records) == 1
+    assert not caplog.records
 
 
 def test_an_area_beside_a_persona_in_the_negative_prompt(model, encoded):

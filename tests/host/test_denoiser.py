@@ -11,7 +11,7 @@ from persona_core.host.denoiser import (
     compute_dtype,
     cpu_has_bf16,
     cross_attention_blocks,
-    for_learning,
+    model_for_learning,
 )
 from persona_core.host.frozen import differentiable
 from persona_core.learning import add_noise
@@ -144,7 +144,7 @@ def test_a_cpu_that_multiplies_in_bf16_learns_in_it_unless_told_otherwise(model,
     monkeypatch.setattr(denoiser_module, "WORTH_CASTING", 0)
     if flag:
         monkeypatch.setattr(denoiser_module.args, flag, True)
-    clone = for_learning(model)
+    clone = model_for_learning(model)
     expected = torch.bfloat16 if cpu_has_bf16() and not flag else torch.float32
     assert clone is not model and compute_dtype(clone) == expected and compute_dtype(model) == torch.float32
     with differentiable(clone, dtype=compute_dtype(clone)):
@@ -154,7 +154,7 @@ def test_a_cpu_that_multiplies_in_bf16_learns_in_it_unless_told_otherwise(model,
 
 
 def test_small_models_learn_as_the_host_computes(model):
-    assert compute_dtype(for_learning(model)) == torch.float32
+    assert compute_dtype(model_for_learning(model)) == torch.float32
 
 
 def test_the_compute_dtype_is_also_that_of_the_hosts_own_node(model):

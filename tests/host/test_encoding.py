@@ -192,6 +192,12 @@ def test_placeholders_do_not_touch_the_marks_of_others(clip, make_persona):
         ("(ann)", "brackets"),
         ("1.2", "hold a letter"),
         ("<ann>s", "cannot be told from"),
+        ("my ann", "one word, without spaces"),
+        ("<ann\u00a0lee>", "one word, without spaces"),
+        ("<img src=x onerror=window.hit=1>", "one word, without spaces"),
+        ("<svg/onload=hit>", "quotes or '='"),
+        ("'ann'", "quotes or '='"),
+        ('"ann"', "quotes or '='"),
     ],
 )
 def test_placeholders_that_cannot_work(applied, ann, placeholder, says):

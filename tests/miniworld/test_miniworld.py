@@ -63,7 +63,8 @@ def test_every_name_is_one_word_of_the_vocabulary(painter):
 
 def test_training_reads_captions_as_the_host_does(painter):
     texts = train.captioned(32, 0, 0)[1]
-    text, tokenizer = DifferentiableTower(text_towers(painter.clip).first, None), painter.clip.tokenizer
+    tower, tokenizer = text_towers(painter.clip).first, painter.clip.tokenizer
+    text = DifferentiableTower(tower, None, torch.device("cpu"))
     ids = torch.tensor([sections(tokenizer.tokenize_with_weights(one), "l") for one in texts])
     hidden, _ = text.hidden(painter.words[painter.row[ids]], len(ids))
     assert (painter.row[ids] >= 0).all() and torch.equal(text.finish(hidden), painter.context(texts))

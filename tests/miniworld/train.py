@@ -69,8 +69,9 @@ class Painter:
         unet, text = self.patcher.model.diffusion_model, self.clip.cond_stage_model
         model.start(unet, seed), model.start(text, seed)
         unet.to(device), text.to(device)
-        self.denoiser, self.text = QuickDenoiser(self.patcher), DifferentiableTower(text_towers(self.clip).first, None)
-        self.denoiser.device = self.text.device = torch.device(device)
+        self.denoiser = QuickDenoiser(self.patcher)
+        self.denoiser.device = torch.device(device)
+        self.text = DifferentiableTower(text_towers(self.clip).first, None, self.denoiser.device)
         self.ids = model.word_ids(self.clip, captions.vocabulary())
         self.row = torch.full((49408,), -1)
         self.row[self.ids] = torch.arange(len(self.ids))

@@ -12,12 +12,14 @@ def uploaded(server, photo):
 
 @pytest.fixture
 def texts():
-    """An on_event that collects what the nodes say."""
+    """An on_event that collects what the nodes say: how far they are, at last, and warnings."""
 
     class Texts(list):
         def __call__(self, kind, data):
-            if kind == "text":
+            if kind in ("text", "persona.notice"):
                 self.append(data["text"])
+            elif kind == "executed":
+                self.extend((data["output"] or {}).get("persona_notice", []))
 
     return Texts()
 

@@ -1,0 +1,79 @@
+// What a node said stays readable after the job: its own line on the node until it runs again, a warning as a toast
+// until it is closed. Text only, never HTML: it may hold names from a shared workflow or file.
+
+import { api } from "../../../scripts/api.js"
+import { app } from "../../../scripts/app.js"
+
+const LINE = "persona_notice" // in a node's ui output, and the name of its widget
+const WARNING = "persona.notice"
+const STYLE = {
+    boxSizing: "border-box",
+    padding: "4px 8px",
+    overflow: "auto",
+    whiteSpace: "pre-wrap",
+    overflowWrap: "anywhere",
+    fontSize: "12px",
+    lineHeight: "1.4",
+    color: "var(--input-text)",
+    userSelect: "text",
+}
+const open = new Map() // warnings that were shown, by their text
+
+/** The node of an execution id; "7:3" is node 3 of the subgraph that node 7 holds. */
+function nodeAt(id) {
+    let graph = app.rootGraph ?? app.graph
+    let node
+    for (const part of String(id).split(":")) {
+        node = graph?.getNodeById(Number(part))
+        graph = node?.subgraph
+    }
+    return node
+}
+
+function write(node, text) {
+    let widget = node.widgets?.find(one => one.name === LINE)
+    if (!widget) {
+        if (!text) return
+        const element = document.createElement("div")
+        Object.assign(element.style, STYLE)
+        element.dataset.testid = LINE
+        widget = node.addDOMWidget(LINE, LINE, element, {
+            serialize: false,
+            getMinHeight: () => 50,
+            getMaxHeight: () => 100,
+        })
+        widget.serialize = false // it belongs to the run, not to the workflow
+    }
+    widget.element.textContent = text
+    node.setDirtyCanvas?.(true, true)
+}
+
+function warn({ node, severity, text }) {
+    const toast = app.extensionManager.toast
+    if (open.has(text)) toast.remove(open.get(text)) // a queue of a hundred prompts is told once
+    const message = { severity, summary: nodeAt(node)?.title ?? "Persona", detail: text }
+    open.set(text, message)
+    toast.add(message)
+}
+
+app.registerExtension({
+    name: "persona.notices",
+    setup() {
+        api.addEventListener(WARNING, ({ detail }) => warn(detail))
+        api.addEventListener("executing", ({ detail }) => {
+            const node = detail == null ? undefined : nodeAt(detail)
+            if (node) write(node, "")
+        })
+        api.addEventListener("executed", ({ detail }) => {
+            const text = detail.output?.[LINE]?.join("\n")
+            const node = text ? nodeAt(detail.display_node ?? detail.node) : undefined
+            if (node) write(node, text)
+        })
+    },
+    afterConfigureGraph() { // another workflow's tab was open meanwhile
+        for (const node of app.graph.nodes) {
+            const text = app.nodeOutputs?.[node.id]?.[LINE]?.join("\n")
+            if (text) write(node, text)
+        }
+    },
+})
