@@ -1,19 +1,19 @@
 """ComfyUI-Persona: what ComfyUI loads. The nodes, the browser's files and the personas folder, nothing else."""
 
-from comfy_api.latest import ComfyExtension, io
+import logging
 
-from .nodes import apply, attention, faces, kv_tokens, learn, library, stages
+from .nodes import refusing
+from .persona_core.host import contract
 
 WEB_DIRECTORY = "web"
+NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = None, None
 
-library.register_folder()
-
-
-class PersonaExtension(ComfyExtension):
-    async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        modules = learn, kv_tokens, stages, apply, attention, library, faces
-        return [node for module in modules for node in module.NODES]
-
-
-async def comfy_entrypoint() -> PersonaExtension:
-    return PersonaExtension()
+why = contract.why_not()
+if why is None:
+    try:
+        from .nodes.extension import comfy_entrypoint  # noqa: F401
+    except Exception as error:  # whatever it is, ComfyUI and its other nodes go on
+        logging.getLogger("persona").exception("ComfyUI-Persona could not be loaded:")
+        why = contract.why_not(error)
+if why is not None:
+    NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS = refusing.nodes(why)

@@ -47,6 +47,7 @@ class PlaceholderTokenizer:
     """Mixed into the class of a host tokenizer's copy: knows placeholders beside words and embedding files."""
 
     placeholders: Mapping[str, PersonaTokens]
+    without_files: object  # the host's tokenizer, to be asked how it answers without looking through folders
 
     def tokenize_with_weights(self, text: str, *args, **kwargs):
         numbers = {placeholder: number for number, placeholder in enumerate(self.placeholders)}
@@ -55,12 +56,12 @@ class PlaceholderTokenizer:
         return super().tokenize_with_weights(text, *args, **kwargs)
 
     def _try_get_embedding(self, embedding_name: str):
-        own = super()._try_get_embedding(embedding_name)
         name, _, leftover = embedding_name.partition(" ")
         for number, tokens in enumerate(self.placeholders.values()):
             if name == f"<persona-{number}>":
+                own = self.without_files._try_get_embedding(embedding_name)
                 return embedding_answer(own, tokens, leftover.strip())
-        return own
+        return super()._try_get_embedding(embedding_name)
 
 
 def whole(placeholder: str) -> str:
@@ -76,6 +77,9 @@ def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTo
     for encoder, its_tokens in tokens.items():
         inner = copy.copy(getattr(tokenizer, encoder))
         if not isinstance(inner, PlaceholderTokenizer):
+            without_files = copy.copy(inner)
+            without_files.embedding_directory = []
+            inner.without_files = without_files
             inner.__class__ = type("PersonaTokenizer", (PlaceholderTokenizer, type(inner)), {})
             # Without a folder for embedding files the host would not look for embeddings at all.
             inner.embedding_directory = inner.embedding_directory or []

@@ -1,6 +1,9 @@
 """What the nodes tell the editor. Saved workflows hold widgets and outputs by position: neither may move."""
 
+import json
+
 import pytest
+from describe_nodes import FILE, described
 
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Node id: widgets, outputs. Never reorder, rename or remove one; new ones go at the end.
@@ -83,3 +86,16 @@ def test_every_choice_has_a_default_that_is_one_of_them(nodes):
         for name, (kind, options) in inputs(node).items():
             if kind == "COMBO" and name != "persona_name":  # its choices are the files there are
                 assert options["default"] in options["options"], f"{key}.{name}"
+
+
+def test_the_nodes_are_described_for_hosts_in_which_they_cannot_run(server):
+    """What this host says of them; newer ones say more."""
+    written, found = json.loads(FILE.read_text()), described(server.object_info())
+    assert written.keys() == found.keys()
+    for name, node in written.items():
+        for kind, part in node.pop("input").items():
+            inputs = found[name]["input"][kind]
+            assert list(part) == list(inputs), name
+            for key, (sort, options) in part.items():
+                assert inputs[key][0] == sort and options.items() <= inputs[key][1].items(), f"{name}.{key}"
+        assert node.items() <= found[name].items(), f"{name}: run scripts/describe_nodes.py"

@@ -1,0 +1,17 @@
+"""The pack in a ComfyUI in which it can run: its nodes, and the folder of personas."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import apply, attention, faces, kv_tokens, learn, library, stages
+
+library.register_folder()
+
+
+class PersonaExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        modules = learn, kv_tokens, stages, apply, attention, library, faces
+        return [node for module in modules for node in module.NODES]
+
+
+async def comfy_entrypoint() -> PersonaExtension:
+    return PersonaExtension()
