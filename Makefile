@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) scripts/setup.py --print python)"
 
-.PHONY: demo test test-all bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
+.PHONY: demo test test-all test-host contract bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
 
 demo: setup
 	@$(RUN) scripts/demo.py
@@ -15,6 +15,14 @@ test:
 test-all:
 	@$(PYTHON) scripts/setup.py --browser
 	@$(RUN) -m pytest -m "" $(ARGS)
+
+# The tests in another ComfyUI, HOST=path, in an environment of its own; ARGS="--frontends 1.49.6 1.58.1" for its browser.
+test-host:
+	@$(PYTHON) scripts/test_host.py $(HOST) $(ARGS)
+
+# Only whether a ComfyUI (COMFYUI_PATH) has what the pack needs of it.
+contract: setup
+	@$(RUN) -m pytest tests/host/test_contract.py $(ARGS)
 
 bench-quality: setup
 	@$(RUN) -m tests.miniworld.quality $(ARGS)

@@ -63,6 +63,8 @@ class ComfyServer:
     process's environment. log: where the server's output goes (default: base/server.log).
     cpu: None asks torch. port: None takes a free one.
     packs: folders of further node packs, which this server gets besides ComfyUI-Persona.
+    The environment's COMFYUI_FRONTEND (a folder) is the frontend it serves instead of the installed one, and with
+    COMFYUI_NODES2 that frontend draws "Nodes 2.0".
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class ComfyServer:
             "--disable-auto-launch",
             "--database-url",
             f"sqlite:///{(self.base / 'user/comfyui.db').as_posix()}",
+            *(["--front-end-root", frontend] if (frontend := os.environ.get("COMFYUI_FRONTEND")) else []),
             *self.extra_args,
         ]
         with open(self.log, "wb") as log:
@@ -228,7 +231,8 @@ class ComfyServer:
             (self.base / name).mkdir(parents=True, exist_ok=True)
         settings = self.base / "user/default/comfy.settings.json"
         if not settings.exists():  # or the frontend opens its tutorial over the canvas
-            settings.write_text(json.dumps({"Comfy.TutorialCompleted": True}))
+            nodes2 = {"Comfy.VueNodes.Enabled": True} if os.environ.get("COMFYUI_NODES2") else {}
+            settings.write_text(json.dumps({"Comfy.TutorialCompleted": True, **nodes2}))
         link_pack(self.base / "custom_nodes")
         for pack in self.packs:
             link_pack(self.base / "custom_nodes", pack, pack.name)

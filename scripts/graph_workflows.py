@@ -99,14 +99,25 @@ LAYOUTS = {
     ),
 }
 HEIGHTS = {"LoadImage": 370, "CLIPTextEncode": 140, "SaveImage": 400, "PreviewImage": 240, "PreviewAny": 330}
-# What a node grows to, once it shows a text or a chart.
+# What a node grows to: in Nodes 2.0, which draws widgets taller, or once it shows a text or a chart.
 GROWN = {
-    "PersonaFaceMask": 250,
-    "PersonaLearn": 760,
-    "PersonaKVTokens": 800,
+    "CheckpointLoaderSimple": 130,
+    "ConditioningCombine": 60,
+    "ConditioningSetAreaPercentage": 180,
+    "EmptyLatentImage": 125,
+    "ImageScaleBy": 95,
+    "KSampler": 275,
+    "MiniWorldLoader": 105,
+    "PersonaApply": 340,
     "PersonaAttention": 700,
-    "PersonaStagePartition": 520,
-    "PersonaInfo": 290,
+    "PersonaFaceMask": 295,
+    "PersonaInfo": 320,
+    "PersonaKVTokens": 885,
+    "PersonaLearn": 870,
+    "PersonaLoad": 115,
+    "PersonaStagePartition": 575,
+    "PreviewImage": 275,
+    "VAEDecode": 60,
 }
 
 ARRANGE = """([note, groups, heights, grown, id]) => {

@@ -23,9 +23,15 @@ def with_error(values: Sequence[float], digits: int = 3) -> str:
 
 def made() -> str:
     """When, and by which state of the code."""
-    folder = Path(__file__).parent
-    commit, changes = (
+    return f"{date.today()}, commit {commit()}"
+
+
+def commit(besides: Sequence[str] = ()) -> str:
+    """Which state of the code this is. besides: files whose changes do not count, from the pack's folder."""
+    folder = Path(__file__).parent.parent
+    unchanged = ("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{file}" for file in besides))
+    name, changes = (
         subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True).stdout.strip()
-        for command in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        for command in (("rev-parse", "--short", "HEAD"), unchanged)
     )
-    return f"{date.today()}, commit {commit or 'unknown'}{' with changes' if changes else ''}"
+    return f"{name or 'unknown'}{' with changes' if changes else ''}"

@@ -14,7 +14,8 @@ from skimage import data, io
 
 CHECKPOINT = "random_sd15.ckpt"
 SUPPORT = Path(__file__).parent / "support"
-PACKS = [SUPPORT / "encoder_counter", SUPPORT / "out_of_memory"]  # nodes and routes for tests
+# Nodes and routes for tests.
+PACKS = [SUPPORT / "encoder_counter", SUPPORT / "out_of_memory", SUPPORT / "says_anything"]
 
 
 def pytest_collection_finish():

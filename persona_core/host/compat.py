@@ -36,9 +36,9 @@ def with_own_weights(patcher: ModelPatcher, what: str) -> ModelPatcher:
         return patcher.clone()
     if getattr(patcher, "cached_patcher_init", patcher) is None:
         raise UnsupportedModel(
-            f"Learning needs the whole {what} in memory, but this ComfyUI lends it piece by piece, and the loader of this "
-            f"{what} does not say how to read it whole. Use ComfyUI's own loader (Load Checkpoint, Load Diffusion Model, "
-            "Load CLIP), or start ComfyUI with --disable-dynamic-vram."
+            f"Learning needs the whole {what} in memory, but this ComfyUI lends it piece by piece, and the loader of "
+            f"this {what} does not say how to read it whole. Use ComfyUI's own loader (Load Checkpoint, Load Diffusion "
+            "Model, Load CLIP), or start ComfyUI with --disable-dynamic-vram."
         )
     with torch.inference_mode(False):
         return patcher.clone(disable_dynamic=True)

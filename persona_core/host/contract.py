@@ -20,9 +20,9 @@ HOST = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "server", "comf
 class Need:
     """One name of the host.
 
-    name: "module:object.attribute"; an attribute may also be one that an object has once it is made. takes: how the pack
-    calls it, or for what the pack puts in its place how the host does: "a, b, c=" are two by their place and one by its
-    name. None: it is not called. gives: what comes back, or what it is.
+    name: "module:object.attribute"; an attribute may also be one that an object has once it is made. takes: how the
+    pack calls it, or for what the pack puts in its place how the host does: "a, b, c=" are two by their place and one
+    by its name. None: it is not called. gives: what comes back, or what it is.
     """
 
     name: str
@@ -62,7 +62,7 @@ CONTRACT = (
     Need("comfy.clip_model:CLIPTextModel_.encoder", None, "CLIPEncoder"),
     Need("comfy.clip_model:CLIPTextModel_.final_layer_norm", None, "a LayerNorm"),
     Need("comfy.clip_model:CLIPEncoder.layers", None, "of CLIPLayer"),
-    Need("comfy.clip_model:CLIPEncoder.forward", "x, mask=, intermediate_output=", "(hidden state, an earlier one or None)"),
+    Need("comfy.clip_model:CLIPEncoder.forward", "x, mask=, intermediate_output=", "(last state, an earlier or None)"),
     Need("comfy.clip_model:CLIPLayer.layer_norm1", None, "a LayerNorm"),
     Need("comfy.clip_model:CLIPLayer.layer_norm2", None, "a LayerNorm"),
     Need("comfy.clip_model:CLIPLayer.self_attn", None, "CLIPAttention"),
@@ -174,10 +174,16 @@ CONTRACT = (
     # Nodes, files, the server.
     Need("comfy_api.latest:ComfyExtension.get_node_list", ""),
     Need("comfy_api.latest:io.ComfyNode.define_schema", ""),
-    Need("comfy_api.latest:io.Schema", "node_id=, display_name=, category=, description=, inputs=, outputs=, is_output_node="),
+    Need(
+        "comfy_api.latest:io.Schema",
+        "node_id=, display_name=, category=, description=, inputs=, outputs=, is_output_node=",
+    ),
     Need("comfy_api.latest:io.NodeOutput", "first, ui="),
     Need("comfy_api.latest:io.Custom", "io_type", "a type with Input and Output"),
-    Need("comfy_api.latest:io.Int.Input", "id, default=, min=, max=, step=, control_after_generate=, optional=, tooltip="),
+    Need(
+        "comfy_api.latest:io.Int.Input",
+        "id, default=, min=, max=, step=, control_after_generate=, optional=, tooltip=",
+    ),
     Need("comfy_api.latest:io.Float.Input", "id, default=, min=, max=, step=, round=, optional=, tooltip="),
     Need("comfy_api.latest:io.String.Input", "id, multiline=, default=, tooltip="),
     Need("comfy_api.latest:io.Boolean.Input", "id, default=, tooltip="),
@@ -228,7 +234,7 @@ def problem_with(need: Need) -> str | None:
     words = [word.strip() for word in need.takes.split(",") if word.strip()]
     placed = [None for word in words if not word.endswith("=")]
     named = {word.removesuffix("="): None for word in words if word.endswith("=")}
-    if is_method(need.name, found):
+    if is_method(need.name):
         placed.append(None)  # the object itself
     try:
         signature.bind(*placed, **named)
@@ -257,15 +263,15 @@ def set_by(kind: type) -> set[str]:
     }
 
 
-def is_method(name: str, found: object) -> bool:
-    """Whether a name is a method, looked up on its class."""
-    owner = pkgutil.resolve_name(name.rpartition(".")[0]) if "." in name.partition(":")[2] else None
-    attribute = name.rpartition(".")[2]
-    return isinstance(owner, type) and inspect.isfunction(found) and inspect.isfunction(inspect.getattr_static(owner, attribute))
+def is_method(name: str) -> bool:
+    """Whether a name is a method that wants its object as well."""
+    place, _, attribute = name.rpartition(".")
+    owner = pkgutil.resolve_name(place) if ":" in place else None
+    return isinstance(owner, type) and inspect.isfunction(inspect.getattr_static(owner, attribute))
 
 
 def why_not(error: Exception | None = None) -> str | None:
-    """Why the pack cannot run in this ComfyUI, for an artist: which one it is, what it lacks, what to do. None if it can.
+    """Why the pack cannot run in this ComfyUI, for an artist: which it is, what it lacks, what to do. None if it can.
 
     error: with which loading the pack ended all the same.
     """
@@ -277,14 +283,14 @@ def why_not(error: Exception | None = None) -> str | None:
     package = (getattr(error, "name", None) or "").partition(".")[0]
     if not problems and isinstance(error, ModuleNotFoundError) and package not in HOST:
         return (
-            f"ComfyUI-Persona cannot run: the Python package '{package}' is not installed. In the pack's folder, with the "
-            "Python that runs ComfyUI: pip install -r requirements.txt. Then restart ComfyUI."
+            f"ComfyUI-Persona cannot run: the Python package '{package}' is not installed. In the pack's folder, with "
+            "the Python that runs ComfyUI: pip install -r requirements.txt. Then restart ComfyUI."
         )
     problems = problems or [f"{type(error).__name__}: {error}"]
     more = f", and {len(problems) - 1} more (see the log)" if len(problems) > 1 else ""
     return (
-        f"ComfyUI-Persona cannot run in this ComfyUI ({version()}): {problems[0]}{more}. It was tried with ComfyUI {TRIED}: "
-        "update ComfyUI, or, if yours is newer, ComfyUI-Persona."
+        f"ComfyUI-Persona cannot run in this ComfyUI ({version()}): {problems[0]}{more}. It was tried with ComfyUI "
+        f"{TRIED}: update ComfyUI, or, if yours is newer, ComfyUI-Persona."
     )
 
 

@@ -312,9 +312,8 @@ def used_names(source: str) -> set[str]:
                 name = f"{node.module}.{one.name}:" if is_module else f"{node.module}:{one.name}"
                 modules[one.asname or one.name] = name
                 used.add(name.rstrip(":"))
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
-            if (place := ast.unparse(node.value)) in modules:
-                modules[ast.unparse(node.targets[0])] = modules[place]
+        elif isinstance(node, ast.Assign) and (place := ast.unparse(node.value)) in modules:
+            modules[ast.unparse(node.targets[0])] = modules[place]
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             chain = ast.unparse(node).partition("(")[0]

@@ -39,8 +39,8 @@ function write(node, text) {
         element.dataset.testid = LINE
         widget = node.addDOMWidget(LINE, LINE, element, {
             serialize: false,
-            getMinHeight: () => 50,
-            getMaxHeight: () => 100,
+            getMinHeight: () => 64,
+            getMaxHeight: () => 120,
         })
         widget.serialize = false // it belongs to the run, not to the workflow
     }

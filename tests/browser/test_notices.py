@@ -1,0 +1,161 @@
+"""What a node says: it stays until somebody has read it, and whatever it holds, it is text."""
+
+import json
+import shutil
+
+import pytest
+from editor import RUN
+from playwright.sync_api import expect
+from prompts import FIRST_RELEASE, find, only, workflow
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+HOSTILE = "<img src=x onerror=window.hit=1> <svg/onload=window.hit=2> <b>bold</b> [[link|https://example.com]]"
+OPEN = "([api, name]) => app.loadApiJson(api, name)"
+SAVED = "() => JSON.stringify(app.graph.serialize())"
+HIT = "() => window.hit ?? null"
+
+
+def open_and_run(page, api: dict, shows: str = "") -> dict:
+    """Load a prompt in API form into the editor, run it there to its end, and let the editor finish with the job."""
+    page.evaluate(OPEN, [api, "notices"])
+    result = page.evaluate(RUN, shows)
+    page.wait_for_timeout(1000)  # what is taken away at the end of a job is gone by now, and a picture's error has come
+    return result
+
+
+@pytest.fixture
+def line(page):
+    """The lines that nodes show."""
+    return page.get_by_test_id("persona_notice")
+
+
+def applying(first_personas, **inputs) -> dict:
+    persona = {"persona_name": first_personas["kv_tokens"]}
+    return workflow("load_and_generate", {"PersonaLoad": persona, "PersonaApply": inputs})
+
+
+def test_a_warning_stays_after_the_job_with_its_placeholder(page, first_personas):
+    prompt = applying(first_personas, placeholder="<somebody>", strength=0.7)
+    for _ in range(2):
+        result = open_and_run(page, prompt)
+        assert result["status"] == "execution_success", result["error"]
+        prompt[find(prompt, "KSampler")]["inputs"]["seed"] += 1  # or the sampler would have nothing to do
+    toast = page.get_by_text("No prompt of this picture holds <somebody>: that persona is not in it.", exact=True)
+    expect(toast).to_have_count(1)  # told twice, to be read once
+    expect(toast).to_be_visible()
+    assert "<somebody>: that" not in page.evaluate(SAVED)
+
+
+def test_what_was_learned_stays_on_its_node_until_it_runs_again_and_is_not_saved(page, line):
+    prompt = only(workflow(changes={"PersonaLearn": {"name": "noticed"}}), "PersonaLearn")
+    result = open_and_run(page, prompt, "PersonaLearn")
+    assert result["status"] == "execution_success", result["error"]
+    text = "Learned 'noticed'; saved as noticed.safetensors"
+    assert any("step 1/4, loss" in shown for shown in result["shown"])
+    expect(line.get_by_text(text, exact=True)).to_be_visible()
+    expect(line.get_by_text("Face in 1 of 1 picture, by the built-in cascade.")).to_be_visible()
+    assert text not in page.evaluate(SAVED)
+    values = "() => app.graph.nodes.map(node => [node.type, node.serialize().widgets_values])"
+    known = {"PersonaLearn": 14, "PersonaFaceMask": 5}
+    for kind, saved in page.evaluate(values):
+        assert kind not in known or len([one for one in saved if one is not None]) <= known[kind] + 1, (kind, saved)
+
+    page.evaluate("() => app.graph.nodes.find(n => n.type === 'PersonaLearn').widgets.find(w => w.name === 'reuse').value = false")
+    cleared = """() => new Promise(done => app.api.addEventListener("executing", ({detail}) => setTimeout(() => {
+        const node = app.graph.nodes.find(node => node.type === "PersonaLearn")
+        if (String(detail) === String(node.id)) done(node.widgets.find(w => w.name === "persona_notice").element.textContent)
+    })))"""
+    page.evaluate(f"() => {{ window.cleared = ({cleared})() }}")
+    assert page.evaluate(RUN, "")["status"] == "execution_success"
+    assert page.evaluate("() => window.cleared") == ""
+
+
+def test_a_line_comes_back_with_its_workflow(page, line):
+    """Another tab of the editor was open meanwhile."""
+    says = {"1": {"class_type": "SaysAnything", "inputs": {"text": "still here"}}}
+    open_and_run(page, says)
+    expect(line.get_by_text("still here")).to_be_visible()
+    graph = page.evaluate(SAVED)
+    page.evaluate("graph => { app.graph.clear(); return app.loadGraphData(JSON.parse(graph), false) }", graph)
+    shown = "() => app.graph.nodes[0].widgets.find(w => w.name === 'persona_notice')?.element.textContent ?? ''"
+    assert page.evaluate(shown) in ("still here", "")  # where the editor forgets a node's output, its line goes with it
+
+
+@pytest.fixture
+def hostile(server, first_personas):
+    """Persona files that somebody made to run script in the editor; their names in the server's list."""
+    folder = server.base / "models/personas/hostile"
+    folder.mkdir(exist_ok=True)
+    source = FIRST_RELEASE / "kv_tokens.safetensors"
+    with safe_open(source, "pt") as file:
+        metadata = file.metadata()
+    names = {}
+    for key in metadata:
+        value = HOSTILE
+        if key in ("settings", "losses"):
+            value = json.dumps(json.loads(metadata[key]) | {HOSTILE: HOSTILE if key == "settings" else [1.0]})
+        save_file(load_file(source), folder / f"{key}.safetensors", {**metadata, key: value})
+        names[key] = f"hostile/{key}.safetensors"
+    odd = "<img src=x onerror=window.hit=4>.safetensors"
+    shutil.copy(source, folder / odd)
+    names["file"] = f"hostile/{odd}"
+    return names
+
+
+class TestNothingIsReadAsHtml:
+    @pytest.fixture(autouse=True)
+    def unhit(self, page):
+        yield
+        assert page.evaluate(HIT) is None
+        assert page.locator("img[src='x'], svg[onload]").count() == 0
+
+    def test_status_text_notices_and_ui_text(self, page, line):
+        says = {
+            "1": {"class_type": "SaysAnything", "inputs": {"text": HOSTILE}},
+            "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+        }
+        assert open_and_run(page, says)["status"] == "execution_success"
+        assert line.first.inner_text() == HOSTILE
+        expect(page.get_by_text(HOSTILE, exact=True).first).to_be_visible()
+
+    def test_a_nodes_title(self, page):
+        says = {"1": {"class_type": "SaysAnything", "inputs": {"text": "said"}}}
+        page.evaluate(OPEN, [says, "notices"])
+        page.evaluate("title => { app.graph.nodes[0].title = title }", HOSTILE)
+        assert page.evaluate(RUN, "")["status"] == "execution_success"
+        expect(page.get_by_text(HOSTILE, exact=True).first).to_be_visible()
+        page.wait_for_timeout(500)
+
+    @pytest.mark.parametrize("placeholder", [HOSTILE, "<svg/onload=window.hit=3>"])
+    def test_a_placeholder(self, page, first_personas, placeholder):
+        result = open_and_run(page, applying(first_personas, placeholder=placeholder))
+        assert result["status"] == "execution_error" and placeholder in result["error"]
+
+    def test_the_placeholder_of_a_shared_workflow_that_no_prompt_holds(self, page, first_personas):
+        """The hole that there was: it ran when the warning came."""
+        result = open_and_run(page, applying(first_personas, placeholder="<img/src/onerror>"))
+        assert result["status"] == "execution_success"
+        expect(page.get_by_text("No prompt of this picture holds <img/src/onerror>:")).to_be_visible()
+
+    @pytest.mark.parametrize("given", ["name", "supercategory"])
+    def test_an_error_that_quotes_it(self, page, given):
+        prompt = only(workflow(changes={"PersonaLearn": {given: HOSTILE}}), "PersonaLearn")
+        result = open_and_run(page, prompt)
+        assert result["status"] == "execution_error" and "<img src=x" in result["error"]
+
+    def test_a_personas_metadata(self, page, hostile):
+        for key, file in hostile.items():
+            info = {
+                "1": {"class_type": "PersonaLoad", "inputs": {"persona_name": file}},
+                "2": {"class_type": "PersonaInfo", "inputs": {"persona": ["1", 0]}},
+                "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
+            }
+            page.evaluate(OPEN, [info, "notices"])
+            page.evaluate(RUN, "")
+            page.wait_for_timeout(300)
+            assert page.evaluate(HIT) is None, key
+        result = open_and_run(page, applying({"kv_tokens": hostile["family"]}))
+        assert result["status"] == "execution_error" and "onerror" in result["error"]
+        result = open_and_run(page, applying({"kv_tokens": "<img src=x onerror=window.hit=5>"}))
+        assert result["status"] == "refused"

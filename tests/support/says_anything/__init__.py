@@ -1,0 +1,23 @@
+"""A node pack for tests: a node that says any text on each of the ways by which ComfyUI-Persona's nodes say theirs."""
+
+import sys
+
+
+class SaysAnything:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"text": ("STRING", {"multiline": True})}}
+
+    RETURN_TYPES = ("STRING",)
+    FUNCTION = "say"
+    OUTPUT_NODE = True
+    CATEGORY = "tests"
+
+    def say(self, text: str):
+        [telling] = [module for name, module in sys.modules.items() if name.endswith("persona_core.host.telling")]
+        telling.tell(text)
+        telling.warn(text)
+        return {"ui": {"persona_notice": (text,), "text": (text,)}, "result": (text,)}
+
+
+NODE_CLASS_MAPPINGS = {"SaysAnything": SaysAnything}
