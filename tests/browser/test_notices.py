@@ -73,7 +73,7 @@ def test_what_was_learned_stays_on_its_node_until_it_runs_again_and_is_not_saved
 
 def test_a_line_comes_back_with_its_workflow(page, line):
     """Another tab of the editor was open meanwhile."""
-    says = {"1": {"class_type": "SaysAnything", "inputs": {"text": "still here"}}}
+    says = {"1": {"class_type": "PersonaSaysAnything", "inputs": {"text": "still here"}}}
     open_and_run(page, says)
     expect(line.get_by_text("still here")).to_be_visible()
     graph = page.evaluate(SAVED)
@@ -112,7 +112,7 @@ class TestNothingIsReadAsHtml:
 
     def test_status_text_notices_and_ui_text(self, page, line):
         says = {
-            "1": {"class_type": "SaysAnything", "inputs": {"text": HOSTILE}},
+            "1": {"class_type": "PersonaSaysAnything", "inputs": {"text": HOSTILE}},
             "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
         }
         assert open_and_run(page, says)["status"] == "execution_success"
@@ -120,7 +120,7 @@ class TestNothingIsReadAsHtml:
         expect(page.get_by_text(HOSTILE, exact=True).first).to_be_visible()
 
     def test_a_nodes_title(self, page):
-        says = {"1": {"class_type": "SaysAnything", "inputs": {"text": "said"}}}
+        says = {"1": {"class_type": "PersonaSaysAnything", "inputs": {"text": "said"}}}
         page.evaluate(OPEN, [says, "notices"])
         page.evaluate("title => { app.graph.nodes[0].title = title }", HOSTILE)
         assert page.evaluate(RUN, "")["status"] == "execution_success"

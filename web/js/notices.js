@@ -30,21 +30,27 @@ function nodeAt(id) {
     return node
 }
 
+/** Give a node its line: from the beginning, because Nodes 2.0 of older editors draws no widget that comes later. */
+function addLine(node) {
+    const element = document.createElement("div")
+    Object.assign(element.style, STYLE)
+    element.dataset.testid = LINE
+    element.hidden = true
+    const widget = node.addDOMWidget(LINE, LINE, element, {
+        serialize: false,
+        getMinHeight: () => (element.hidden ? 0 : 64),
+        getMaxHeight: () => (element.hidden ? 0 : 120),
+    })
+    widget.serialize = false // it belongs to the run, not to the workflow
+}
+
 function write(node, text) {
-    let widget = node.widgets?.find(one => one.name === LINE)
-    if (!widget) {
-        if (!text) return
-        const element = document.createElement("div")
-        Object.assign(element.style, STYLE)
-        element.dataset.testid = LINE
-        widget = node.addDOMWidget(LINE, LINE, element, {
-            serialize: false,
-            getMinHeight: () => 64,
-            getMaxHeight: () => 120,
-        })
-        widget.serialize = false // it belongs to the run, not to the workflow
-    }
-    widget.element.textContent = text
+    const element = node?.widgets?.find(widget => widget.name === LINE)?.element
+    if (!element) return
+    element.textContent = text
+    element.hidden = !text
+    const [width, height] = node.size
+    node.setSize([width, Math.max(height, node.computeSize()[1])])
     node.setDirtyCanvas?.(true, true)
 }
 
@@ -58,16 +64,17 @@ function warn({ node, severity, text }) {
 
 app.registerExtension({
     name: "persona.notices",
+    nodeCreated(node) {
+        if (node.comfyClass?.startsWith("Persona")) addLine(node)
+    },
     setup() {
         api.addEventListener(WARNING, ({ detail }) => warn(detail))
         api.addEventListener("executing", ({ detail }) => {
-            const node = detail == null ? undefined : nodeAt(detail)
-            if (node) write(node, "")
+            if (detail != null) write(nodeAt(detail), "")
         })
         api.addEventListener("executed", ({ detail }) => {
             const text = detail.output?.[LINE]?.join("\n")
-            const node = text ? nodeAt(detail.display_node ?? detail.node) : undefined
-            if (node) write(node, text)
+            if (text) write(nodeAt(detail.display_node ?? detail.node), text)
         })
     },
     afterConfigureGraph() { // another workflow's tab was open meanwhile

@@ -3,7 +3,7 @@
 import sys
 
 
-class SaysAnything:
+class PersonaSaysAnything:
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {"text": ("STRING", {"multiline": True})}}
@@ -20,4 +20,4 @@ class SaysAnything:
         return {"ui": {"persona_notice": (text,), "text": (text,)}, "result": (text,)}
 
 
-NODE_CLASS_MAPPINGS = {"SaysAnything": SaysAnything}
+NODE_CLASS_MAPPINGS = {"PersonaSaysAnything": PersonaSaysAnything}
