@@ -130,6 +130,11 @@ class ContextTable:
     values: tuple[Tensor, ...]
     placeholders: frozenset[str] = frozenset()
 
+    @property
+    def constant(self) -> bool:
+        """Whether the words stand everywhere, as at strength 0."""
+        return not self.segments
+
     def at(self, t: float) -> tuple[Tensor, Tensor]:
         """The contexts of K and of V at timestep t in 0..999, [1, L, D] each."""
         for segment, keys, values in zip(self.segments, self.keys, self.values):

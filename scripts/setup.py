@@ -147,13 +147,18 @@ def mend_torchaudio(python: Path) -> None:
     """Hosts from 0.8 on do not start without torchaudio. Where its compiled library is for another torch it cannot be
     imported, but without the library it can; what the host does with sound then fails when it is asked for."""
     probe = "import torchaudio"
-    if not subprocess.run([python, "-c", probe], capture_output=True).returncode:
+    tried = subprocess.run([python, "-c", probe], capture_output=True, text=True)
+    if not tried.returncode:
         return
     find = "from importlib.util import find_spec; print(find_spec('torchaudio').submodule_search_locations[0])"
     place = subprocess.run([python, "-c", find], capture_output=True, text=True).stdout.strip()
-    say("this torchaudio was built for another torch: its compiled library is taken out of the virtual environment.")
-    for library in Path(place, "lib").glob("*torchaudio*"):
-        library.unlink()
+    why = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+    libraries = list(Path(place, "lib").glob("*torchaudio*.so")) if place else []
+    if not libraries or not re.search(r"\.so|undefined symbol", why):
+        sys.exit(f"[setup] torchaudio cannot be imported, without which newer ComfyUIs do not start: {why}")
+    say(f"torchaudio's compiled library does not load here, so it is set aside ({why})")
+    for library in libraries:
+        library.rename(library.with_suffix(".so.set-aside"))
     call([python, "-c", probe], "Importing torchaudio")
 
 

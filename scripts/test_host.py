@@ -37,7 +37,7 @@ def version_of(host: Path) -> str:
 
 def prepare(host: Path | None) -> tuple[Path, Path, dict[str, str]]:
     """The host, the Python that has what it needs, and the environment for both."""
-    env = dict(os.environ)
+    env = {name: value for name, value in os.environ.items() if name not in ("COMFYUI_FRONTEND", "COMFYUI_NODES2")}
     if host is not None:
         env |= {"COMFYUI_PATH": str(host), "COMFYUI_VENV": str(HOME / "hosts" / version_of(host))}
     subprocess.run([sys.executable, PACK / "scripts/setup.py", "--browser"], env=env, check=True)
@@ -52,12 +52,14 @@ def prepare(host: Path | None) -> tuple[Path, Path, dict[str, str]]:
 def fetch_frontend(python: Path, version: str) -> Path:
     """A frontend's files, unpacked beside set-up's ComfyUI."""
     folder = HOME / "frontends" / version
-    if not (folder / FRONTEND).is_dir():
-        with tempfile.TemporaryDirectory() as download:
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as download:
             wanted = f"comfyui-frontend-package=={version}"
             command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", download, wanted]
             subprocess.run(command, check=True)
-            zipfile.ZipFile(next(Path(download).glob("*.whl"))).extractall(folder)
+            zipfile.ZipFile(next(Path(download).glob("*.whl"))).extractall(whole := Path(download) / "whole")
+            whole.rename(folder)
     return folder / FRONTEND
 
 
@@ -67,10 +69,12 @@ def installed_frontend(python: Path) -> str:
 
 
 def run(python: Path, env: dict, suite: str) -> dict[str, int]:
-    """How many tests of a suite passed, failed and were skipped."""
+    """How many tests of a suite passed, failed and were skipped. A suite that breaks off ends the command."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        subprocess.run([python, "-m", "pytest", f"tests/{suite}", f"--junitxml={report}"], cwd=PACK, env=env)
+        command = [python, "-m", "pytest", f"tests/{suite}", f"--junitxml={report}"]
+        if (ended := subprocess.run(command, cwd=PACK, env=env).returncode) not in (0, 1):
+            sys.exit(f"The suite {suite} did not run to its end (exit {ended}); nothing is written down of it.")
         counts = ElementTree.parse(report).getroot().find("testsuite").attrib
     total, failed, skipped = (int(counts[name]) for name in ("tests", "failures", "skipped"))
     failed += int(counts["errors"])
@@ -112,8 +116,8 @@ def summary(rows: list[dict]) -> list[list[str]]:
     """A line for each ComfyUI and frontend: how many tests passed, of how many."""
 
     def told(found: list[dict]) -> str:
-        passed, failed = (sum(row[name] for row in found) for name in ("passed", "failed"))
-        return f"{passed} of {passed + failed}" if found else ""
+        passed, failed, skipped = (sum(row[name] for row in found) for name in ("passed", "failed", "skipped"))
+        return f"{passed} of {passed + failed + skipped}" if found else ""
 
     lines = [["ComfyUI", "core, host, server", "frontend", *(f"browser, {name}" for name in RENDERERS)], ["---"] * 5]
     for host in dict.fromkeys(row["host"] for row in rows):

@@ -5,6 +5,7 @@ Each answer says since when the newer way is there; the older one is that of 0.3
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from torch import nn
 
 from .clip import UnsupportedModel
 
@@ -30,7 +31,7 @@ def with_own_weights(patcher: ModelPatcher, what: str) -> ModelPatcher:
     """A clone that the host can load whole, for autograd to go back through. what: "MODEL" or "CLIP".
 
     Where weights are lent it has its own: since 0.16, the host reads the file once more for it; they go with the clone.
-    Raises UnsupportedModel where the loader did not say how.
+    Raises UnsupportedModel where the loader did not say how, or where a part of what is lent was put into the model.
     """
     if not lends_weights(patcher):
         return patcher.clone()
@@ -40,5 +41,19 @@ def with_own_weights(patcher: ModelPatcher, what: str) -> ModelPatcher:
             f"this {what} does not say how to read it whole. Use ComfyUI's own loader (Load Checkpoint, Load Diffusion "
             "Model, Load CLIP), or start ComfyUI with --disable-dynamic-vram."
         )
+    if held := holding_on(patcher):
+        raise UnsupportedModel(
+            f"A node put something of its own into this {what} ({held[0]}) that holds on to weights which this ComfyUI "
+            f"lends piece by piece. Learn with the {what} as it is loaded, or start ComfyUI with "
+            "--disable-dynamic-vram."
+        )
     with torch.inference_mode(False):
         return patcher.clone(disable_dynamic=True)
+
+
+def holding_on(patcher: ModelPatcher) -> list[str]:
+    """Where something was put into a model that is one of its modules elsewhere, or a method of one."""
+    parts = {id(part): name for name, part in patcher.model.named_modules()}
+    owners = {name: getattr(patch, "__self__", patch) for name, patch in patcher.object_patches.items()}
+    modules = {name: owner for name, owner in owners.items() if isinstance(owner, nn.Module)}
+    return [name for name, owner in modules.items() if parts.get(id(owner), name) != name]

@@ -18,15 +18,15 @@ TRACKED = {
     Tensor.__radd__, torch.sub, Tensor.sub, Tensor.__sub__, Tensor.__rsub__, torch.div, Tensor.div,
     Tensor.__truediv__, torch.lerp, Tensor.lerp, Tensor.repeat, Tensor.expand, Tensor.narrow, torch.narrow,
 }  # fmt: skip
-# What the host does to a context that comes to the UNet: the first layer, or before it a cast to another precision.
-LAYERS = {torch.nn.functional.linear, Tensor.copy_}
 
 
 class Table(Protocol):
-    """Contexts over t. base: the context where no persona stands. placeholders: of the personas in it."""
+    """Contexts over t. base: the context where no persona stands. placeholders: of the personas in it. constant:
+    whether it is `base` at every t."""
 
     base: Tensor
     placeholders: frozenset[str]
+    constant: bool
 
     def at(self, t: float) -> tuple[Tensor, Tensor]:
         """The contexts of K and of V at timestep t; both are `base` itself where no persona stands."""
@@ -40,7 +40,8 @@ class PersonaNotFollowed(RuntimeError):
         placeholders = " and ".join(sorted(frozenset().union(*(table.placeholders for table in tables))))
         super().__init__(
             f"Nothing follows the persona {placeholders} in this conditioning, so the common word would stand there: "
-            "somebody else. Give the sampler the MODEL that comes out of Apply."
+            "somebody else. Give the sampler the MODEL that comes out of Apply. If it has that, another node uses the "
+            "conditioning in a way that a persona cannot follow: leave it out."
         )
 
 
@@ -62,8 +63,10 @@ class PersonaContext(Tensor):
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         arguments = args, kwargs or {}
-        if function in LAYERS:
-            raise PersonaNotFollowed([one.table for one in flat(arguments) if isinstance(one, cls)])
+        if comes_to_a_layer(function, args):
+            tables = [one.table for one in flat(arguments) if isinstance(one, cls)]
+            if not all(table.constant for table in tables):
+                raise PersonaNotFollowed(tables)
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*arguments[0], **arguments[1])
         if function not in TRACKED:
@@ -84,6 +87,10 @@ class ComputedTable:
         return list(dict.fromkeys(one.table for one in flat(self.arguments) if isinstance(one, PersonaContext)))
 
     @cached_property
+    def constant(self) -> bool:
+        return all(table.constant for table in self.sources)
+
+    @cached_property
     def placeholders(self) -> frozenset[str]:
         return frozenset().union(*(table.placeholders for table in self.sources))
 
@@ -96,6 +103,15 @@ class ComputedTable:
             args, kwargs = replaced(self.arguments, lambda context: contexts[id(context.table)][side])  # noqa: B023
             sides.append(self.function(*args, **kwargs))
         return tuple(sides)
+
+
+def comes_to_a_layer(function: Callable, args: tuple) -> bool:
+    """Whether the host does this to a context that comes to the UNet: the first layer, or before it a cast to another
+    precision or device."""
+    if function is not Tensor.copy_:
+        return function is torch.nn.functional.linear
+    target, source = args[:2]
+    return (target.dtype, target.device) != (source.dtype, source.device)
 
 
 def flat(value: object) -> list:

@@ -250,17 +250,23 @@ def look_up(name: str) -> object:
     except AttributeError:
         place, _, attribute = name.rpartition(".")
         owner = pkgutil.resolve_name(place)
-        if isinstance(owner, type) and attribute in set_by(owner):
+        if isinstance(owner, type) and is_set_by(owner, attribute):
             return None
         raise
 
 
-def set_by(kind: type) -> set[str]:
-    """The names that a class's constructors, and what they call of it, set or use."""
-    own = [vars(base).get(method) for base in kind.__mro__ for method in ("__init__", "set_conds", "sample")]
-    return {name for function in own if inspect.isfunction(function) for name in function.__code__.co_names} | {
-        name for base in kind.__mro__ for name in vars(base).get("__annotations__", {})
-    }
+def is_set_by(kind: type, attribute: str) -> bool:
+    """Whether a class's own code sets an attribute. Where another pack has put its function there, nobody can tell, and
+    it is taken to be so."""
+    for base in kind.__mro__:
+        if attribute in vars(base).get("__annotations__", {}):
+            return True
+        for function in (vars(base).get(name) for name in ("__init__", "sample")):
+            if inspect.isfunction(function):
+                own = inspect.unwrap(function)
+                if own.__module__ != base.__module__ or attribute in own.__code__.co_names:
+                    return True
+    return False
 
 
 def is_method(name: str) -> bool:
@@ -286,7 +292,9 @@ def why_not(error: Exception | None = None) -> str | None:
             f"ComfyUI-Persona cannot run: the Python package '{package}' is not installed. In the pack's folder, with "
             "the Python that runs ComfyUI: pip install -r requirements.txt. Then restart ComfyUI."
         )
-    problems = problems or [f"{type(error).__name__}: {error}"]
+    if not problems and package not in HOST:
+        return f"ComfyUI-Persona could not be loaded ({type(error).__name__}: {error}). The log says more."
+    problems = problems or [f"{error}"]
     more = f", and {len(problems) - 1} more (see the log)" if len(problems) > 1 else ""
     return (
         f"ComfyUI-Persona cannot run in this ComfyUI ({version()}): {problems[0]}{more}. It was tried with ComfyUI "

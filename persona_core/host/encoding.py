@@ -17,7 +17,7 @@ from ..table import AppliedPersona, ContextTable, plan
 from .clip import TextTowers, text_towers
 from .sampling import attach
 from .sections import Row, Section, Standing, Subject, Word, filled
-from .tokens import PersonaToken, PersonaTokens, known_placeholders, with_placeholder
+from .tokens import PersonaToken, PersonaTokens, StandIn, known_placeholders, with_placeholder
 
 
 def apply_to_clip(
@@ -43,6 +43,7 @@ def apply_to_clip(
         for tower, word in zip(towers.towers, persona.representation.word.split(towers.widths))
     }
     patched = clip.clone()
+    patched.cond_stage_model = patched.patcher.model  # another behind Set CLIP Hooks, where the host lends weights
     patched.tokenizer = with_placeholder(clip.tokenizer, placeholder, tokens)
     install(patched, towers)
     return patched
@@ -91,7 +92,7 @@ class Bypass:
             self.rows = {}
 
 
-class PersonaEncode:
+class PersonaEncode(StandIn):
     """Stands in for the host's `encode_token_weights` on a CLIP that knows placeholders.
 
     It returns the prompt with each supercategory's word in place, as the host encodes that, and beside it the
@@ -176,7 +177,7 @@ class PersonaEncode:
         return torch.cat(encoders, -1)
 
 
-class BypassLayers:
+class BypassLayers(StandIn):
     """Stands in for the forward of a text encoder's layers: adds the bypass to what they end with, keeping its norm.
 
     The host takes the context from the last layer or from an earlier one; where it norms the context, it does so after.

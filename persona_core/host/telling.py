@@ -6,6 +6,7 @@ the pack's web extension shows until somebody has.
 
 import html
 import logging
+import re
 import sys
 import time
 
@@ -27,7 +28,7 @@ def warn(text: str) -> None:
     """Say in the log, and in the editor until it is read, what will probably surprise the artist."""
     log.warning(text)
     server, context = running()
-    if server is not None:
+    if server is not None and server.client_id is not None:  # else it would go to every open editor
         notice = {"node": context.node_id, "prompt_id": context.prompt_id, "severity": "warn", "text": text}
         server.send_sync(NOTICE, notice, server.client_id)
 
@@ -41,7 +42,7 @@ def running() -> tuple:
 
 def as_status_text(text: str) -> str:
     """The editor shows status text as HTML, and what stands in [[double brackets|address]] as a link."""
-    return html.escape(text, quote=False).replace("[[", "[ [")
+    return re.sub(r"\[(?=\[)", "[ ", html.escape(text, quote=False))
 
 
 class Clock:

@@ -17,7 +17,7 @@ from ..representation import TokenVectors, on_sphere
 from .attention import attention_for
 from .clip import TextTower, text_towers
 from .compat import with_own_weights
-from .tokens import PersonaToken, PersonaTokens, with_placeholder
+from .tokens import PersonaToken, PersonaTokens, StandIn, with_placeholder
 
 PLACEHOLDER = "{}"
 
@@ -26,6 +26,9 @@ def clip_for_learning(clip):
     """A clone of a CLIP that can be loaded whole; see `compat.with_own_weights`."""
     clone = clip.clone()
     clone.patcher = with_own_weights(clip.patcher, "CLIP")
+    if clone.patcher.model is not clip.patcher.model:  # Apply's stand-ins still call the other's encoders
+        patches = clone.patcher.object_patches
+        clone.patcher.object_patches = {n: one for n, one in patches.items() if not isinstance(one, StandIn)}
     clone.cond_stage_model = clone.patcher.model
     return clone
 

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from .compat import embedding_answer
+from .telling import warn
 
+READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vector that stands in a prompt
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
 
 
 class PersonaToken(Tensor):
     """One of the N tokens of a persona. As a tensor [W] it is the supercategory's word, so an encoder that
-    knows nothing of personas still gets something that means a person."""
+    knows nothing of personas still gets something that means a person, and it is said that it does."""
 
     subject: object
     index: int
@@ -30,6 +32,21 @@ class PersonaToken(Tensor):
 
     def __deepcopy__(self, memo: dict) -> "PersonaToken":
         return self
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function in READ and isinstance(args[0], cls) and args[0].index == 0:
+            placeholder = getattr(args[0].subject, "placeholder", "a persona")
+            warn(
+                f"A text encoder was given {placeholder} past the nodes that know personas: there, the common word "
+                "stands. Encode the prompt with CLIP Text Encode; Set CLIP Hooks belongs before Apply."
+            )
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*args, **(kwargs or {}))
+
+
+class StandIn:
+    """What Apply puts in the place of a part of a text encoder."""
 
 
 class PersonaTokens:

@@ -10,7 +10,7 @@ from prompts import FIRST_RELEASE, find, only, workflow
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-HOSTILE = "<img src=x onerror=window.hit=1> <svg/onload=window.hit=2> <b>bold</b> [[link|https://example.com]]"
+HOSTILE = "<img src=x onerror=window.hit=1> <svg/onload=window.hit=2> <b>bold</b> [[[link|https://example.com/]]"
 OPEN = "([api, name]) => app.loadApiJson(api, name)"
 SAVED = "() => JSON.stringify(app.graph.serialize())"
 HIT = "() => window.hit ?? null"
@@ -79,7 +79,8 @@ def test_a_line_comes_back_with_its_workflow(page, line):
     graph = page.evaluate(SAVED)
     page.evaluate("graph => { app.graph.clear(); return app.loadGraphData(JSON.parse(graph), false) }", graph)
     shown = "() => app.graph.nodes[0].widgets.find(w => w.name === 'persona_notice')?.element.textContent ?? ''"
-    assert page.evaluate(shown) in ("still here", "")  # where the editor forgets a node's output, its line goes with it
+    kept = "() => app.nodeOutputs[app.graph.nodes[0].id]?.persona_notice?.[0] ?? ''"
+    assert page.evaluate(shown) == page.evaluate(kept)  # where the editor forgets a node's output, its line goes with it
 
 
 @pytest.fixture
@@ -109,6 +110,7 @@ class TestNothingIsReadAsHtml:
         yield
         assert page.evaluate(HIT) is None
         assert page.locator("img[src='x'], svg[onload]").count() == 0
+        assert page.get_by_role("link", name="link", exact=True).count() == 0
 
     def test_status_text_notices_and_ui_text(self, page, line):
         says = {
@@ -136,7 +138,7 @@ class TestNothingIsReadAsHtml:
         """The hole that there was: it ran when the warning came."""
         result = open_and_run(page, applying(first_personas, placeholder="<img/src/onerror>"))
         assert result["status"] == "execution_success"
-        expect(page.get_by_text("No prompt of this picture holds <img/src/onerror>:")).to_be_visible()
+        expect(page.get_by_text("No prompt of this picture holds <img/src/onerror>:").last).to_be_visible()
 
     @pytest.mark.parametrize("given", ["name", "supercategory"])
     def test_an_error_that_quotes_it(self, page, given):

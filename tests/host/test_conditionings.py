@@ -258,6 +258,23 @@ def test_a_persona_that_nothing_follows_is_an_error(family, both, caplog, batch,
     assert not caplog.records
 
 
+def test_at_strength_0_there_is_nothing_to_follow(model, clip, ann):
+    taught = apply_to_clip(clip, AppliedPersona(ann, strength=0.0), "<ann>", hooked=False)
+    positive, negative = encode(taught, "a <ann> in snow"), encode(taught, "lowres")
+    plain = sample(model, encode(clip, "a face in snow"), encode(clip, "lowres"))
+    assert isinstance(positive[0][0], PersonaContext) and torch.equal(sample(model, positive, negative), plain)
+    with pytest.raises(PersonaNotFollowed):
+        sample(model, encode(apply_to_clip(clip, AppliedPersona(ann), "<ann>", hooked=False), "a <ann>"), negative)
+
+
+def test_a_node_may_keep_a_copy_of_a_context(encoded):
+    context = encoded(ANN)[0][0]
+    buffer = torch.zeros(context.shape).copy_(context)
+    assert type(buffer) is torch.Tensor and torch.equal(buffer, context.table.base)
+    with pytest.raises(PersonaNotFollowed):
+        torch.zeros(context.shape, dtype=torch.float16).copy_(context)
+
+
 def test_an_area_beside_a_persona_in_the_negative_prompt(model, encoded):
     """The host copies an area's conditioning into the negative list, with the negative prompt's context."""
     area = nodes.ConditioningSetAreaPercentage().append(encoded(ANN), 0.5, 1.0, 0.0, 0.0, 1.0)[0]

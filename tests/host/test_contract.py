@@ -5,6 +5,7 @@ On a host that changed something, this says in a sentence what: `make contract C
 
 import ast
 import copy
+import functools
 import inspect
 import json
 import pkgutil
@@ -273,7 +274,7 @@ GIVES = {
     FOLDERS + "get_folder_paths": lambda g: isinstance(folder_paths.get_folder_paths("checkpoints")[0], str),
     FOLDERS + "get_filename_list": lambda g: isinstance(folder_paths.get_filename_list("checkpoints"), list),
     FOLDERS + "get_full_path": lambda g: folder_paths.get_full_path("checkpoints", "none such") is None,
-    FOLDERS + "get_full_path_or_raise": lambda g: folder_paths.get_full_path("checkpoints", "none such") is None,
+    FOLDERS + "get_full_path_or_raise": lambda g: pytest.raises(FileNotFoundError, folder_paths.get_full_path_or_raise, "checkpoints", "none such"),
 }  # fmt: skip
 
 
@@ -379,8 +380,27 @@ def test_where_a_name_is_missing_the_nodes_show_up_and_say_so(monkeypatch, name)
 def test_a_name_that_the_contract_forgot(monkeypatch):
     monkeypatch.setattr(contract_of := pack.load("forgotten").persona_core.host.contract, "CONTRACT", ())
     assert contract_of.why_not() is None
-    why = contract_of.why_not(ImportError("cannot import name 'EPS' from 'comfy.model_sampling'"))
+    why = contract_of.why_not(ImportError("cannot import name 'EPS'", name="comfy.model_sampling"))
     assert "cannot import name 'EPS'" in why and comfyui_version.__version__ in why
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("method", ["comfy.model_patcher:ModelPatcher.__init__", "comfy.samplers:CFGGuider.sample"])
+def test_another_packs_function_in_the_place_of_the_hosts_is_no_reason(monkeypatch, method, wrapped):
+    place, _, name = method.rpartition(".")
+    owner = pkgutil.resolve_name(place)
+    own = getattr(owner, name)
+
+    def theirs(self, *args, **kwargs):
+        return own(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, functools.wraps(own)(theirs) if wrapped else theirs)
+    assert contract.broken() == []
+
+
+def test_an_error_that_is_not_of_the_host_is_told_as_it_is():
+    why = contract.why_not(OSError("libGL.so.1: cannot open shared object file"))
+    assert why == "ComfyUI-Persona could not be loaded (OSError: libGL.so.1: cannot open shared object file). The log says more."
 
 
 def test_a_python_package_that_is_missing_is_said_otherwise():

@@ -8,6 +8,7 @@ import pack
 import pytest
 import tiny_models
 import torch
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from lessons import learned, tensors
 from recording import encode, sample
 
@@ -101,6 +102,65 @@ def test_what_was_read_again_for_learning_is_not_kept(lesson, monkeypatch, tmp_p
     comfy.model_management.unload_all_models()
     learned(lesson, tmp_path, fingerprint="any")
     assert kind.read_again == 1 and comfy.model_management.loaded_models() == []
+
+
+def test_what_holds_on_to_lent_weights_gets_a_sentence(lesson, monkeypatch, tmp_path):
+    block = lesson.model.model.diffusion_model.middle_block
+    lesson.model.add_object_patch("diffusion_model.middle_block.forward", block.forward)
+    newer_hosts.lend_weights(monkeypatch, lesson.model)
+    with pytest.raises(UnsupportedModel, match=r"into this MODEL \(diffusion_model.middle_block.forward\).*as it is loaded"):
+        learned(lesson, tmp_path, fingerprint="any")
+
+
+def test_a_schedule_of_ones_own_is_learned_with_where_weights_are_lent(lesson, monkeypatch, tmp_path, applied):
+    """It is put into the model too, and lies there after painting, but holds on to no weight."""
+    zsnr = ModelSamplingDiscrete().patch(lesson.model, "eps", True)[0]
+    lesson = replace(lesson, model=zsnr)
+    usual = learned(lesson, tmp_path, name="usual")
+    newer_hosts.lend_weights(monkeypatch, zsnr)
+    sample(zsnr, encode(applied, PLAIN), encode(applied, ""), steps=2)
+    assert learned(lesson, tmp_path, name="lent", fingerprint="any").losses == usual.losses
+
+
+def test_an_sdxl_persona_is_learned_with_a_clip_out_of_apply(monkeypatch, tmp_path, lesson, make_persona_of):
+    """Its pooled text comes from the text encoders that were read anew, not from those that are lent."""
+    clip = tiny_models.clip("sdxl")
+    taught = apply_to_clip(clip, AppliedPersona(make_persona_of("sdxl")), "<ann>")
+    lesson = replace(lesson, model=tiny_models.model(sdxl=True), clip=taught)
+    usual = learned(lesson, tmp_path, name="usual", fingerprint="any")
+    newer_hosts.lend_weights(monkeypatch, taught.patcher, again=lambda: tiny_models.clip("sdxl").patcher)
+    asked = []
+    for tower in (clip.cond_stage_model.clip_l, clip.cond_stage_model.clip_g):
+        tower.register_forward_hook(lambda *_: asked.append(1))
+    found = learned(lesson, tmp_path, name="lent", fingerprint="any")
+    assert found.losses == usual.losses and not asked
+
+
+class TestClipHooks:
+    """Set CLIP Hooks takes a CLIP whose patcher has weights of its own, where they are lent; the host then encodes with
+    the others all the same."""
+
+    @staticmethod
+    def hooked(clip):
+        clone = clip.clone()
+        clone.patcher = clip.patcher.clone(disable_dynamic=True)
+        return clone
+
+    @pytest.fixture
+    def lent(self, clip, monkeypatch):
+        newer_hosts.lend_weights(monkeypatch, clip.patcher, again=lambda: tiny_models.clip().patcher)
+        return clip
+
+    def test_before_apply_the_persona_is_painted(self, lent, ann, applied):
+        taught = apply_to_clip(self.hooked(lent), AppliedPersona(ann), "<ann>")
+        found, usual = (encode(one, ANN)[0] for one in (taught, applied))
+        assert torch.equal(found[0], usual[0]) and torch.equal(found[1][TABLE].at(500)[1], usual[1][TABLE].at(500)[1])
+
+    def test_after_apply_it_is_said_and_no_tensor_of_ours_comes_to_the_unet(self, lent, ann, caplog):
+        taught = self.hooked(apply_to_clip(lent, AppliedPersona(ann), "<ann>"))
+        context = encode(taught, ANN)[0][0]
+        assert type(context) is torch.Tensor and torch.isfinite(context).all()
+        assert [record.message.partition(" past")[0] for record in caplog.records] == ["A text encoder was given <ann>"]
 
 
 class TestPainting:

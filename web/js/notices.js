@@ -17,7 +17,7 @@ const STYLE = {
     color: "var(--input-text)",
     userSelect: "text",
 }
-const open = new Map() // warnings that were shown, by their text
+const open = new Map() // warnings that were shown, by who said what
 
 /** The node of an execution id; "7:3" is node 3 of the subgraph that node 7 holds. */
 function nodeAt(id) {
@@ -50,15 +50,17 @@ function write(node, text) {
     element.textContent = text
     element.hidden = !text
     const [width, height] = node.size
-    node.setSize([width, Math.max(height, node.computeSize()[1])])
+    const needed = node.computeSize()[1]
+    if (height < needed) node.setSize([width, needed])
     node.setDirtyCanvas?.(true, true)
 }
 
 function warn({ node, severity, text }) {
     const toast = app.extensionManager.toast
-    if (open.has(text)) toast.remove(open.get(text)) // a queue of a hundred prompts is told once
     const message = { severity, summary: nodeAt(node)?.title ?? "Persona", detail: text }
-    open.set(text, message)
+    const key = `${message.summary}\n${text}`
+    if (open.has(key)) toast.remove(open.get(key)) // a queue of a hundred prompts is told once
+    open.set(key, message)
     toast.add(message)
 }
 
