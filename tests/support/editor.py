@@ -17,7 +17,9 @@ RUN = """async type => {
     const timer = setInterval(look, 20)
     await app.queuePrompt(0, 1)
     const refused = Object.keys(app.lastNodeErrors ?? {}).length
-    const [status, error] = refused ? ["refused", JSON.stringify(app.lastNodeErrors)] : await ended
+    // An error of the run may be among them already.
+    const after = new Promise(done => setTimeout(() => done(["refused", JSON.stringify(app.lastNodeErrors)]), 2000))
+    const [status, error] = await (refused ? Promise.race([ended, after]) : ended)
     look()
     clearInterval(timer)
     return {status, error, shown: [...shown]}
