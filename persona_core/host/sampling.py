@@ -22,8 +22,9 @@ from .telling import warn
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
 WARNED = "persona_warned"  # in the transformer options of one run
-# In the transformer options of one step: {uuid of a conditioning: context of V}, and the batch size of the latents.
-VALUES, BATCH = "persona_values", "persona_batch"
+# In the transformer options of one step: {uuid of a conditioning: context of V}; and, while nobody else may change it,
+# what was last written: the context that a layer gave, and V of all rows.
+VALUES, WRITTEN = "persona_values", "persona_written"
 
 
 def attach(table: Table, hooked: bool = True) -> tuple[PersonaContext, dict]:
@@ -98,7 +99,8 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     patches = options.get("patches", {})
     # First, so that others which change V (hypernetworks) find what they are to change.
     attention = [give_values, *patches.get("attn2_patch", [])]
-    options = {**options, VALUES: values, BATCH: len(x_in), "patches": {**patches, "attn2_patch": attention}}
+    options = {**options, VALUES: values, "patches": {**patches, "attn2_patch": attention}}
+    options[WRITTEN] = {} if len(attention) == 1 else None
     return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
 
 
@@ -175,7 +177,12 @@ def give_values(query, keys, values, extra_options):
     uuids = extra_options.get("uuids") or []
     if not contexts or not any(row in contexts for row in uuids):
         return query, keys, values
-    values, batch = values.clone(), extra_options[BATCH]  # the host hands in one tensor for both
+    written = extra_options[WRITTEN]
+    if written and written["given"] is values:
+        return query, keys, written["values"]
+    # Of this pass: another pack may have taken some of the latents only, since `follow_tables` saw them all.
+    batch, given = len(extra_options["sigmas"]), values
+    values = values.clone()  # the host hands in one tensor for both
     for number, start in enumerate(range(0, len(query), batch)):
         row = uuids[number % len(uuids)]  # packs that paint in tiles repeat all rows for each tile
         if row in contexts:
@@ -183,6 +190,8 @@ def give_values(query, keys, values, extra_options):
             # The host repeats contexts of different lengths until they fit one batch.
             context = context.repeat(1, values.shape[1] // context.shape[1], 1)
             values[start : start + batch] = repeat_to_batch_size(context, batch)
+    if written is not None:
+        written |= {"given": given, "values": values}
     return query, keys, values
 
 

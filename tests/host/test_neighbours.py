@@ -26,6 +26,7 @@ from neighbours import (
     hypernetwork_file,
     image_prompt,
     in_tiles,
+    in_windows,
     lora_file,
     names_of_rows,
     noise,
@@ -35,6 +36,7 @@ from neighbours import (
 from recording import Recorder, encode, sample
 
 import nodes
+from persona_core.host import sampling
 from persona_core.host.clip import text_towers
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import apply_to_model
@@ -344,6 +346,32 @@ def test_photomaker_paints_one_region_and_the_persona_another(sdxl, monkeypatch)
     assert torch.isfinite(painted).all()
     for rows in names_of_rows(recorder.passes, ann=ann, maker=maker, negative=negative):
         assert sorted(rows) == ["ann"] * 2 + ["maker"] * 2 + ["negative"] * 2
+
+
+@pytest.mark.parametrize("order", ["Apply first", "windows first"])
+@pytest.mark.parametrize(("frames", "length"), [(6, 4), (8, 4), (3, 1)])
+def test_windows_of_many_frames_all_get_the_persona(order, frames, length, model, prompts, paint):
+    recorder = Recorder(model)
+    both = partial(apply_to_model, placeholder="<ann>"), partial(in_windows, length=length)
+    for step in both if order == "Apply first" else reversed(both):
+        model = step(model)
+    paint(model, batch=frames)
+    windows = [min(length, frames - start) for start in range(0, frames, length)]
+    expected = [["negative"] * size + ["persona"] * size for size in windows]
+    assert names_of_rows(recorder.passes, **prompts) == expected * STEPS
+
+
+def test_v_of_all_rows_is_written_once_a_pass(model, prompts, paint, monkeypatch):
+    """Unless somebody else may change it."""
+    written = []
+    own = sampling.repeat_to_batch_size
+    monkeypatch.setattr(sampling, "repeat_to_batch_size", lambda *args: (written.append(1), own(*args))[1])
+    routed = apply_to_model(model, "<ann>")
+    usual = paint(routed)
+    once = len(written)
+    assert 0 < once <= STEPS
+    routed.set_model_attn2_patch(lambda query, keys, values, extra: (query, keys, values.add_(0.0)))
+    assert torch.equal(paint(routed), usual) and len(written) > 5 * once
 
 
 def test_photomaker_encodes_with_a_clip_that_knows_a_persona(sdxl, monkeypatch):

@@ -13,6 +13,7 @@ import torch
 from comfy.gligen import GatedSelfAttentionDense, Gligen, PositionNet
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer, optimized_attention
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_photomaker
 
 from persona_core.host.context import PersonaContext
@@ -137,6 +138,19 @@ def in_tiles(model, at_once):
         return torch.cat(apply(torch.cat(halves), given["timestep"].repeat(2), **c).chunk(2), -1)
 
     patched.set_model_unet_function_wrapper(paint)
+    return patched
+
+
+def in_windows(model, length):
+    """As packs do that paint many frames: each step goes over windows of few, inside whatever wrapped it before."""
+    patched = model.clone()
+
+    def each_window(executor, model, conds, x, timestep, options):
+        windows = [slice(start, start + length) for start in range(0, len(x), length)]
+        painted = [executor(model, conds, x[window], timestep[window], options) for window in windows]
+        return [torch.cat(parts) for parts in zip(*painted, strict=True)]
+
+    patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "windows", each_window)
     return patched
 
 
