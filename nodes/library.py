@@ -2,11 +2,13 @@
 
 import re
 import tempfile
+import uuid
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import folder_paths
 from comfy_api.latest import io, ui
+from filelock import FileLock
 
 from ..persona_core.charts import loss_chart
 from ..persona_core.host.telling import log
@@ -14,6 +16,7 @@ from ..persona_core.persona import Persona, PersonaFileError
 from . import sockets
 
 FOLDER, EXTENSION = "personas", ".safetensors"
+LOCK = ".lock"  # in each folder of personas
 
 
 def register_folder() -> None:
@@ -57,18 +60,18 @@ def save(persona: Persona, path: Path) -> Persona:
     A different persona that has this name already is kept beside it, under `kept_path`. Raises OSError with a
     sentence, and then what was there is still there.
     """
-    fresh = path.with_name(f".{path.stem}.new")
+    fresh = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:12]}.new")
     try:
         persona.save(fresh)
         saved = Persona.load(fresh)
-        keep_other(path, persona.fingerprint)
-        fresh.replace(path)
+        with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
+            keep_other(path, persona.fingerprint)
+            fresh.replace(path)
         return saved
     except OSError as error:
         raise cannot_save(persona.name, path, error) from error
     finally:
-        if fresh.is_file():
-            fresh.unlink()
+        fresh.unlink(missing_ok=True)
 
 
 def check_writable(name: str, path: Path) -> None:
@@ -107,7 +110,8 @@ def keep_other(path: Path, fingerprint: str) -> None:
 
 def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
     """The persona of this name, now or earlier, that was learned from the same inputs, and its file."""
-    for file in (f"{name}{EXTENSION}", kept_path(Path(name), fingerprint).name):
+    own = Path(f"{name}{EXTENSION}")
+    for file in (own.name, kept_path(own, fingerprint).name):
         if place := folder_paths.get_full_path(FOLDER, file):
             try:
                 persona = Persona.load(Path(place))

@@ -122,7 +122,7 @@ def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> tuple[Person
         unsaved[fingerprint] = persona
         raise
     for partial in path.parent.glob(f".{glob.escape(lesson.name)}-*.partial"):
-        partial.unlink()
+        partial.unlink(missing_ok=True)  # another ComfyUI may have been first
     return persona, f"Learned '{lesson.name}'; saved as {path.name}{trouble}"
 
 

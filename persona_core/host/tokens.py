@@ -14,6 +14,7 @@ from .compat import embedding_answer
 from .telling import warn
 
 READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vector that stands in a prompt
+EMBEDDING = r"embedding:(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" is a word and its weight
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
 
 
@@ -67,10 +68,18 @@ class PlaceholderTokenizer:
     without_files: object  # the host's tokenizer, to be asked how it answers without looking through folders
 
     def tokenize_with_weights(self, text: str, *args, **kwargs):
-        numbers = {placeholder: number for number, placeholder in enumerate(self.placeholders)}
-        pattern = "|".join(whole(placeholder) for placeholder in numbers)
-        text = re.sub(pattern, lambda found: f" {MARK}<persona-{numbers[found[0]]}> ", text)
-        return super().tokenize_with_weights(text, *args, **kwargs)
+        pattern = "|".join([EMBEDDING, *map(whole, self.placeholders)])
+        return super().tokenize_with_weights(re.sub(pattern, self.marked, text), *args, **kwargs)
+
+    def marked(self, found: re.Match) -> str:
+        """What is put into the text for a placeholder; an embedding file's name stays, whatever it holds."""
+        number = {placeholder: number for number, placeholder in enumerate(self.placeholders)}
+        if (file := found["file"]) is None:
+            return f" {MARK}<persona-{number[found[0]]}> "
+        stands = next((one for one in number if file == one or (is_closed(one) and file.startswith(one))), None)
+        if stands is None or (self.embedding_directory and super()._try_get_embedding(file)[0] is not None):
+            return found[0]
+        return f" {MARK}<persona-{number[stands]}> {file.removeprefix(stands)}"
 
     def _try_get_embedding(self, embedding_name: str):
         name, _, leftover = embedding_name.partition(" ")
@@ -81,10 +90,15 @@ class PlaceholderTokenizer:
         return super()._try_get_embedding(embedding_name)
 
 
+def is_closed(placeholder: str) -> bool:
+    """Whether it ends by itself, as <ann> does, wherever the next letter is."""
+    return not placeholder[-1].isalnum()
+
+
 def whole(placeholder: str) -> str:
     """A pattern for the placeholder, but not for its letters within a longer word: "ann" is not in "planned"."""
     before = r"(?<!\w)" if placeholder[0].isalnum() else ""
-    after = r"(?!\w)" if placeholder[-1].isalnum() else ""
+    after = "" if is_closed(placeholder) else r"(?!\w)"
     return before + re.escape(placeholder) + after
 
 

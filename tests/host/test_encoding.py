@@ -158,6 +158,32 @@ def test_a_placeholder_that_is_a_word_does_not_touch_longer_words(clip, ann):
     assert torch.equal(encode(applied, "ann's (ann:1.2)")[0], encode(clip, "face's (face:1.2)")[0])
 
 
+@pytest.mark.parametrize(
+    ("text", "same_as"),
+    [
+        ("a photo of embedding:<ann> in snow", "a photo of <ann> in snow"),
+        ("a photo of (embedding:<ann>:1.2), smiling", "a photo of (<ann>:1.2), smiling"),
+        ("embedding:<ann>", "<ann>"),
+        ("embedding:<ann>smiling", "<ann> smiling"),
+        ("embedding:bob in snow", "bob in snow"),
+    ],
+)
+def test_a_placeholder_written_as_if_it_were_an_embedding_file(clip, ann, make_persona, text, same_as):
+    both = apply_to_clip(apply_to_clip(clip, AppliedPersona(ann), "<ann>"), AppliedPersona(make_persona("bob")), "bob")
+    (found, extra), (usual, _) = encode(both, text), encode(both, same_as)
+    assert torch.equal(found, usual) and len(extra[TABLE].placeholders) == 1
+
+
+def test_an_embedding_file_of_a_placeholders_name_stays_that_file(tmp_path, ann):
+    for name in ("ann", "my-ann"):
+        torch.save({"string_to_param": {"*": torch.ones(1, 64)}}, tmp_path / f"{name}.pt")
+    clip = tiny_models.clip(embeddings=str(tmp_path))
+    applied = apply_to_clip(clip, AppliedPersona(ann), "ann")
+    for text in ("embedding:ann in snow", "in snow, embedding:my-ann"):
+        assert TABLE not in encode(applied, text)[1] and torch.equal(encode(applied, text)[0], encode(clip, text)[0])
+    assert encode(applied, "ann beside embedding:my-ann")[1][TABLE].placeholders == {"ann"}
+
+
 def test_what_survives_cloning_and_skipping_layers(clip, applied):
     clone = applied.clone()
     assert TABLE in encode(clone, "a photo of <ann>")[1]
