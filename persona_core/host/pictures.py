@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+EMPTY = 64, 64  # Load Image's mask of a picture without transparency
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -32,6 +34,11 @@ class Photo:
         return Photo(self.image.flip(1), self.mask.flip(1))
 
 
+def rgb(images: Tensor) -> Tensor:
+    """Pictures [..., H, W, C] of one (grey), two (grey, alpha), three or four channels as [..., H, W, 3]."""
+    return images[..., :1].expand(*images.shape[:-1], 3) if images.shape[-1] < 3 else images[..., :3]
+
+
 def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
     """Pair pictures [M, H, W, 3] with masks [M, H, W] (one may serve all; None: whole pictures).
 
@@ -47,6 +54,11 @@ def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
         )
     if masks.shape[1:] != images.shape[1:3]:
         (height, width), (rows, columns) = images.shape[1:3], masks.shape[1:]
+        if (rows, columns) == EMPTY and not masks.any():
+            raise ValueError(
+                "The mask is empty: Load Image gives such a one for a photo without transparency. Leave the mask away, "
+                "or use Face Mask's, or paint one in Load Image's mask editor."
+            )
         raise ValueError(
             f"The mask is {columns}x{rows} pixels but the picture is {width}x{height}. Use a mask of the picture's "
             "size, for instance from Face Mask."
@@ -58,7 +70,7 @@ def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
                 f"The mask of picture {index} is all black: nothing of the picture would be learned. "
                 "Paint the face white."
             )
-    return [Photo(image[..., :3], mask) for image, mask in zip(images, masks)]
+    return [Photo(image, mask) for image, mask in zip(rgb(images), masks)]
 
 
 def coarsest_cell(model, vae) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 from .. import faces
 from .learner import Recipe
 from .memory import borrowed
-from .pictures import Photo, photos
+from .pictures import Photo, photos, rgb
 
 
 def prepare(
@@ -20,10 +20,11 @@ def prepare(
     pack: of InsightFace, or None for the cascade.
     Raises `faces.NoFaceFound`, ValueError.
     """
+    image = rgb(image)
     if mask is None and recipe.supercategory.lower() in faces.FACE_WORDS:
         found = [faces.locate_face(picture, pack, picture_index=index) for index, picture in enumerate(image)]
         size = image.shape[1:3]
-        ready = [Photo(picture[..., :3], faces.face_mask(face, *size)) for picture, face in zip(image, found)]
+        ready = [Photo(picture, faces.face_mask(face, *size)) for picture, face in zip(image, found)]
         boxes = [faces.square_crop(face, *size) for face in found]
     else:
         ready = photos(image, mask)

@@ -5,6 +5,7 @@ Shapes: W width of a text encoder.
 
 import copy
 import re
+import unicodedata
 from collections.abc import Mapping
 
 import torch
@@ -15,6 +16,7 @@ from .telling import warn
 
 READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vector that stands in a prompt
 EMBEDDING = r"embedding:(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" is a word and its weight
+UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")  # as Unicode names letters
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
 
 
@@ -76,7 +78,7 @@ class PlaceholderTokenizer:
         number = {placeholder: number for number, placeholder in enumerate(self.placeholders)}
         if (file := found["file"]) is None:
             return f" {MARK}<persona-{number[found[0]]}> "
-        stands = next((one for one in number if file == one or (is_closed(one) and file.startswith(one))), None)
+        stands = next((one for one in number if file == one or (stands_alone(one[-1]) and file.startswith(one))), None)
         if stands is None or (self.embedding_directory and super()._try_get_embedding(file)[0] is not None):
             return found[0]
         return f" {MARK}<persona-{number[stands]}> {file.removeprefix(stands)}"
@@ -90,15 +92,15 @@ class PlaceholderTokenizer:
         return super()._try_get_embedding(embedding_name)
 
 
-def is_closed(placeholder: str) -> bool:
-    """Whether it ends by itself, as <ann> does, wherever the next letter is."""
-    return not placeholder[-1].isalnum()
+def stands_alone(character: str) -> bool:
+    """Whether a word ends at it by itself: at the brackets of <ann>, and in scripts that put no space between words."""
+    return not character.isalnum() or unicodedata.name(character, "").startswith(UNSPACED)
 
 
 def whole(placeholder: str) -> str:
     """A pattern for the placeholder, but not for its letters within a longer word: "ann" is not in "planned"."""
-    before = r"(?<!\w)" if placeholder[0].isalnum() else ""
-    after = "" if is_closed(placeholder) else r"(?!\w)"
+    before = "" if stands_alone(placeholder[0]) else r"(?<!\w)"
+    after = "" if stands_alone(placeholder[-1]) else r"(?!\w)"
     return before + re.escape(placeholder) + after
 
 

@@ -159,6 +159,22 @@ def test_a_placeholder_that_is_a_word_does_not_touch_longer_words(clip, ann):
 
 
 @pytest.mark.parametrize(
+    ("placeholder", "text", "found"),
+    [
+        ("安", "雪中的安微笑", True),
+        ("あん", "雪の中のあんが笑う", True),
+        ("แอน", "ภาพถ่ายของแอนในหิมะ", True),
+        ("анна", "фото анна, снег", True),
+        ("анна", "фото анналы", False),
+        ("김안", "눈 속의 김안", True),
+    ],
+)
+def test_a_placeholder_of_another_script(clip, ann, placeholder, text, found):
+    applied = apply_to_clip(clip, AppliedPersona(ann), placeholder)
+    assert (TABLE in encode(applied, text)[1]) == found
+
+
+@pytest.mark.parametrize(
     ("text", "same_as"),
     [
         ("a photo of embedding:<ann> in snow", "a photo of <ann> in snow"),

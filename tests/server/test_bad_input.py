@@ -90,6 +90,9 @@ CASES = {
     "mask of another size": (
         lambda: rewired(learning(), LEARN, mask=solid_mask(100, 80)), LEARN, "mask is 100x80 pixels but the picture is 512x512",
     ),
+    "Load Image's mask of a photo without transparency": (
+        lambda: rewired(learning(), LEARN, mask=solid_mask(64, 64, 0.0)), LEARN, "mask is empty: Load Image.*without transparency",
+    ),
     "all-black mask": (lambda: rewired(learning(), LEARN, mask=solid_mask(512, 512, 0.0)), LEARN, "mask of picture 0 is all black"),
     "black mask, partition": (
         lambda: only(rewired(workflow("stages_from_attention"), PARTITION, mask=solid_mask(512, 512, 0.0)), LEARN), PARTITION, "all black",

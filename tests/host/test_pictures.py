@@ -1,0 +1,27 @@
+"""Pictures of whatever channels an artist's nodes give."""
+
+import pytest
+import torch
+from skimage import data
+
+from persona_core.host.learner import Recipe
+from persona_core.host.pictures import rgb
+from persona_core.host.references import prepare
+
+
+@pytest.fixture(scope="module")
+def face():
+    return torch.from_numpy(data.astronaut()).float()[None] / 255
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_face_is_found_in_a_picture_of_any_channels(face, channels):
+    given = face.mean(-1, keepdim=True) if channels < 3 else face
+    given = torch.cat([given, torch.ones_like(given[..., :1])], -1) if channels in (2, 4) else given
+    [photo] = prepare(given, None, Recipe(resolution=128), crop=True, multiple=8, pack=None)
+    assert given.shape[-1] == channels and photo.image.shape == (128, 128, 3) and photo.mask.max() > 0.9
+
+
+def test_grey_is_the_same_in_all_three():
+    grey = torch.rand(2, 4, 4, 1)
+    assert torch.equal(rgb(grey), torch.cat([grey] * 3, -1))
