@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import folder_paths
+import yaml
+from comfy.cli_args import args
 from comfy_api.latest import io, ui
 from filelock import FileLock
 
@@ -20,10 +22,24 @@ LOCK = ".lock"  # in each folder of personas
 
 
 def register_folder() -> None:
-    """Make models/personas known to ComfyUI, first of what extra_model_paths.yaml may have named."""
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER), is_default=True)
+    """Make models/personas known to ComfyUI, before the folders that extra_model_paths.yaml names, but for its default."""
+    ours = str(Path(folder_paths.models_dir) / FOLDER)
+    folder_paths.add_model_folder_path(FOLDER, ours, is_default=not another_is_default())
     paths, _ = folder_paths.folder_names_and_paths[FOLDER]
     folder_paths.folder_names_and_paths[FOLDER] = (paths, {EXTENSION})
+
+
+def another_is_default() -> bool:
+    """Whether a section of extra_model_paths.yaml with a personas folder says is_default. ComfyUI keeps no note of it."""
+    files = [Path(folder_paths.__file__).with_name("extra_model_paths.yaml")]
+    files += [Path(file) for given in args.extra_model_paths_config or () for file in given]
+    sections = [
+        section
+        for file in files
+        if file.is_file()
+        for section in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).values()
+    ]
+    return any(section.get("is_default") and section.get(FOLDER) for section in sections if section)
 
 
 def check_name(name: str, folders: bool) -> str:

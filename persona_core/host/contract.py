@@ -156,6 +156,7 @@ CONTRACT = (
     # Memory, precision, what else there is.
     Need("comfy.cli_args:args.force_fp32", None, "True or False"),
     Need("comfy.cli_args:args.fp32_unet", None, "True or False"),
+    Need("comfy.cli_args:args.extra_model_paths_config", None, "[[file, ...], ...] or None"),
     Need("comfy.model_management:load_models_gpu", "models, memory_required=, force_full_load="),
     Need("comfy.model_management:free_memory", "memory_required, device, keep_loaded="),
     Need("comfy.model_management:get_free_memory", "dev", "bytes"),
@@ -203,6 +204,7 @@ CONTRACT = (
     Need("server:PromptServer.send_progress_text", "text, node_id"),
     Need("server:PromptServer.send_sync", "event, data, sid"),
     Need("server:PromptServer.client_id", None, "whose prompt runs"),
+    Need("folder_paths:__file__", None, "beside main.py"),
     Need("folder_paths:models_dir", None, "a folder"),
     Need("folder_paths:folder_names_and_paths", None, "{kind: ([folder, ...], {extension, ...})}"),
     Need("folder_paths:add_model_folder_path", "folder_name, full_folder_path, is_default="),

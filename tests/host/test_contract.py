@@ -12,6 +12,7 @@ import pkgutil
 import sys
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 
 import comfy.conds
 import comfy.hooks
@@ -253,6 +254,8 @@ GIVES = {
     "comfy.sample:sample": lambda g: sample(g.patcher, encode(g.clip, ""), encode(g.clip, ""), steps=1).shape == (1, 4, 8, 8),
     "comfy.cli_args:args.force_fp32": lambda g: cli_args.args.force_fp32 is False,
     "comfy.cli_args:args.fp32_unet": lambda g: cli_args.args.fp32_unet is False,
+    "comfy.cli_args:args.extra_model_paths_config": lambda g: cli_args.args.extra_model_paths_config is None
+    and cli_args.parser.parse_args(["--extra-model-paths-config", "a", "b"]).extra_model_paths_config == [["a", "b"]],
     MEMORY + "get_free_memory": lambda g: numbers(comfy.model_management.get_free_memory(torch.device("cpu"))),
     MEMORY + "minimum_inference_memory": lambda g: numbers(comfy.model_management.minimum_inference_memory()),
     MEMORY + "current_loaded_models": lambda g: isinstance(comfy.model_management.current_loaded_models, list),
@@ -269,6 +272,7 @@ GIVES = {
     "comfy_api.latest:ui.PreviewText": lambda g: "text" in ui.PreviewText("said").as_dict(),
     "comfy_execution.utils:get_executing_context": lambda g: {"node_id", "prompt_id"} <= set(executing_context()._fields),
     "server:PromptServer.client_id": lambda g: "self.client_id" in inspect.getsource(server.PromptServer.__init__),
+    FOLDERS + "__file__": lambda g: Path(folder_paths.__file__).with_name("main.py").is_file(),
     FOLDERS + "models_dir": lambda g: isinstance(folder_paths.models_dir, str),
     FOLDERS + "folder_names_and_paths": lambda g: isinstance(folder_paths.folder_names_and_paths["checkpoints"][1], set),
     FOLDERS + "get_folder_paths": lambda g: isinstance(folder_paths.get_folder_paths("checkpoints")[0], str),

@@ -221,6 +221,18 @@ def test_personas_live_in_comfys_own_folders(server):
     assert server.run(prompt).status == "success"
 
 
+@pytest.mark.parametrize("default", [True, False])
+def test_what_is_learned_goes_to_the_default_folder(server, tmp_path, default):
+    config = tmp_path / "paths.yaml"
+    config.write_text(f"disk:\n  base_path: {tmp_path}\n  is_default: {str(default).lower()}\n  personas: mine\n")
+    more = ("--extra-model-paths-config", str(config))
+    with ComfyServer(server.base, cpu=True, extra_args=more, log=tmp_path / "server.log") as running:
+        run = running.run(learn("placed", train_seed=77, steps=1))
+    assert run.status == "success", run.error
+    folder = tmp_path / "mine" if default else server.base / "models/personas"
+    assert (folder / "placed.safetensors").is_file()
+
+
 def test_extra_model_paths_are_searched(server, restarted, elsewhere, texts):
     server.run(learn("elsewhere"))
     persona_file(server, "elsewhere").rename(elsewhere / "elsewhere.safetensors")
