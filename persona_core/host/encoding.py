@@ -101,6 +101,7 @@ class PersonaEncode(StandIn):
 
     def __init__(self, original, towers: TextTowers, bypass: Bypass):
         self.original, self.bypass = original, bypass
+        self.names = [tower.name for tower in towers.towers]
         ends = list(accumulate(towers.widths, initial=0))
         self.columns = {tower.key: slice(*span) for tower, span in zip(towers.towers, zip(ends, ends[1:]))}
 
@@ -157,9 +158,13 @@ class PersonaEncode(StandIn):
             ]
             for key, columns in self.columns.items()
         }
-        with self.bypass.during({key: [row.bypass for row in encoder] for key, encoder in rows.items()}):
-            context = self.original({key: [row.pairs for row in encoder] for key, encoder in rows.items()})[0]
-        context = context.reshape(len(standings), -1, context.shape[-1])
+        # All in one batch; or one prompt after the other, where a section's context depends on the others.
+        each = len(standings) * count if self.sections_are_independent() else count
+        contexts = [
+            self.encode({key: encoder[start : start + each] for key, encoder in rows.items()})
+            for start in range(0, len(standings) * count, each)
+        ]
+        context = torch.cat([one.reshape(-1, base.shape[1], base.shape[2]) for one in contexts])
         keys, values, without = context.split([len(points) for _, points in sides])
         if any(preserved):
             others = self.others(rows).reshape(context.shape)[: len(grid)].to(keys)
@@ -167,6 +172,21 @@ class PersonaEncode(StandIn):
             without = without.repeat_interleave(torch.tensor(lengths, device=without.device), 0)
             keys, values = torch.lerp(keys, without, back), torch.lerp(values, without, back)
         return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths), placeholders)
+
+    def encode(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:
+        """The contexts of sections as those of one prompt."""
+        with self.bypass.during({key: [row.bypass for row in encoder] for key, encoder in rows.items()}):
+            return self.original({key: [row.pairs for row in encoder] for key, encoder in rows.items()})[0]
+
+    def sections_are_independent(self) -> bool:
+        """Whether the host's own code encodes, each section whatever the others are. Packs that weigh words in other
+        styles put theirs in its place, and some of them look at the whole prompt."""
+        model = getattr(self.original, "__self__", None)
+        if model is None:
+            return False
+        encoders = [getattr(model, name) for name in self.names]
+        codes = [getattr(encoder.encode_token_weights, "__func__", None) for encoder in encoders]
+        return all(code is type(encoder).encode_token_weights for code, encoder in zip(codes, encoders))
 
     def others(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:
         """True at the numbers of the contexts [rows, L, D] that are of no persona's token."""

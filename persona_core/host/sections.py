@@ -12,7 +12,8 @@ from ..representation import TokenVectors
 from ..table import AppliedPersona
 from .tokens import PersonaToken
 
-Section = list[tuple[object, float]]  # the host's (token, weight) pairs of one stretch
+# The host's (token, weight) pairs of one stretch, with the word's number behind where a node asked for it.
+Section = list[tuple]
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def filled(section: Section, encoder: str, columns: slice, standing: Mapping[Sub
     standing, the one token of its word stands for all N, and padding at the end keeps the section's length.
     """
     pairs, bypass, persona, padding = [], {}, set(), []
-    for token, weight, *_ in section:  # word numbers, where a node asked for them
+    for token, weight, *number in section:
         if not isinstance(token, PersonaToken):
-            pairs.append((token, weight))
+            pairs.append((token, weight, *number))
             continue
         here, word = standing.get(token.subject), token.subject.words[encoder]
         if token.index == 0 or here is not None:
@@ -81,9 +82,9 @@ def filled(section: Section, encoder: str, columns: slice, standing: Mapping[Sub
         if here is not None:
             if here.bypass is not None:
                 bypass[len(pairs)] = here.bypass[token.index, columns]
-            pairs.append((here.tokens[token.index, columns], weight))
+            pairs.append((here.tokens[token.index, columns], weight, *number))
         elif token.index == 0:
-            pairs.append((word.token, weight))
+            pairs.append((word.token, weight, *number))
         else:
-            padding.append((word.padding, 1.0))
+            padding.append((word.padding, 1.0, *(0 for _ in number)))  # padding is of no word
     return Row(pairs + padding, bypass, frozenset(persona))

@@ -12,7 +12,7 @@ from comfy_extras import nodes_hooks as hooks
 from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL, CLIPTextEncodeSDXLRefiner
 from comfy_extras.nodes_cond import CLIPTextEncodeControlnet
 from comfy_extras.nodes_model_merging import CLIPMergeSimple
-from neighbours import control_net, lora_file, names_of_rows, noise, serve, text_boxes
+from neighbours import control_net, lora_file, names_of_rows, noise, serve, text_boxes, weighed_in_another_style
 from recording import Recorder, encode, sample
 
 import nodes
@@ -302,6 +302,22 @@ def test_hooks_on_clip_change_the_table_and_the_persona_is_painted_or_missed(
     rows = [row for rows in names_of_rows(recorder.passes, **named, negative=negative) for row in rows]
     assert rows.count("negative") == 5
     assert "nobody" not in rows and set(rows) == {*named, "negative"} and not caplog.records
+
+
+@pytest.mark.parametrize("order", ["style first", "Apply first"])
+@pytest.mark.parametrize("text", ["a photo of (<ann>:1.2) in snow", "deep " * 80 + "(snow:0.8) on <ann>"])
+def test_weights_read_in_another_style(order, text, clip, ann):
+    """Each context of the table is what the prompt would be if the persona always stood so: no row knows another."""
+    taught = [weighed_in_another_style, partial(apply_to_clip, applied=AppliedPersona(ann), placeholder="<ann>")]
+    for step in taught if order == "style first" else reversed(taught):
+        clip = step(clip)
+    tokens = clip.tokenize(text, return_word_ids=True)
+    context, extra = clip.encode_from_tokens_scheduled(tokens)[0]
+    for t in (500, 700):
+        for side in extra[TABLE].at(t):
+            torch.testing.assert_close(side.mean(), torch.zeros(()), atol=1e-4, rtol=0)
+            assert not torch.allclose(side, extra[TABLE].base, atol=1e-2)
+    assert context.shape == extra[TABLE].at(500)[0].shape
 
 
 def test_options_that_a_pack_sets_hold_for_the_persona(applied):

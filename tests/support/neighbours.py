@@ -141,6 +141,25 @@ def in_tiles(model, at_once):
     return patched
 
 
+def weighed_in_another_style(clip):
+    """As packs do that read weights as other programs do: their function in the place of an encoder's own. It wants the
+    words' numbers, and brings the mean over the whole prompt to 0."""
+    patched = clip.clone()
+    for name in ("clip_l", "clip_g"):
+        if hasattr(clip.cond_stage_model, name):
+            place = f"{name}.encode_token_weights"
+            own = clip.patcher.get_model_object(place)
+
+            def encode(sections, own=own):
+                plain = [[(token, 1.0) for token, _, _ in section] for section in sections]
+                weights = torch.tensor([[weight for _, weight, _ in section] for section in sections]).reshape(1, -1, 1)
+                context, pooled, *rest = own(plain)
+                return context * weights - (context * weights).mean(), pooled, *rest
+
+            patched.patcher.add_object_patch(place, encode)
+    return patched
+
+
 def in_windows(model, length):
     """As packs do that paint many frames: each step goes over windows of few, inside whatever wrapped it before."""
     patched = model.clone()
