@@ -87,7 +87,8 @@ def save(persona: Persona, path: Path) -> Persona:
     except OSError as error:
         raise cannot_save(persona.name, path, error) from error
     finally:
-        fresh.unlink(missing_ok=True)
+        if fresh.is_file():  # not where a file stands in the place of a folder
+            fresh.unlink()
 
 
 def check_writable(name: str, path: Path) -> None:

@@ -22,7 +22,9 @@ def persona_file(server, name: str) -> Path:
 
 
 def leftovers(server) -> list[str]:
-    return [path.name for path in (server.base / "models/personas").rglob(".*")]
+    """Hidden files, but for the lock that ComfyUIs on one folder share: it stays, and holds nothing."""
+    hidden = (server.base / "models/personas").rglob(".*")
+    return [path.name for path in hidden if path.name != ".lock" or path.stat().st_size]
 
 
 def plain_picture(server) -> np.ndarray:
