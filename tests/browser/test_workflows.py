@@ -41,20 +41,22 @@ BOXES = """title => app.graph.nodes.map(node => {
 })"""
 
 
-def overlaps(page) -> list[tuple[str, str]]:
-    """Pairs of nodes of which one covers a part of the other, as this renderer draws them."""
-    page.wait_for_timeout(500)  # until what grew has grown
-    nodes = page.evaluate(BOXES, TITLE)
-    assert nodes and all(node["drawn"] == bool(os.environ.get("COMFYUI_NODES2")) for node in nodes)
+def overlapping(boxes: list[tuple[str, list[float]]]) -> list[tuple[str, str]]:
+    """Pairs of nodes of which one covers a part of the other. boxes: names, and x, y, width, height with the title."""
 
     def beside(one, other, side):
         return one[side] + one[side + 2] <= other[side] or other[side] + other[side + 2] <= one[side]
 
-    return [
-        (one["name"], other["name"])
-        for one, other in combinations(nodes, 2)
-        if not (beside(one["box"], other["box"], 0) or beside(one["box"], other["box"], 1))
-    ]
+    pairs = combinations(boxes, 2)
+    return [(one, other) for (one, a), (other, b) in pairs if not (beside(a, b, 0) or beside(a, b, 1))]
+
+
+def overlaps(page) -> list[tuple[str, str]]:
+    """Of the open graph, as this renderer draws it."""
+    page.wait_for_timeout(500)  # until what grew has grown
+    nodes = page.evaluate(BOXES, TITLE)
+    assert nodes and all(node["drawn"] == bool(os.environ.get("COMFYUI_NODES2")) for node in nodes)
+    return overlapping([(node["name"], node["box"]) for node in nodes])
 
 
 def graph(name: str) -> str:
@@ -94,11 +96,8 @@ def run(page, shows_text: str, picture_sizes: dict) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_layout_is_tidy(name):
     saved = json.loads(graph(name))
-    boxes = {node["id"]: (*node["pos"], *node["size"]) for node in saved["nodes"]}
-    for (one, a), (other, b) in combinations(boxes.items(), 2):
-        beside = a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0]
-        below = a[1] + a[3] <= b[1] - TITLE or b[1] + b[3] <= a[1] - TITLE
-        assert beside or below, f"nodes {one} and {other} overlap"
+    places = [(node["id"], *node["pos"], *node["size"]) for node in saved["nodes"]]
+    assert overlapping([(key, [x, y - TITLE, width, height + TITLE]) for key, x, y, width, height in places]) == []
     assert any("Note" in node["type"] for node in saved["nodes"])
     assert (PACK / f"workflows/{name}.jpg").stat().st_size < 60_000
 
