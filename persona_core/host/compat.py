@@ -3,7 +3,6 @@
 Each answer says since when the newer way is there; the older one is that of 0.3.75.
 """
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
@@ -47,8 +46,7 @@ def with_own_weights(patcher: ModelPatcher, what: str) -> ModelPatcher:
             f"lends piece by piece. Learn with the {what} as it is loaded, or start ComfyUI with "
             "--disable-dynamic-vram."
         )
-    with torch.inference_mode(False):
-        return patcher.clone(disable_dynamic=True)
+    return patcher.clone(disable_dynamic=True)
 
 
 def holding_on(patcher: ModelPatcher) -> list[str]:

@@ -10,6 +10,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from .weights import stored, weights_of
+
 PLAIN = (str, int, float, bool, type(None), Tensor)
 SAMPLES = 64  # values looked at in each weight: enough to tell checkpoints apart, at no cost
 
@@ -68,7 +70,7 @@ def is_plain(value: object) -> bool:
 
 def feed_weights(digest, patcher: ModelPatcher, prefix: str) -> None:
     """The weights as loaded from file, and the patches (LoRA) that this MODEL puts on them."""
-    for name, weight in sorted(patcher.model.state_dict().items()):
+    for name, weight in sorted(dict(weights_of(patcher.model)).items()):
         if name.startswith(prefix):
             # Another MODEL's patches may lie on the weights just now; the host keeps the originals.
             original = patcher.backup[name].weight if name in patcher.backup else weight
@@ -92,8 +94,11 @@ def feed_patch(digest, patch: object) -> None:
 
 
 def sample(weight: Tensor) -> Tensor:
-    """Evenly spread values of a weight."""
-    flat = weight.detach().reshape(-1)
+    """Evenly spread values of a weight; of a quantized one, as they are stored."""
+    return torch.cat([spread(tensor.detach().reshape(-1)) for tensor in stored(weight)])
+
+
+def spread(flat: Tensor) -> Tensor:
     # In float64: float32 cannot count the values of a large weight.
     places = torch.linspace(0, max(len(flat) - 1, 0), min(SAMPLES, len(flat)), dtype=torch.float64)
     return flat[places.long().to(flat.device)].float()

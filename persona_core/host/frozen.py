@@ -9,6 +9,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 from torch.utils import deterministic
 
+from .weights import alias, is_plain
+
 MULTIPLIES = nn.Linear, nn.Conv2d
 COMPUTED_IN = torch.float32, torch.float16, torch.bfloat16
 
@@ -21,8 +23,9 @@ def differentiable(
     dtype: what they compute in, see `normal_weights`. Inference tensors made outside (latents, conditionings) must be
     cloned inside to be used with gradients.
     """
+    # In the host's own mode: what it replaces while it loads, it could not unload later if it were of another.
+    comfy.model_management.load_models_gpu(list(patchers), force_full_load=True)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
-        comfy.model_management.load_models_gpu(list(patchers), force_full_load=True)
         for patcher in patchers:
             stack.enter_context(normal_weights(patcher.model, dtype))
         if deterministic:
@@ -59,14 +62,8 @@ def normal_weights(module: nn.Module, dtype: torch.dtype | None = None) -> Itera
 
 
 def in_dtype(weight: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """The weight in a precision to compute in; one in 8 bit needs the host's own care and stays."""
-    return weight.to(dtype) if dtype and weight.dtype in COMPUTED_IN else weight
-
-
-def alias(tensor: Tensor) -> Tensor:
-    """A normal tensor on the storage of an inference tensor."""
-    normal = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return normal.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+    """The weight in a precision to compute in; one in 8 bit or of its own kind needs its layer's care and stays."""
+    return weight.to(dtype) if dtype and weight.dtype in COMPUTED_IN and is_plain(weight) else weight
 
 
 @contextmanager

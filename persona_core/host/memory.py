@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from ..learning import draw, see
 from ..problem import Problem, References
 from .attention import attention_in_pieces
+from .weights import stored
 
 REST = None  # what is kept outside of the layers
 PROBED = 8, 16, 24  # a side of the latents that a step is tried with
@@ -109,16 +110,17 @@ def first_terms(problem: Problem) -> list[Tensor]:
 
 def kept_by(step: Callable[[], object], layers: Sequence[nn.Module], weights: Iterable[Tensor]) -> Counter:
     """Bytes that autograd keeps of whatever `step` computes, by layer and for the REST; then it cannot be run back."""
-    known = {weight.untyped_storage().data_ptr() for weight in weights}
+    known = {tensor.untyped_storage().data_ptr() for weight in weights for tensor in stored(weight)}
     alive: list[torch.UntypedStorage] = []  # or another tensor might get the place of one that was counted
     kept, inside = Counter(dict.fromkeys([REST, *layers], 0)), [REST]
 
     def count(tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            known.add(storage.data_ptr())
-            alive.append(storage)
-            kept[inside[-1]] += storage.nbytes()
+        for part in stored(tensor):
+            storage = part.untyped_storage()
+            if storage.data_ptr() not in known:
+                known.add(storage.data_ptr())
+                alive.append(storage)
+                kept[inside[-1]] += storage.nbytes()
         # Not the tensor: it keeps what computed it, which would keep it, and neither would ever go.
 
     def inside_of(layer: nn.Module) -> Callable[[Callable], Callable]:

@@ -60,11 +60,15 @@ def applied(clip, ann):
 
 
 @pytest.fixture
-def lesson(model, clip, vae):
-    """A lesson on one noise picture with a round mask."""
+def photo():
+    """One noise picture with a round mask."""
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
-    photo = Photo(torch.rand(64, 64, 3, generator=generator), (x**2 + y**2 < 0.5).float())
+    return Photo(torch.rand(64, 64, 3, generator=generator), (x**2 + y**2 < 0.5).float())
+
+
+@pytest.fixture
+def lesson(model, clip, vae, photo):
     learning = LearningSettings(steps=6, learning_rate=1e-3, batch_size=2, seed=5)
     return Lesson("ann", model, clip, vae, [photo], Recipe(resolution=64, learning=learning))
 
