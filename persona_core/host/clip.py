@@ -1,5 +1,6 @@
 """What a CLIP object of the host holds: its text encoders, their family, their words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import comfy.sd
@@ -46,6 +47,10 @@ class TextTower:
                 f"but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
             )
         return ids[0]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of tokens, with a space behind each of their words."""
+        return "".join(self.tokenizer.inv_vocab[one].replace("</w>", " ") for one in ids).strip()
 
     def embedding(self, token: int) -> Tensor:
         """The input embedding [W] of a token, on the CPU in fp32."""

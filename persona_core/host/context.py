@@ -1,23 +1,25 @@
 """An encoded prompt that keeps its table through what other nodes compute with conditionings.
 
-Conditioning (Concat) and Conditioning (Average) join, cut, scale and add context tensors. What they make of a prompt
-with a persona follows, at every t, from what they would make of its contexts at that t.
+They join, cut, scale, add and weigh context tensors. What they make of a prompt with a persona follows, at every t,
+from what they would make of its contexts at that t.
 """
 
+import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-TRACKED = {
-    torch.cat, torch.concat, Tensor.__getitem__, Tensor.clone, Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.float,
-    Tensor.half, torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.add, Tensor.add, Tensor.__add__,
-    Tensor.__radd__, torch.sub, Tensor.sub, Tensor.__sub__, Tensor.__rsub__, torch.div, Tensor.div,
-    Tensor.__truediv__, torch.lerp, Tensor.lerp, Tensor.repeat, Tensor.expand, Tensor.narrow, torch.narrow,
-}  # fmt: skip
+from ..stages import GRID, LAST_TIMESTEP
+
+FOLLOWING = ContextVar("following", default=False)  # whether a sampler follows the tables of its conditionings
+IN_PLACE = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__"}
 
 
 class Table(Protocol):
@@ -38,10 +40,14 @@ class PersonaNotFollowed(RuntimeError):
 
     def __init__(self, tables: Sequence[Table]):
         placeholders = " and ".join(sorted(frozenset().union(*(table.placeholders for table in tables))))
+        what_to_do = (
+            "A node puts the conditioning into the model's layers in a way that a persona cannot follow: leave it out."
+            if FOLLOWING.get()
+            else "Give the sampler the MODEL that comes out of Apply."
+        )
         super().__init__(
             f"Nothing follows the persona {placeholders} in this conditioning, so the common word would stand there: "
-            "somebody else. Give the sampler the MODEL that comes out of Apply. If it has that, another node uses the "
-            "conditioning in a way that a persona cannot follow: leave it out."
+            f"somebody else. {what_to_do}"
         )
 
 
@@ -63,28 +69,81 @@ class PersonaContext(Tensor):
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         arguments = args, kwargs or {}
-        if comes_to_a_layer(function, args):
-            tables = [one.table for one in flat(arguments) if isinstance(one, cls)]
-            if not all(table.constant for table in tables):
-                raise PersonaNotFollowed(tables)
+        if function is Tensor.__iter__:
+            return iter(args[0].unbind(0))
+        was = replaced(arguments, Was.of)
+        to_a_layer, changed = comes_to_a_layer(function, args), changed_in_place(function, args)
+        # What packs fuse with the features of a picture (PhotoMaker) are single tokens [n, D].
+        if to_a_layer and args[0].ndim == 3 and not all(table.constant for table in tables_in(was)):
+            raise PersonaNotFollowed(tables_in(was))
+        if function is Tensor.numpy and not args[0].table.constant:
+            return told_apart(args[0])
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*arguments[0], **arguments[1])
-        if function not in TRACKED:
+            if to_a_layer or function is Tensor.as_subclass:
+                return result
+            if changed is None:
+                return followed(function, was, result)
+            if isinstance(changed, cls):
+                changed.table = ComputedTable(function, was, changed.as_subclass(Tensor).clone())
             return result
-        return cls.of(ComputedTable(function, arguments, result.as_subclass(Tensor)))
+
+
+def told_apart(context: PersonaContext) -> np.ndarray:
+    """The numbers of a context, four of them rounded another way, which ones depends on what it is at other t.
+
+    Packs tell by them whether a prompt is another than the last time, and the base is the common word's for everyone.
+    """
+    with torch._C.DisableTorchFunctionSubclass():
+        numbers = context.as_subclass(Tensor).clone()
+        digest = hashlib.sha256()
+        for t in range(0, LAST_TIMESTEP + 1, GRID):
+            for side in context.table.at(float(t)):
+                digest.update(side.as_subclass(Tensor).detach().cpu().float().numpy().tobytes())
+        flat = numbers.view(-1)
+        places = np.frombuffer(digest.digest(), dtype=np.uint64) % flat.numel()
+        flat[places] = torch.nextafter(flat[places], torch.tensor(math.inf, dtype=flat.dtype))
+        return numbers.numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Was:
+    """What a tensor was when a function was given it; it may be written into later. value: a plain one, or a Table."""
+
+    value: "Tensor | Table"
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Was":
+        return cls(tensor.table if isinstance(tensor, PersonaContext) else tensor.detach().clone())
+
+
+@dataclass(frozen=True, eq=False)
+class FixedTable:
+    """The table of what other nodes make in the shape of a context, to write contexts into."""
+
+    base: Tensor
+    placeholders: frozenset[str] = frozenset()
+    constant: bool = True
+
+    def at(self, t: float) -> tuple[Tensor, Tensor]:
+        return self.base, self.base
 
 
 @dataclass(frozen=True, eq=False)
 class ComputedTable:
-    """The table of what a function of the host's or another node's made of contexts, some of them a PersonaContext."""
+    """The table of what a function of torch made of contexts, some of them a PersonaContext.
 
-    function: Callable[..., Tensor]
+    part: which of its results it is, where it has several.
+    """
+
+    function: Callable
     arguments: tuple[tuple, dict]
     base: Tensor
+    part: int | None = None
 
     @cached_property
     def sources(self) -> list[Table]:
-        return list(dict.fromkeys(one.table for one in flat(self.arguments) if isinstance(one, PersonaContext)))
+        return tables_in(self.arguments)
 
     @cached_property
     def constant(self) -> bool:
@@ -98,11 +157,54 @@ class ComputedTable:
         contexts = {id(table): table.at(t) for table in self.sources}
         if all(contexts[id(table)][0] is table.base for table in self.sources):
             return self.base, self.base
-        sides = []
-        for side in (0, 1):
-            args, kwargs = replaced(self.arguments, lambda context: contexts[id(context.table)][side])  # noqa: B023
-            sides.append(self.function(*args, **kwargs))
-        return tuple(sides)
+
+        def on(side: int) -> Tensor:
+            then = lambda was: was.value if isinstance(was.value, Tensor) else contexts[id(was.value)][side]  # noqa: E731
+            return self.made_of(*replaced(self.arguments, then))
+
+        return on(0), on(1)
+
+    def made_of(self, args: tuple, kwargs: dict) -> Tensor:
+        if changed_in_place(self.function, args) is not None:
+            args = (args[0].clone(), *args[1:])
+            self.function(*args, **kwargs)
+            return args[0]
+        result = self.function(*args, **kwargs)
+        return result if self.part is None else result[self.part]
+
+
+def followed(function: Callable, arguments: tuple[tuple, dict], result: object) -> object:
+    """What a function of torch made of contexts, as contexts that have their table. arguments: with a Was for each."""
+    if isinstance(result, (tuple, list)):
+        parts = [
+            with_table(part, ComputedTable(function, arguments, part.clone(), number)) if is_context(part) else part
+            for number, part in enumerate(result)
+        ]
+        return type(result)(parts)
+    if not is_context(result):
+        return result
+    base, name = result.as_subclass(Tensor).clone(), function.__name__
+    # What is only shaped like a context, or drawn at random, is not another at another t.
+    only_like = name.endswith("_like") or name.startswith("new_")
+    return with_table(result, FixedTable(base) if only_like else ComputedTable(function, arguments, base))
+
+
+def is_context(result: object) -> bool:
+    return isinstance(result, Tensor) and result.is_floating_point()
+
+
+def with_table(result: Tensor, table: Table) -> PersonaContext:
+    """Not a copy, as of PersonaContext.of: what another node writes into a part, it means to write into the whole."""
+    context = result.as_subclass(PersonaContext)
+    context.table = table
+    return context
+
+
+def changed_in_place(function: Callable, args: tuple) -> Tensor | None:
+    """The tensor that a function of torch writes into."""
+    name = function.__name__
+    in_place = name in IN_PLACE or (name.endswith("_") and not name.endswith("__"))
+    return args[0] if in_place and args and isinstance(args[0], Tensor) else None
 
 
 def comes_to_a_layer(function: Callable, args: tuple) -> bool:
@@ -121,10 +223,16 @@ def flat(value: object) -> list:
     return [one for part in value for one in flat(part)] if isinstance(value, (list, tuple)) else [value]
 
 
-def replaced(value: object, of: Callable[[PersonaContext], Tensor]):
-    """The same nested lists, tuples and dicts with something else for each PersonaContext."""
-    if isinstance(value, PersonaContext):
-        return of(value)
+def tables_in(arguments: object) -> list[Table]:
+    """The tables of what contexts were, each once."""
+    was = [one.value for one in flat(arguments) if isinstance(one, Was)]
+    return list(dict.fromkeys(value for value in was if not isinstance(value, Tensor)))
+
+
+def replaced(value: object, by: Callable) -> object:
+    """The same nested lists, tuples and dicts with something else for each tensor, or for each Was."""
+    if isinstance(value, (Tensor, Was)):
+        return by(value)
     if isinstance(value, Mapping):
-        return {name: replaced(one, of) for name, one in value.items()}
-    return type(value)(replaced(one, of) for one in value) if isinstance(value, (list, tuple)) else value
+        return {name: replaced(one, by) for name, one in value.items()}
+    return type(value)(replaced(one, by) for one in value) if isinstance(value, (list, tuple)) else value

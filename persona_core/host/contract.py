@@ -201,7 +201,7 @@ CONTRACT = (
     Need("comfy_api.latest:ui.PreviewImage", "image, cls=", "what has as_dict()"),
     Need("comfy_api.latest:ui.PreviewText", "value", "what has as_dict()"),
     Need("comfy_execution.utils:get_executing_context", "", "node_id and prompt_id of the node that runs, or None"),
-    Need("server:PromptServer.send_progress_text", "text, node_id"),
+    Need("server:PromptServer.send_progress_text", "text, node_id, sid"),
     Need("server:PromptServer.send_sync", "event, data, sid"),
     Need("server:PromptServer.client_id", None, "whose prompt runs"),
     Need("folder_paths:__file__", None, "beside main.py"),

@@ -3,21 +3,26 @@
 Shapes: L tokens of the context, D its width, W that of one text encoder, R rows of its batch.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 import comfy.sd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..representation import on_sphere
 from ..table import AppliedPersona, ContextTable, plan
 from .clip import TextTowers, text_towers
+from .context import flat
 from .sampling import attach
 from .sections import Row, Section, Standing, Subject, Word, filled
-from .tokens import PersonaToken, PersonaTokens, StandIn, known_placeholders, with_placeholder
+from .tokens import PersonaToken, PersonaTokens, StandIn, known_placeholders, warn_of_text, whole, with_placeholder
+
+ENCODE = "encode_token_weights"
+ROUNDING = 1e-2  # of a token's length: the host may compute in half precision
 
 
 def apply_to_clip(
@@ -45,7 +50,7 @@ def apply_to_clip(
     patched = clip.clone()
     patched.cond_stage_model = patched.patcher.model  # another behind Set CLIP Hooks, where the host lends weights
     patched.tokenizer = with_placeholder(clip.tokenizer, placeholder, tokens)
-    install(patched, towers)
+    install(patched, towers, placeholder)
     return patched
 
 
@@ -76,20 +81,22 @@ def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
 
 @dataclass
 class Bypass:
-    """The vectors that the pass of the text encoders now running adds to their last hidden state.
+    """What the pass of the text encoders now running adds to their last hidden state.
 
-    rows: for each encoder by its key, and each row: {position: [W]}.
+    moves: for each encoder by its key, tokens [M, W] and the bypass [M, W] of each. Not by their places: packs that
+    weigh words encode a prompt in more pieces than they were given.
     """
 
-    rows: Mapping[str, Sequence[dict[int, Tensor]]] = field(default_factory=dict)
+    moves: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @contextmanager
-    def during(self, rows: Mapping[str, Sequence[dict[int, Tensor]]]):
-        self.rows = rows
+    def during(self, rows: Mapping[str, Sequence[Row]]):
+        moves = {key: [move for row in encoder for move in row.bypass] for key, encoder in rows.items()}
+        self.moves = {key: tuple(map(torch.stack, zip(*pairs))) for key, pairs in moves.items() if pairs}
         try:
             yield
         finally:
-            self.rows = {}
+            self.moves = {}
 
 
 class PersonaEncode(StandIn):
@@ -99,17 +106,21 @@ class PersonaEncode(StandIn):
     table of contexts over t. Prompts without persona go to the host's own method untouched.
     """
 
-    def __init__(self, original, towers: TextTowers, bypass: Bypass):
-        self.original, self.bypass = original, bypass
-        self.names = [tower.name for tower in towers.towers]
-        ends = list(accumulate(towers.widths, initial=0))
-        self.columns = {tower.key: slice(*span) for tower, span in zip(towers.towers, zip(ends, ends[1:]))}
+    def __init__(
+        self, original, columns: Mapping[str, slice], bypass: Bypass, read: Callable, texts: Mapping[str, str]
+    ):
+        """columns: of the context, for each encoder by its key. read: gives the text of token ids. texts: what it gives
+        for each placeholder as mere text."""
+        super().__init__(original)
+        self.columns, self.bypass, self.read, self.texts = columns, bypass, read, texts
 
     def __call__(self, pairs: Mapping[str, list[Section]]):
         sections = {key: pairs[key] for key in self.columns}
-        tokens = [token for encoder in sections.values() for section in encoder for token, *_ in section]
-        subjects = list(dict.fromkeys(token.subject for token in tokens if isinstance(token, PersonaToken)))
+        subjects = subjects_in(sections)
         if not subjects:
+            text = " ".join(self.read(ids_in(one)) for one in sections.values())
+            if as_text := [one for one, its in self.texts.items() if re.search(whole(its), text)]:
+                warn_of_text(as_text)
             return self.original(pairs)
         words = {
             key: [filled(section, key, columns, {}).pairs for section in sections[key]]
@@ -158,11 +169,14 @@ class PersonaEncode(StandIn):
             ]
             for key, columns in self.columns.items()
         }
-        # All in one batch; or one prompt after the other, where a section's context depends on the others.
-        each = len(standings) * count if self.sections_are_independent() else count
+        # V apart, whose tokens may be K's with a bypass; of each, all in one batch, or one prompt after the other where
+        # a section's context depends on the others.
+        independent = self.sections_are_independent()
+        batches = [len(points) for _, points in sides if points] if independent else [1] * len(standings)
+        starts = accumulate(batches, initial=0)
         contexts = [
-            self.encode({key: encoder[start : start + each] for key, encoder in rows.items()})
-            for start in range(0, len(standings) * count, each)
+            self.encode({key: encoder[start * count : (start + size) * count] for key, encoder in rows.items()})
+            for start, size in zip(starts, batches)
         ]
         context = torch.cat([one.reshape(-1, base.shape[1], base.shape[2]) for one in contexts])
         keys, values, without = context.split([len(points) for _, points in sides])
@@ -175,18 +189,15 @@ class PersonaEncode(StandIn):
 
     def encode(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:
         """The contexts of sections as those of one prompt."""
-        with self.bypass.during({key: [row.bypass for row in encoder] for key, encoder in rows.items()}):
+        with self.bypass.during(rows):
             return self.original({key: [row.pairs for row in encoder] for key, encoder in rows.items()})[0]
 
     def sections_are_independent(self) -> bool:
         """Whether the host's own code encodes, each section whatever the others are. Packs that weigh words in other
         styles put theirs in its place, and some of them look at the whole prompt."""
         model = getattr(self.original, "__self__", None)
-        if model is None:
-            return False
-        encoders = [getattr(model, name) for name in self.names]
-        codes = [getattr(encoder.encode_token_weights, "__func__", None) for encoder in encoders]
-        return all(code is type(encoder).encode_token_weights for code, encoder in zip(codes, encoders))
+        encoders = [getattr(model, f"clip_{key}", None) for key in self.columns]
+        return all(is_the_hosts(getattr(encoder, ENCODE, None)) for encoder in encoders)
 
     def others(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:
         """True at the numbers of the contexts [rows, L, D] that are of no persona's token."""
@@ -197,38 +208,71 @@ class PersonaEncode(StandIn):
         return torch.cat(encoders, -1)
 
 
+def is_the_hosts(method) -> bool:
+    """Whether it is what the host wrote for the class."""
+    owner = getattr(method, "__self__", None)
+    return owner is not None and method.__func__ is getattr(type(owner), ENCODE, None)
+
+
+def subjects_in(sections: Mapping[str, list[Section]]) -> list[Subject]:
+    """The personas in a prompt, each once."""
+    tokens = [one for one in flat(sections) if isinstance(one, PersonaToken)]
+    return list(dict.fromkeys(token.subject for token in tokens))
+
+
+def ids_in(sections: list[Section]) -> list[int]:
+    """The tokens of a prompt, in the host's pairs or in whatever lists a pack made."""
+    tokens = [pair[0] for section in sections for pair in section if isinstance(pair, tuple) and pair]
+    return [one for one in tokens or flat(sections) if isinstance(one, int)]
+
+
 class BypassLayers(StandIn):
     """Stands in for the forward of a text encoder's layers: adds the bypass to what they end with, keeping its norm.
 
     The host takes the context from the last layer or from an earlier one; where it norms the context, it does so after.
     """
 
-    def __init__(self, original, key: str, bypass: Bypass):
-        self.original, self.key, self.bypass = original, key, bypass
+    def __init__(self, original, key: str, embeddings: nn.Module, bypass: Bypass):
+        super().__init__(original)
+        self.key, self.embeddings, self.bypass = key, embeddings, bypass
 
-    def __call__(self, *args, **kwargs):
-        hidden, earlier = self.original(*args, **kwargs)
-        rows = self.bypass.rows.get(self.key, ())
-        return tuple(end if end is None or not any(rows) else moved(end, rows) for end in (hidden, earlier))
-
-
-def moved(hidden: Tensor, rows: Sequence[Mapping[int, Tensor]]) -> Tensor:
-    """A hidden state [R, L, W] with each row's bypass vectors added at their positions."""
-    hidden = hidden.clone()
-    for row, positions in enumerate(rows):
-        for position, vector in positions.items():
-            before = hidden[row, position]
-            hidden[row, position] = on_sphere(before + vector.to(before), before)
-    return hidden
+    def __call__(self, x: Tensor, *args, **kwargs):
+        if self.key not in self.bypass.moves:
+            return self.original(x, *args, **kwargs)
+        tokens, bypass = (tensor.to(x.device, torch.float32) for tensor in self.bypass.moves[self.key])
+        position = self.embeddings.position_embedding.weight[: x.shape[1]].to(x.device, torch.float32)
+        which, found = nearest(x.float() - position, tokens)  # before the layers, which add to x in place
+        ends = self.original(x, *args, **kwargs)
+        return tuple(end if end is None else moved(end, which, found, bypass) for end in ends)
 
 
-def install(clip: comfy.sd.CLIP, towers: TextTowers) -> None:
-    """Put the stand-ins on a cloned CLIP through the host's object patches, once."""
-    encode = clip.patcher.get_model_object("encode_token_weights")
-    if isinstance(encode, PersonaEncode):
+def nearest(x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the tokens [M, W] stands at each place of x [R, L, W], and whether it does, but for rounding."""
+    distance = torch.cdist(x.flatten(0, 1), tokens, compute_mode="donot_use_mm_for_euclid_dist")
+    least, which = distance.view(*x.shape[:2], -1).min(-1)
+    return which, least < ROUNDING * tokens.norm(dim=-1)[which]
+
+
+def moved(hidden: Tensor, which: Tensor, found: Tensor, bypass: Tensor) -> Tensor:
+    """A hidden state [R, L, W] with the bypass of what stands at each place added where something does."""
+    there = on_sphere(hidden + bypass[which].to(hidden), hidden)
+    return torch.where(found[..., None], there, hidden)
+
+
+def install(clip: comfy.sd.CLIP, towers: TextTowers, placeholder: str) -> None:
+    """Put the stand-ins on a cloned CLIP through the host's object patches; those that are there stay."""
+    patcher = clip.patcher
+    method = patcher.get_model_object(ENCODE)
+    read = towers.first.text
+    earlier = method if isinstance(method, PersonaEncode) else PersonaEncode(method, {}, Bypass(), read, {})
+    ends = list(accumulate(towers.widths, initial=0))
+    columns = {tower.key: slice(*span) for tower, span in zip(towers.towers, zip(ends, ends[1:]))}
+    text = read(towers.first.tokenizer.tokenizer(placeholder)["input_ids"][1:-1])
+    texts = {**earlier.texts, placeholder: text}
+    patcher.add_object_patch(ENCODE, PersonaEncode(earlier.original, columns, earlier.bypass, read, texts))
+    if earlier is method:
         return
-    bypass = Bypass()
-    clip.patcher.add_object_patch("encode_token_weights", PersonaEncode(encode, towers, bypass))
     for tower in towers.towers:
-        layers = f"{tower.name}.transformer.text_model.encoder.forward"
-        clip.patcher.add_object_patch(layers, BypassLayers(clip.patcher.get_model_object(layers), tower.key, bypass))
+        layers, embeddings = f"{tower.name}.transformer.text_model.encoder.forward", tower.transformer.embeddings
+        inside = BypassLayers(patcher.get_model_object(layers), tower.key, embeddings, earlier.bypass)
+        patcher.add_object_patch(layers, inside)

@@ -6,6 +6,8 @@ of a conditioning. Both together do it once.
 """
 
 import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 
 import comfy.hooks
@@ -14,17 +16,28 @@ from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import ModelSamplingDiscrete, ModelSamplingDiscreteEDM
 from comfy.patcher_extension import WrappersMP
 from comfy.utils import repeat_to_batch_size
-from torch import Tensor, equal
+from torch import Tensor, allclose, equal
 
-from .context import PersonaContext, Table
+from .context import FOLLOWING, PersonaContext, Table
 from .telling import warn
 
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
+ROUNDING = 1e-6
 WARNED = "persona_warned"  # in the transformer options of one run
-# In the transformer options of one step: {uuid of a conditioning: context of V}; and, while nobody else may change it,
-# what was last written: the context that a layer gave, and V of all rows.
-VALUES, WRITTEN = "persona_values", "persona_written"
+RUN = ContextVar("run")  # of this sampling: a Run
+# In the transformer options of one step: its timestep; {uuid of a conditioning: contexts of K and V}; and, while nobody
+# else may change it, what was last written: the context that a layer gave, and V of all rows.
+TIMESTEP, VALUES, WRITTEN = "persona_timestep", "persona_values", "persona_written"
+
+
+@dataclass
+class Run:
+    """What one sampling run comes to know. brought: the placeholders of what other packs' patches gave the layers.
+    groups: the hooks of others by themselves, for each set of them."""
+
+    brought: set[str] = field(default_factory=set)
+    groups: dict[frozenset, comfy.hooks.HookGroup] = field(default_factory=dict)
 
 
 def attach(table: Table, hooked: bool = True) -> tuple[PersonaContext, dict]:
@@ -52,20 +65,39 @@ def warn_of_absent(executor, *args, **kwargs):
     Neither one whose placeholder was forgotten or misspelt, nor one that another node has lost.
     """
     options = executor.class_obj.model_options.setdefault("transformer_options", {})
-    if not options.get(WARNED):  # the hook and the MODEL may both bring us here
-        options[WARNED] = True
-        conds = conditionings(executor.class_obj)
-        contexts = [(cond, cond.get(name)) for cond in conds for name in ("cross_attn", "cross_attn_controlnet")]
-        tables = [table for table in (table_of(*one) for one in contexts) if table]
-        gone = lost(conds)
-        if missing := options.get(PLACEHOLDERS, set()).difference(gone, *(table.placeholders for table in tables)):
-            warn(f"No prompt of this picture holds {' or '.join(sorted(missing))}: that persona is not in it.")
-        if gone:
-            warn(
-                f"A node between text encoder and sampler changed a conditioning with {' or '.join(sorted(gone))} in a "
-                "way that the persona cannot follow: there, the common word stands. Encode the prompt behind that node."
-            )
-    return executor(*args, **kwargs)
+    if options.get(WARNED):  # the hook and the MODEL may both bring us here
+        return executor(*args, **kwargs)
+    options[WARNED] = True
+    conds = conditionings(executor.class_obj)
+    contexts = [(cond, cond.get(name)) for cond in conds for name in ("cross_attn", "cross_attn_controlnet")]
+    tables = [table for table in (table_of(*one) for one in contexts) if table]
+    gone = lost(conds)
+    if gone:
+        warn(
+            f"A node between text encoder and sampler changed a conditioning with {' or '.join(sorted(gone))} in a way "
+            "that the persona cannot follow: there, the common word stands. Encode the prompt behind that node."
+        )
+    missing = options.get(PLACEHOLDERS, set()).difference(gone, *(table.placeholders for table in tables))
+    # Others' hooks may bring prompts of their own: which, is known in the end.
+    others = any(hook != HOOK for cond in conds if cond.get("hooks") is not None for hook in cond["hooks"].hooks)
+    if not others:
+        warn_of_missing(missing)
+    run = RUN.set(Run())
+    try:
+        result = executor(*args, **kwargs)
+        if others:
+            warn_of_missing(missing - RUN.get(Run()).brought)
+        return result
+    finally:
+        RUN.reset(run)
+
+
+def warn_of_missing(placeholders: set[str]) -> None:
+    if placeholders:
+        warn(
+            f"No prompt of this sampler holds {' or '.join(sorted(placeholders))}: it paints without that persona. Put "
+            "it into the prompt; if it is there, a node on the way has lost it: encode it with CLIP Text Encode."
+        )
 
 
 def conditionings(guider) -> list[dict]:
@@ -74,12 +106,13 @@ def conditionings(guider) -> list[dict]:
 
 def lost(conds: list[dict]) -> set[str]:
     """The placeholders of conditionings whose context is something else now; a zeroed one is meant to be empty."""
+    contexts = [(cond, cond.get("cross_attn")) for cond in conds]
     changed = [
-        cond for cond in conds
-        if TABLE in cond and table_of(cond, context := cond.get("cross_attn")) is None and context is not None
-        and context.any()
-    ]  # fmt: skip
-    return set().union(*(cond[TABLE].placeholders for cond in changed))
+        context.table if isinstance(context, PersonaContext) else cond.get(TABLE)
+        for cond, context in contexts
+        if context is not None and table_of(cond, context) is None and context.any()
+    ]
+    return set().union(*(table.placeholders for table in changed if table is not None))
 
 
 def follow_tables(executor, model, conds, x_in, timestep, model_options):
@@ -91,7 +124,7 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     if VALUES in options:  # the hook and the MODEL both brought us here
         return executor(model, conds, x_in, timestep, model_options)
     t = discrete_timestep(model.model_sampling, timestep[:1])
-    values: dict[uuid.UUID, Tensor] = {}
+    values: dict[uuid.UUID, tuple[Tensor, Tensor]] = {}
     conds = [
         None if group is None else [at_timestep(cond, t, values, x_in.device, number) for cond in group]
         for number, group in enumerate(conds)
@@ -99,9 +132,13 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     patches = options.get("patches", {})
     # First, so that others which change V (hypernetworks) find what they are to change.
     attention = [give_values, *patches.get("attn2_patch", [])]
-    options = {**options, VALUES: values, "patches": {**patches, "attn2_patch": attention}}
+    options = {**options, TIMESTEP: t, VALUES: values, "patches": {**patches, "attn2_patch": attention}}
     options[WRITTEN] = {} if len(attention) == 1 else None
-    return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
+    following = FOLLOWING.set(True)
+    try:
+        return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
+    finally:
+        FOLLOWING.reset(following)
 
 
 def table_of(cond: dict, context: Tensor | None) -> Table | None:
@@ -117,8 +154,9 @@ def table_of(cond: dict, context: Tensor | None) -> Table | None:
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are alike in all; `equal` alone refuses those of different kinds."""
-    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and equal(one, other)
+    """Whether two tensors are alike in all, but for how a number is rounded."""
+    kinds = [(tensor.shape, tensor.dtype, tensor.device) for tensor in (one, other)]
+    return kinds[0] == kinds[1] and allclose(one, other, rtol=ROUNDING, atol=ROUNDING**2)
 
 
 def discrete_timestep(sampling, sigma: Tensor) -> float:
@@ -141,14 +179,14 @@ def usual_log_sigmas() -> Tensor:
 def at_timestep(cond: dict, t: float, values: dict, device, group: int) -> dict:
     """A conditioning as it is at t; the same dict if it has no table.
 
-    group: the number of the guider's list that it is in. values: gets the context of V under the conditioning's uuid,
-    on the device of the UNet: once a step, not once a layer.
+    group: the number of the guider's list that it is in. values: gets the contexts of K and V under the conditioning's
+    uuid, on the device of the UNet: once a step, not once a layer.
     """
-    if cond.get("hooks") is not None and all(hook == HOOK for hook in cond["hooks"].hooks):
-        cond = {**cond, "hooks": None}  # it has done its work: let positive and negative share a batch again
-    own = cond["model_conds"].get("crossattn_controlnet")  # CLIP Text Encode Controlnet
-    if own is not None and isinstance(own.cond, PersonaContext):
-        cond = with_context(cond, "crossattn_controlnet", own.cond.table.at(t)[0])  # a ControlNet knows no V of its own
+    if cond.get("hooks") is not None:
+        cond = {**cond, "hooks": without_ours(cond["hooks"])}
+    for name, one in cond["model_conds"].items():  # CLIP Text Encode Controlnet, or pooled text that a pack made
+        if name != "c_crossattn" and isinstance(getattr(one, "cond", None), PersonaContext):
+            cond = with_context(cond, name, one.cond.table.at(t)[0])  # none knows a V of its own
     # Not the dict's context: an area's conditioning is copied into the opposite list with that list's context.
     context = cond["model_conds"]["c_crossattn"].cond if "c_crossattn" in cond["model_conds"] else None
     table = table_of(cond, context)
@@ -160,8 +198,20 @@ def at_timestep(cond: dict, t: float, values: dict, device, group: int) -> dict:
     # Another one for the copy of an area in the opposite list; the same at each step, for nodes that compare steps.
     cond["uuid"] = uuid.uuid5(cond["uuid"], str(group))
     if keys is not table.base:
-        values[cond["uuid"]] = value.to(device)
+        values[cond["uuid"]] = keys.to(device), value.to(device)
     return cond
+
+
+def without_ours(hooks: comfy.hooks.HookGroup) -> comfy.hooks.HookGroup | None:
+    """The hooks but for ours, which has done its work: the same group for the same hooks, as the host lets positive and
+    negative share a batch by it."""
+    rest = [hook for hook in hooks.hooks if hook != HOOK]
+    if not rest:
+        return None
+    group = RUN.get(Run()).groups.setdefault(frozenset(rest), comfy.hooks.HookGroup())
+    for hook in rest if not group.hooks else ():
+        group.add(hook)
+    return group
 
 
 def with_context(cond: dict, name: str, context: Tensor) -> dict:
@@ -173,26 +223,45 @@ def with_context(cond: dict, name: str, context: Tensor) -> dict:
 @torch.compiler.disable  # uuids are new in each run, and compiled code would be made anew for them
 def give_values(query, keys, values, extra_options):
     """Cross-attention patch: write the V context into the rows whose conditioning has one."""
-    contexts = extra_options.get(VALUES)
-    uuids = extra_options.get("uuids") or []
-    if not contexts or not any(row in contexts for row in uuids):
+    contexts, t = extra_options.get(VALUES), extra_options.get(TIMESTEP)
+    if isinstance(keys, PersonaContext):  # out of another conditioning, which a pack's patch has put in before us
+        RUN.get(Run()).brought.update(keys.table.placeholders)
+        keys = keys.table.at(t)[0].to(query)
+    if isinstance(values, PersonaContext):
+        values = values.table.at(t)[1].to(query)
+    if not contexts:
         return query, keys, values
     written = extra_options[WRITTEN]
     if written and written["given"] is values:
         return query, keys, written["values"]
     # Of this pass: another pack may have taken some of the latents only, since `follow_tables` saw them all.
     batch, given = len(extra_options["sigmas"]), values
+    rows = [slice(start, start + batch) for start in range(0, len(query), batch)]
+    known = [(row, contexts[one]) for row, one in zip(rows, of_rows(rows, given, extra_options)) if one in contexts]
+    if not known:
+        return query, keys, values
     values = values.clone()  # the host hands in one tensor for both
-    for number, start in enumerate(range(0, len(query), batch)):
-        row = uuids[number % len(uuids)]  # packs that paint in tiles repeat all rows for each tile
-        if row in contexts:
-            context = contexts[row].to(values)
-            # The host repeats contexts of different lengths until they fit one batch.
-            context = context.repeat(1, values.shape[1] // context.shape[1], 1)
-            values[start : start + batch] = repeat_to_batch_size(context, batch)
+    for row, (_, value) in known:
+        # The host repeats contexts of different lengths until they fit one batch.
+        values[row] = repeat_to_batch_size(repeated(value, given), batch)
     if written is not None:
         written |= {"given": given, "values": values}
     return query, keys, values
+
+
+def of_rows(rows: list[slice], given: Tensor, extra_options: dict) -> list[uuid.UUID | None]:
+    """Of which conditioning each batch of rows is. Packs that paint in tiles or regions have rows of their own: there,
+    it is told from the context of K that they were given."""
+    uuids, contexts = extra_options.get("uuids") or [], extra_options[VALUES]
+    if len(uuids) == len(rows):
+        return uuids
+    known = {which: repeated(keys, given) for which, (keys, _) in contexts.items()}
+    return [next((which for which, keys in known.items() if equal(given[row][:1], keys)), None) for row in rows]
+
+
+def repeated(context: Tensor, given: Tensor) -> Tensor:
+    """A context [1, L, D] as long as the given rows are."""
+    return context.to(given).repeat(1, given.shape[1] // context.shape[1], 1)
 
 
 HOOK = comfy.hooks.TransformerOptionsHook(

@@ -34,6 +34,10 @@ class Subject:
     words: Mapping[str, Word]
     hooked: bool = True
 
+    @property
+    def supercategory(self) -> str:
+        return self.applied.persona.supercategory
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -58,10 +62,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Row:
-    """A section as the text encoder gets it. bypass: [W] by position. persona: the positions of personas' tokens."""
+    """A section as the text encoder gets it.
+
+    bypass: for each of the personas' tokens [W] that has one, the token and its bypass [W]. persona: the positions of
+    personas' tokens.
+    """
 
     pairs: Section
-    bypass: Mapping[int, Tensor]
+    bypass: list[tuple[Tensor, Tensor]]
     persona: frozenset[int]
 
 
@@ -71,7 +79,7 @@ def filled(section: Section, encoder: str, columns: slice, standing: Mapping[Sub
     encoder: the host's key of the text encoder, whose share of the D numbers columns tells. Where a subject has no
     standing, the one token of its word stands for all N, and padding at the end keeps the section's length.
     """
-    pairs, bypass, persona, padding = [], {}, set(), []
+    pairs, bypass, persona, padding = [], [], set(), []
     for token, weight, *number in section:
         if not isinstance(token, PersonaToken):
             pairs.append((token, weight, *number))
@@ -80,9 +88,10 @@ def filled(section: Section, encoder: str, columns: slice, standing: Mapping[Sub
         if token.index == 0 or here is not None:
             persona.add(len(pairs))
         if here is not None:
+            vector = here.tokens[token.index, columns]
             if here.bypass is not None:
-                bypass[len(pairs)] = here.bypass[token.index, columns]
-            pairs.append((here.tokens[token.index, columns], weight, *number))
+                bypass.append((vector, here.bypass[token.index, columns]))
+            pairs.append((vector, weight, *number))
         elif token.index == 0:
             pairs.append((word.token, weight, *number))
         else:

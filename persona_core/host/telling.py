@@ -14,30 +14,54 @@ from comfy_execution.utils import get_executing_context
 
 log = logging.getLogger("persona")
 
-NOTICE = "persona.notice"  # the event of a warning; web/js/notices.js listens to it
+SAID = {"by": None, "texts": set()}  # by the node that runs now
+# Events of a warning and of progress in a subgraph; web/js/notices.js listens to them.
+NOTICE, PROGRESS = "persona.notice", "persona.progress"
 
 
 def tell(text: str) -> None:
-    """Show how far it is on the node that runs now. Outside a running server nobody is there to read it."""
+    """Show how far it is on the node that runs now."""
     server, context = running()
-    if server is not None:
-        server.send_progress_text(as_status_text(text), context.node_id)
+    if server is None or server.client_id is None:
+        return
+    if ":" in context.node_id:  # in a subgraph, where editors look for status text's node in the graph that is open
+        send(PROGRESS, text, server, context)
+    else:
+        server.send_progress_text(as_status_text(text), context.node_id, server.client_id)
 
 
 def warn(text: str) -> None:
-    """Say in the log, and in the editor until it is read, what will probably surprise the artist."""
-    log.warning(text)
+    """Say in the log, and in the editor until it is read, what will probably surprise the artist.
+
+    Once for a node that runs: some sample a picture tile by tile.
+    """
     server, context = running()
-    if server is not None and server.client_id is not None:  # else it would go to every open editor
-        notice = {"node": context.node_id, "prompt_id": context.prompt_id, "severity": "warn", "text": text}
-        server.send_sync(NOTICE, notice, server.client_id)
+    if context is not None:
+        if context != SAID["by"]:
+            SAID.update(by=context, texts=set())
+        if text in SAID["texts"]:
+            return
+        SAID["texts"].add(text)
+    log.warning(text)
+    if server is not None and server.client_id is not None:
+        send(NOTICE, text, server, context)
+
+
+def send(event: str, text: str, server, context) -> None:
+    """To the editor that queued what runs: without its id, every open editor would get it."""
+    about = {"node": context.node_id, "prompt_id": context.prompt_id, "severity": "warn", "text": text}
+    server.send_sync(event, about, server.client_id)
 
 
 def running() -> tuple:
     """The server and what it executes now, or two times None."""
-    context, module = get_executing_context(), sys.modules.get("server")
+    context, module = get_executing_context(), server_module()
     server = getattr(module.PromptServer, "instance", None) if module else None
     return (server, context) if server is not None and context is not None else (None, None)
+
+
+def server_module():
+    return sys.modules.get("server")
 
 
 def as_status_text(text: str) -> str:

@@ -6,17 +6,20 @@ Shapes: W width of a text encoder.
 import copy
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import update_wrapper
 
 import torch
 from torch import Tensor
 
 from .compat import embedding_answer
+from .context import flat
 from .telling import warn
 
 READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vector that stands in a prompt
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")  # as Unicode names letters
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
+NAME = "$persona-{}$"  # after it, for a placeholder; of characters that other packs' parsers know in a file's name too
 EMBEDDING = MARK + r"(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" is a word and its weight
 
 
@@ -49,14 +52,18 @@ class PersonaToken(Tensor):
 
 
 class StandIn:
-    """What Apply puts in the place of a part of a text encoder."""
+    """What Apply puts in the place of a method of a text encoder; it has that one's name, as packs ask for it."""
+
+    def __init__(self, original: Callable):
+        self.original = original
+        update_wrapper(self, original)
 
 
 class PersonaTokens:
     """What stands for an embedding file's tensor [N, W] while the host tokenizes."""
 
     def __init__(self, word: Tensor, subject: object, count: int):
-        self.shape = (count, len(word))
+        self.shape, self.subject = (count, len(word)), subject
         self.tokens = [PersonaToken.of(word, subject, index) for index in range(count)]
 
     def __getitem__(self, index: int) -> PersonaToken:
@@ -70,26 +77,73 @@ class PlaceholderTokenizer:
     without_files: object  # the host's tokenizer, to be asked how it answers without looking through folders
 
     def tokenize_with_weights(self, text: str, *args, **kwargs):
-        pattern = "|".join([EMBEDDING, *map(whole, self.placeholders)])
-        return super().tokenize_with_weights(re.sub(pattern, self.marked, text), *args, **kwargs)
+        return super().tokenize_with_weights(self.with_names(text), *args, **kwargs)
 
-    def marked(self, found: re.Match) -> str:
+    def with_names(self, text: str) -> str:
+        """The text with the name of an embedding file for each placeholder."""
+        return self.replaced(text, {one: f"{MARK}{name}" for name, one in self.names.items()})
+
+    def with_words(self, text: str) -> str:
+        """The text with the supercategory's word for each placeholder."""
+        return self.replaced(text, {one: of.subject.supercategory for one, of in self.placeholders.items()})
+
+    def replaced(self, text: str, by: Mapping[str, str]) -> str:
+        pattern = "|".join([EMBEDDING, *map(whole, self.placeholders)])
+        return re.sub(pattern, lambda found: self.instead(found, by), text)
+
+    def instead(self, found: re.Match, by: Mapping[str, str]) -> str:
         """What is put into the text for a placeholder; an embedding file's name stays, whatever it holds."""
-        number = {placeholder: number for number, placeholder in enumerate(self.placeholders)}
         if (file := found["file"]) is None:
-            return f" {MARK}<persona-{number[found[0]]}> "
-        stands = next((one for one in number if file == one or (stands_alone(one[-1]) and file.startswith(one))), None)
+            return f" {by[found[0]]} "
+        stands = next((one for one in by if file == one or (stands_alone(one[-1]) and file.startswith(one))), None)
         if stands is None or (self.embedding_directory and super()._try_get_embedding(file)[0] is not None):
             return found[0]
-        return f" {MARK}<persona-{number[stands]}> {file.removeprefix(stands)}"
+        return f" {by[stands]} {file.removeprefix(stands)}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Each placeholder by its name among embedding files."""
+        return {NAME.format(number): placeholder for number, placeholder in enumerate(self.placeholders)}
 
     def _try_get_embedding(self, embedding_name: str):
         name, _, leftover = embedding_name.partition(" ")
-        for number, tokens in enumerate(self.placeholders.values()):
-            if name == f"<persona-{number}>":
-                own = self.without_files._try_get_embedding(embedding_name)
-                return embedding_answer(own, tokens, leftover.strip())
-        return super()._try_get_embedding(embedding_name)
+        if (placeholder := self.names.get(name)) is None:
+            return super()._try_get_embedding(embedding_name)
+        own = self.without_files._try_get_embedding(embedding_name)
+        return embedding_answer(own, self.placeholders[placeholder], leftover.strip())
+
+
+class PromptTokenizer:
+    """Mixed into the class of a copy of a CLIP's tokenizer, which asks one for each text encoder.
+
+    Packs put their own in the place of those. What looks for embedding files finds the names that are in the text
+    already; what does not is told, and given the common word.
+    """
+
+    first: str  # of its tokenizers
+
+    def tokenize_with_weights(self, text: str | list[str], *args, **kwargs):
+        knows = getattr(self, self.first)
+        tokens = super().tokenize_with_weights(each(text, knows.with_names), *args, **kwargs)
+        found = {id(one.subject) for one in flat(tokens) if isinstance(one, PersonaToken)}
+        missing = {name: one for name, one in knows.names.items() if id(knows.placeholders[one].subject) not in found}
+        as_text = [one for name, one in missing.items() if name in str(each(text, knows.with_names))]
+        if not as_text:
+            return tokens
+        warn_of_text(as_text)
+        return super().tokenize_with_weights(each(text, knows.with_words), *args, **kwargs)
+
+
+def each(text: str | list[str], change: Callable[[str], str]) -> str | list[str]:
+    """Some packs give several prompts at once."""
+    return change(text) if isinstance(text, str) else [change(one) for one in text]
+
+
+def warn_of_text(placeholders: Iterable[str]) -> None:
+    warn(
+        f"A node reads prompts in a way of its own, in which {' and '.join(placeholders)} is no persona: there, the "
+        "common word stands. Encode the prompt with CLIP Text Encode, or choose another parser in that node."
+    )
 
 
 def stands_alone(character: str) -> bool:
@@ -107,6 +161,9 @@ def whole(placeholder: str) -> str:
 def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTokens]):
     """A copy of the host's tokenizer that knows a placeholder. tokens: for each text encoder, as {"clip_l": ...}."""
     outer = copy.copy(tokenizer)
+    if not isinstance(outer, PromptTokenizer):
+        outer.__class__ = type("PersonaPromptTokenizer", (PromptTokenizer, type(outer)), {})
+        outer.first = next(iter(tokens))
     for encoder, its_tokens in tokens.items():
         inner = copy.copy(getattr(tokenizer, encoder))
         if not isinstance(inner, PlaceholderTokenizer):

@@ -41,10 +41,10 @@ def test_a_warning_stays_after_the_job_with_its_placeholder(page, first_personas
         result = open_and_run(page, prompt)
         assert result["status"] == "execution_success", result["error"]
         prompt[find(prompt, "KSampler")]["inputs"]["seed"] += 1  # or the sampler would have nothing to do
-    toast = page.get_by_text("No prompt of this picture holds <somebody>: that persona is not in it.", exact=True)
+    toast = page.get_by_text("No prompt of this sampler holds <somebody>: it paints without that persona.")
     expect(toast).to_have_count(1)  # told twice, to be read once
     expect(toast).to_be_visible()
-    assert "<somebody>: that" not in page.evaluate(SAVED)
+    assert "<somebody>: it" not in page.evaluate(SAVED)
 
 
 def test_what_was_learned_stays_on_its_node_until_it_runs_again_and_is_not_saved(page, line):
@@ -71,16 +71,61 @@ def test_what_was_learned_stays_on_its_node_until_it_runs_again_and_is_not_saved
     assert page.evaluate("() => window.cleared") == ""
 
 
-def test_a_line_comes_back_with_its_workflow(page, line):
-    """Another tab of the editor was open meanwhile."""
-    says = {"1": {"class_type": "PersonaSaysAnything", "inputs": {"text": "still here"}}}
-    open_and_run(page, says)
-    expect(line.get_by_text("still here")).to_be_visible()
-    graph = page.evaluate(SAVED)
-    page.evaluate("graph => { app.graph.clear(); return app.loadGraphData(JSON.parse(graph), false) }", graph)
-    shown = "() => app.graph.nodes[0].widgets.find(w => w.name === 'persona_notice')?.element.textContent ?? ''"
-    kept = "() => app.nodeOutputs[app.graph.nodes[0].id]?.persona_notice?.[0] ?? ''"
-    assert page.evaluate(shown) == page.evaluate(kept)  # where the editor forgets a node's output, its line goes with it
+SAYS = {"1": {"class_type": "PersonaSaysAnything", "inputs": {"text": "still here"}}}
+COMMAND = "name => app.extensionManager.command.execute(name)"
+INTO_SUBGRAPH = """() => {
+    const made = app.canvas.graph.convertToSubgraph(new Set(app.graph.nodes))
+    return String((made.node ?? made).id)
+}"""
+# The text of the only line, in whatever graph its node is, and the ids under which the editor keeps what it says.
+ITS_LINE = """() => {
+    const root = app.rootGraph ?? app.graph
+    const nodes = [...root.nodes, ...root.nodes.flatMap(node => node.subgraph?.nodes ?? [])]
+    const says = nodes.find(node => node.type === "PersonaSaysAnything")
+    return says?.widgets.find(widget => widget.name === "persona_notice").element.textContent
+}"""
+KEPT = "() => Object.values(app.nodeOutputs).filter(output => output?.persona_notice).length"
+
+
+def test_a_line_comes_back_with_its_workflow(page):
+    open_and_run(page, SAYS)
+    assert page.evaluate(ITS_LINE) == "still here"
+    page.evaluate(COMMAND, "Comfy.NewBlankWorkflow")
+    page.wait_for_function("() => app.graph.nodes.length === 0")
+    page.evaluate(COMMAND, "Workspace.PreviousOpenedWorkflow")
+    page.wait_for_function("() => app.graph.nodes.length === 1")
+    page.wait_for_timeout(500)
+    assert page.evaluate(KEPT) == 1 and page.evaluate(ITS_LINE) == "still here"
+
+
+def test_a_node_in_a_subgraph_says_its_line_and_how_far_it_is(page):
+    errors, heard = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    says = {"1": {**SAYS["1"], "inputs": {"text": "inside"}}}  # or the server knew what it says
+    page.evaluate(OPEN, [says, "notices"])
+    subgraph = page.evaluate(INTO_SUBGRAPH)
+    page.expose_function("hear", lambda detail: heard.append(detail))
+    page.evaluate("""() => app.api.addEventListener("persona.progress", ({detail}) => window.hear(detail))""")
+    assert page.evaluate(RUN, "")["status"] == "execution_success"
+    page.wait_for_timeout(500)
+    assert page.evaluate(ITS_LINE) == "inside" and not errors
+    assert [(one["node"], one["text"]) for one in heard] == [(f"{subgraph}:1", "inside")]
+    expect(page.get_by_text("inside").first).to_be_visible()  # the warning
+
+
+def test_nobody_elses_editor_hears_what_is_learned(page, server):
+    """The host sends progress to every open editor unless it is told to whom."""
+    heard = []
+    page.evaluate(OPEN, [SAYS, "notices"])
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: heard.append(frame)))
+    page.reload()
+    page.wait_for_function("() => window.app?.graph")
+    for client in ("another", None):
+        ended = server.submit({**SAYS, "1": {**SAYS["1"], "inputs": {"text": f"secret of {client}"}}}, client_id=client)
+        while ended not in server.get("/history"):
+            page.wait_for_timeout(100)
+    page.wait_for_timeout(500)
+    assert heard and not any("secret" in str(frame) for frame in heard)
 
 
 @pytest.fixture
@@ -138,7 +183,7 @@ class TestNothingIsReadAsHtml:
         """The hole that there was: it ran when the warning came."""
         result = open_and_run(page, applying(first_personas, placeholder="<img/src/onerror>"))
         assert result["status"] == "execution_success"
-        expect(page.get_by_text("No prompt of this picture holds <img/src/onerror>:").last).to_be_visible()
+        expect(page.get_by_text("No prompt of this sampler holds <img/src/onerror>:").last).to_be_visible()
 
     @pytest.mark.parametrize("given", ["name", "supercategory"])
     def test_an_error_that_quotes_it(self, page, given):

@@ -38,6 +38,7 @@ from recording import Recorder, encode, sample
 import nodes
 from persona_core.host import sampling
 from persona_core.host.clip import text_towers
+from persona_core.host.context import PersonaContext
 from persona_core.host.encoding import apply_to_clip
 from persona_core.host.sampling import apply_to_model
 from persona_core.kv_tokens import KVTokens
@@ -381,12 +382,17 @@ def test_photomaker_encodes_with_a_clip_that_knows_a_persona(sdxl, monkeypatch):
     assert torch.equal(ours[0][0], plain[0][0])
 
 
-def test_a_persona_in_photomakers_own_prompt_is_lost_and_told(sdxl, monkeypatch, caplog):
-    """It keeps nothing of the conditioning but plain numbers."""
+def test_a_persona_in_photomakers_own_prompt(sdxl, monkeypatch, caplog):
+    """PhotoMaker fuses its picture into one token; the persona stands at the others, at every t."""
     model, clip, taught = sdxl
-    positive = maker_of(monkeypatch, taught, "photomaker with <ann>")
-    sample(apply_to_model(model, "<ann>"), positive, encode(clip, ""), steps=STEPS)
-    assert any("No prompt of this picture holds <ann>" in record.message for record in caplog.records)
+    (context, _), usual = maker_of(monkeypatch, taught, "photomaker with <ann>")[0], encode(taught, "with <ann>")[0]
+    assert isinstance(context, PersonaContext) and context.table.placeholders == {"<ann>"}
+    for side in (0, 1):
+        of_ann = (context.table.at(600)[side] - context.table.base)[0].norm(dim=-1)
+        largest = (usual[0].table.at(600)[side] - usual[0].table.base).norm(dim=-1).max()
+        assert of_ann[0] == 0 and of_ann.max() > 0.5 * largest
+    sample(apply_to_model(model, "<ann>"), [[context, {**encode(clip, "")[0][1]}]], encode(clip, ""), steps=STEPS)
+    assert not caplog.records
 
 
 BLOCK = "diffusion_model.middle_block.1.transformer_blocks.0"

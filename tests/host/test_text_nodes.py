@@ -111,7 +111,7 @@ def test_one_encoder_asked_past_the_host_gives_the_word_and_is_told(model, appli
     context = applied.cond_stage_model.clip_l.encode_token_weights(applied.tokenize(ANN)["l"])[0]
     assert not isinstance(context, PersonaContext) and torch.isfinite(context).all()
     sample(apply_to_model(model, "<ann>"), [[context, {}]], encode(clip, "lowres"))
-    assert any("No prompt of this picture holds <ann>" in record.message for record in caplog.records)
+    assert any("No prompt of this sampler holds <ann>" in record.message for record in caplog.records)
 
 
 def test_token_lists_can_be_joined_and_weighted(applied, usual):

@@ -159,7 +159,7 @@ def test_a_placeholder_that_no_prompt_holds_is_said_at_the_sampler(server, texts
     """The picture is painted all the same: the same MODEL may well paint other prompts too."""
     run = server.run(applying(placeholder=placeholder, strength=0.9), texts)
     assert run.status == "success", run.error
-    assert any(f"No prompt of this picture holds {placeholder}" in text for text in texts) == missing
+    assert any(f"No prompt of this sampler holds {placeholder}" in text for text in texts) == missing
 
 
 def test_a_checkpoint_without_vae_or_clip_is_a_sentence(server, checkpoint_without):

@@ -17,4 +17,4 @@ def test_a_workflow_in_api_form_and_its_persona(server, texts, first_personas, k
     run = server.run(prompt, texts)
     assert run.status == "success", run.error
     assert pictures(server, run, find(prompt, "SaveImage"))[0].std() > 5
-    assert not any("No prompt of this picture" in text for text in texts)
+    assert not any("No prompt of this sampler" in text for text in texts)

@@ -6,6 +6,7 @@ import { app } from "../../../scripts/app.js"
 
 const LINE = "persona_notice" // in a node's ui output, and the name of its widget
 const WARNING = "persona.notice"
+const PROGRESS = "persona.progress" // of a node in a subgraph, whose status text editors do not show
 const STYLE = {
     boxSizing: "border-box",
     padding: "4px 8px",
@@ -19,15 +20,25 @@ const STYLE = {
 }
 const open = new Map() // warnings that were shown, by who said what
 
-/** The node of an execution id; "7:3" is node 3 of the subgraph that node 7 holds. */
+/** The node of an id: "7:3" is node 3 of the subgraph that node 7 holds, or of the subgraph that is called so. */
 function nodeAt(id) {
-    let graph = app.rootGraph ?? app.graph
+    const root = app.rootGraph ?? app.graph
+    let graph = root
     let node
     for (const part of String(id).split(":")) {
-        node = graph?.getNodeById(Number(part))
-        graph = node?.subgraph
+        const named = root?.subgraphs?.get(part)
+        node = named ? undefined : graph?.getNodeById(Number(part))
+        graph = named ?? node?.subgraph
     }
     return node
+}
+
+/** Outputs of earlier runs, as the editor keeps them for each workflow. */
+function writeAll(outputs) {
+    for (const [id, output] of Object.entries(outputs ?? {})) {
+        const text = output?.[LINE]?.join("\n")
+        if (text) write(nodeAt(id), text)
+    }
 }
 
 /** Give a node its line: from the beginning, because Nodes 2.0 of older editors draws no widget that comes later. */
@@ -71,6 +82,7 @@ app.registerExtension({
     },
     setup() {
         api.addEventListener(WARNING, ({ detail }) => warn(detail))
+        api.addEventListener(PROGRESS, ({ detail }) => write(nodeAt(detail.node), detail.text))
         api.addEventListener("executing", ({ detail }) => {
             if (detail != null) write(nodeAt(detail), "")
         })
@@ -80,9 +92,7 @@ app.registerExtension({
         })
     },
     afterConfigureGraph() { // another workflow's tab was open meanwhile
-        for (const node of app.graph.nodes) {
-            const text = app.nodeOutputs?.[node.id]?.[LINE]?.join("\n")
-            if (text) write(node, text)
-        }
+        writeAll(app.nodeOutputs)
     },
+    onNodeOutputsUpdated: writeAll, // some editors get them back only now
 })
