@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) scripts/setup.py --print python)"
 
-.PHONY: demo test test-all test-host contract bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
+.PHONY: demo test test-all test-host contract comfy-test bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
 
 demo: setup
 	@$(RUN) scripts/demo.py
@@ -23,6 +23,10 @@ test-host:
 # Only whether a ComfyUI (COMFYUI_PATH) has what the pack needs of it.
 contract: setup
 	@$(RUN) -m pytest tests/host/test_contract.py $(ARGS)
+
+# The public checks of node packs, on what is published.
+comfy-test: setup
+	@$(RUN) scripts/comfy_test.py $(ARGS)
 
 bench-quality: setup
 	@$(RUN) -m tests.miniworld.quality $(ARGS)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 from .representation import TokenVectors, on_sphere
 from .stages import LAST_TIMESTEP, Stages
@@ -112,8 +113,8 @@ class EncoderTokens(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.attentions = nn.ModuleList(nn.MultiheadAttention(width, HEADS, batch_first=True) for _ in range(2))
-            self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-            self.feed_forward = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+            self.norms = nn.ModuleList(LayerNorm(width) for _ in range(3))
+            self.feed_forward = nn.Sequential(Linear(width, width), nn.GELU(), Linear(width, width))
         for last in (*(attention.out_proj for attention in self.attentions), self.feed_forward[-1]):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)

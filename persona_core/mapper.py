@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 from .representation import TokenVectors, on_sphere
 from .stages import GRID, Stages
@@ -126,9 +127,9 @@ def sinusoid(t: Tensor) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1) / math.sqrt(half)
 
 
-def anchored_linear(stages: Stages) -> nn.Linear:
+def anchored_linear(stages: Stages) -> Linear:
     """TIME_WIDTH -> ANCHORS; each output starts as the cosine of t's embedding and an anchor timestep's."""
-    layer = nn.Linear(TIME_WIDTH, ANCHORS)
+    layer = Linear(TIME_WIDTH, ANCHORS)
     with torch.no_grad():
         layer.weight.copy_(sinusoid(torch.linspace(stages.t_lo, stages.t_hi, ANCHORS)))
         layer.bias.zero_()
@@ -136,12 +137,12 @@ def anchored_linear(stages: Stages) -> nn.Linear:
 
 
 def hidden_layer(width: int) -> list[nn.Module]:
-    return [nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.LeakyReLU()]
+    return [Linear(width, HIDDEN), LayerNorm(HIDDEN), nn.LeakyReLU()]
 
 
-def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+def zero_linear(inputs: int, outputs: int) -> Linear:
     # Token embeddings are some 0.02 an element: a usual start would throw every vector far from its word.
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

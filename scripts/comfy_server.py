@@ -62,7 +62,8 @@ class ComfyServer:
     base: holds custom_nodes, models, input, output, user; made if absent. env: added to this
     process's environment. log: where the server's output goes (default: base/server.log).
     cpu: None asks torch. port: None takes a free one.
-    packs: folders of further node packs, which this server gets besides ComfyUI-Persona.
+    packs: folders of further node packs, which this server gets besides ComfyUI-Persona. linked: whether it gets that
+    from here, or base has a copy.
     The environment's COMFYUI_FRONTEND (a folder) is the frontend it serves instead of the installed one, and with
     COMFYUI_NODES2 that frontend draws "Nodes 2.0".
     """
@@ -77,9 +78,10 @@ class ComfyServer:
         cpu: bool | None = None,
         port: int | None = None,
         packs: Sequence[Path] = (),
+        linked: bool = True,
     ):
         self.base, self.extra_args, self.cpu, self.port = Path(base).resolve(), extra_args, cpu, port
-        self.packs = [Path(pack).resolve() for pack in packs]
+        self.packs, self.linked = [Path(pack).resolve() for pack in packs], linked
         self.log = Path(log) if log else self.base / "server.log"
         # Spinning threads make a machine crawl on which anything else runs.
         self.env = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE", **os.environ, **(env or {})}
@@ -233,7 +235,8 @@ class ComfyServer:
         if not settings.exists():  # or the frontend opens its tutorial over the canvas
             nodes2 = {"Comfy.VueNodes.Enabled": True} if os.environ.get("COMFYUI_NODES2") else {}
             settings.write_text(json.dumps({"Comfy.TutorialCompleted": True, **nodes2}))
-        link_pack(self.base / "custom_nodes")
+        if self.linked:
+            link_pack(self.base / "custom_nodes")
         for pack in self.packs:
             link_pack(self.base / "custom_nodes", pack, pack.name)
 

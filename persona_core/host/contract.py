@@ -231,6 +231,7 @@ def problem_with(need: Need) -> str | None:
         return None
     try:
         signature = inspect.signature(found)
+        fits = signature.bind
     except (TypeError, ValueError):
         return f"{need.name} cannot be called"
     words = [word.strip() for word in need.takes.split(",") if word.strip()]
@@ -239,7 +240,7 @@ def problem_with(need: Need) -> str | None:
     if is_method(need.name):
         placed.append(None)  # the object itself
     try:
-        signature.bind(*placed, **named)
+        fits(*placed, **named)
     except TypeError:
         return f"{need.name} takes {signature}, and no longer ({need.takes})"
     return None

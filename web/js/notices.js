@@ -76,7 +76,7 @@ function warn({ node, severity, text }) {
 }
 
 app.registerExtension({
-    name: "persona.notices",
+    name: "comfyuipersona.notices",
     nodeCreated(node) {
         if (node.comfyClass?.startsWith("Persona")) addLine(node)
     },
