@@ -84,15 +84,17 @@ class Bypass:
     """What the pass of the text encoders now running adds to their last hidden state.
 
     moves: for each encoder by its key, tokens [M, W] and the bypass [M, W] of each. Not by their places: packs that
-    weigh words encode a prompt in more pieces than they were given.
+    weigh words encode a prompt in more pieces than they were given. spared: the first rows, which get none.
     """
 
     moves: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    spared: int = 0
 
     @contextmanager
-    def during(self, rows: Mapping[str, Sequence[Row]]):
+    def during(self, rows: Mapping[str, Sequence[Row]], spared: int):
         moves = {key: [move for row in encoder for move in row.bypass] for key, encoder in rows.items()}
         self.moves = {key: tuple(map(torch.stack, zip(*pairs))) for key, pairs in moves.items() if pairs}
+        self.spared = spared
         try:
             yield
         finally:
@@ -169,14 +171,13 @@ class PersonaEncode(StandIn):
             ]
             for key, columns in self.columns.items()
         }
-        # V apart, whose tokens may be K's with a bypass; of each, all in one batch, or one prompt after the other where
-        # a section's context depends on the others.
+        # All in one batch, in which K's rows come first; or one prompt after the other, where a section's context
+        # depends on the others.
         independent = self.sections_are_independent()
-        batches = [len(points) for _, points in sides if points] if independent else [1] * len(standings)
-        starts = accumulate(batches, initial=0)
+        size, spared = (len(standings) * count, len(grid) * count) if independent else (count, 0)
         contexts = [
-            self.encode({key: encoder[start * count : (start + size) * count] for key, encoder in rows.items()})
-            for start, size in zip(starts, batches)
+            self.encode({key: encoder[start : start + size] for key, encoder in rows.items()}, spared)
+            for start in range(0, len(standings) * count, size)
         ]
         context = torch.cat([one.reshape(-1, base.shape[1], base.shape[2]) for one in contexts])
         keys, values, without = context.split([len(points) for _, points in sides])
@@ -187,9 +188,9 @@ class PersonaEncode(StandIn):
             keys, values = torch.lerp(keys, without, back), torch.lerp(values, without, back)
         return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths), placeholders)
 
-    def encode(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:
+    def encode(self, rows: Mapping[str, Sequence[Row]], spared: int) -> Tensor:
         """The contexts of sections as those of one prompt."""
-        with self.bypass.during(rows):
+        with self.bypass.during(rows, spared):
             return self.original({key: [row.pairs for row in encoder] for key, encoder in rows.items()})[0]
 
     def sections_are_independent(self) -> bool:
@@ -242,6 +243,7 @@ class BypassLayers(StandIn):
         tokens, bypass = (tensor.to(x.device, torch.float32) for tensor in self.bypass.moves[self.key])
         position = self.embeddings.position_embedding.weight[: x.shape[1]].to(x.device, torch.float32)
         which, found = nearest(x.float() - position, tokens)  # before the layers, which add to x in place
+        found[: self.bypass.spared] = False
         ends = self.original(x, *args, **kwargs)
         return tuple(end if end is None else moved(end, which, found, bypass) for end in ends)
 

@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from .telling import warn
+
+WHITE = 0.95  # of a picture's numbers: a thing photographed before a white wall has fewer
 EMPTY = 64, 64  # Load Image's mask of a picture without transparency
 
 
@@ -35,8 +38,18 @@ class Photo:
 
 
 def rgb(images: Tensor) -> Tensor:
-    """Pictures [..., H, W, C] of one (grey), two (grey, alpha), three or four channels as [..., H, W, 3]."""
+    """Pictures [M, H, W, C] of one (grey), two (grey, alpha), three or four channels as [M, H, W, 3]."""
+    warn_of_white(images[..., :3])
     return images[..., :1].expand(*images.shape[:-1], 3) if images.shape[-1] < 3 else images[..., :3]
+
+
+def warn_of_white(images: Tensor) -> None:
+    for index, image in enumerate(images):
+        if (image >= 1).float().mean() > WHITE:
+            warn(
+                f"Picture {index} is almost nothing but white. Some ComfyUIs read grey PNG files of 16 bit so: if it "
+                "is one, save it with 8 bit."
+            )
 
 
 def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:

@@ -22,6 +22,16 @@ def test_a_face_is_found_in_a_picture_of_any_channels(face, channels):
     assert given.shape[-1] == channels and photo.image.shape == (128, 128, 3) and photo.mask.max() > 0.9
 
 
+def test_a_grey_png_of_16_bit_that_the_host_cuts_off_is_told(face, caplog):
+    """As the host's Load Image reads it up to 0.3.75 and later: all above 255 of 65535 is white."""
+    part = face[:, :200, 100:350].mean(-1, keepdim=True)
+    rgb((part * 257).clamp(max=1).expand(-1, -1, -1, 3))
+    assert len(caplog.records) == 1 and "16 bit" in caplog.records[0].message
+    before_a_wall = torch.where(torch.rand(1, 512, 512, 1) < 0.9, torch.ones(()), face)
+    rgb(torch.cat([face, before_a_wall]))
+    assert len(caplog.records) == 1
+
+
 def test_grey_is_the_same_in_all_three():
     grey = torch.rand(2, 4, 4, 1)
     assert torch.equal(rgb(grey), torch.cat([grey] * 3, -1))
