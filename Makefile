@@ -1,24 +1,24 @@
 # Every target does its own set-up, which costs about a second once all is there.
 PYTHON ?= python3
 ARGS ?=
-RUN = "$$($(PYTHON) scripts/setup.py --print python)"
+RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
 .PHONY: demo test test-all test-host contract comfy-test bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
 
 demo: setup
-	@$(RUN) scripts/demo.py
+	@$(RUN) -m tools.demo
 
 test:
-	@$(PYTHON) scripts/setup.py --browser
+	@$(PYTHON) -m tools.environment --browser
 	@$(RUN) -m pytest $(ARGS)
 
 test-all:
-	@$(PYTHON) scripts/setup.py --browser
+	@$(PYTHON) -m tools.environment --browser
 	@$(RUN) -m pytest -m "" $(ARGS)
 
 # The tests in another ComfyUI, HOST=path, in an environment of its own; ARGS="--frontends 1.49.6 1.58.1" for its browser.
 test-host:
-	@$(PYTHON) scripts/test_host.py $(HOST) $(ARGS)
+	@$(PYTHON) -m tools.try_host $(HOST) $(ARGS)
 
 # Only whether a ComfyUI (COMFYUI_PATH) has what the pack needs of it.
 contract: setup
@@ -26,28 +26,28 @@ contract: setup
 
 # The public checks of node packs, on what is published.
 comfy-test: setup
-	@$(RUN) scripts/comfy_test.py $(ARGS)
+	@$(RUN) -m tools.comfy_test $(ARGS)
 
 bench-quality: setup
-	@$(RUN) -m tests.miniworld.quality $(ARGS)
+	@$(RUN) -m bench.quality $(ARGS)
 
 bench-sliders: setup
-	@$(RUN) -m tests.miniworld.sliders $(ARGS)
+	@$(RUN) -m bench.sliders $(ARGS)
 
 bench-presets: setup
-	@$(RUN) -m tests.miniworld.presets $(ARGS)
+	@$(RUN) -m bench.presets $(ARGS)
 
 bench-sampling: setup
-	@$(RUN) scripts/bench_sampling.py $(ARGS)
+	@$(RUN) -m bench.sampling $(ARGS)
 
 bench-speed: setup
-	@$(RUN) scripts/bench_speed.py $(ARGS)
+	@$(RUN) -m bench.speed $(ARGS)
 
 serve: setup
-	@$(RUN) scripts/serve.py
+	@$(RUN) -m tools.serve
 
 setup:
-	@$(PYTHON) scripts/setup.py
+	@$(PYTHON) -m tools.environment
 
 lint: setup
 	@$(RUN) -m ruff check .

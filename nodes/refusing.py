@@ -6,7 +6,7 @@ Nothing of the host is imported, and the older kind of node is used, which every
 import json
 from pathlib import Path
 
-DESCRIBED = Path(__file__).with_name("described.json")  # written by scripts/describe_nodes.py
+DESCRIBED = Path(__file__).with_name("described.json")  # written by tools/describe_nodes.py
 
 
 class CannotRunHere(RuntimeError):

@@ -1,16 +1,17 @@
 """What all tests share: the host's modules in this process, a running server, a photo."""
 
-import host_modules  # noqa: F401, isort: skip  (before torch)
+from tools import host_modules  # noqa: F401, isort: skip  (before torch)
 
 import gc
 import shutil
 from pathlib import Path
 
 import pytest
-import random_checkpoint
-from comfy_server import ComfyServer
 from prompts import FIRST_RELEASE
 from skimage import data, io
+
+from tools import random_checkpoint
+from tools.comfy_server import ComfyServer
 
 CHECKPOINT = "random_sd15.ckpt"
 SUPPORT = Path(__file__).parent / "support"

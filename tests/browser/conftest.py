@@ -1,8 +1,9 @@
 """The graph editor in a real browser."""
 
 import pytest
-from graph_workflows import open_browser, open_editor
-from setup import installed
+
+from tools.environment import installed
+from tools.graph_workflows import open_browser, open_editor
 
 
 @pytest.fixture(scope="module")  # not session: its event loop would be in the way of other tests' loops

@@ -10,7 +10,8 @@ import pytest
 from editor import LOAD, RUN, TO_PROMPT
 from playwright.sync_api import expect
 from prompts import API, FIRST_RELEASE, SMALL, find, only, pictures, workflow
-from setup import PACK
+
+from tools.environment import PACK
 
 NAMES = sorted(path.stem for path in API.glob("*.json"))
 TITLE = 30  # height of a node's title bar, above its position

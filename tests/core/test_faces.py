@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from tiny_insightface import head_points, save_pack
 
 from persona_core import faces
+from tools.tiny_insightface import head_points, save_pack
 
 # Those who look at the camera, largest first; read off the photo.
 GROUP_FACES = [(516, 345), (1173, 340), (785, 420)]

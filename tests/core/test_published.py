@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from published import PACK, copy_to, published
+
+from tools.published import PACK, copy_to, published
 
 # What the registry's scanners flag, as it stands in files.
 FLAGGED = (
@@ -39,13 +40,14 @@ def test_a_copy_of_it_alone_registers_all_nodes(tmp_path):
     says = """
 import sys
 sys.path.insert(0, sys.argv[2])
-import host_modules, asyncio, json
-sys.path[:] = [one for one in sys.path if not one.startswith(sys.argv[2])]
+from tools import host_modules
+import asyncio, json
+sys.path.remove(sys.argv[2])
 import nodes
 assert asyncio.run(nodes.load_custom_node(sys.argv[1]))
 print("NODES", json.dumps(sorted(name for name, one in nodes.NODE_CLASS_MAPPINGS.items() if "Persona" in getattr(one, "RELATIVE_PYTHON_MODULE", ""))))
 """
-    command = [sys.executable, "-c", says, str(pack), str(PACK / "scripts")]
+    command = [sys.executable, "-c", says, str(pack), str(PACK)]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     named = [line for line in ended.stdout.splitlines() if line.startswith("NODES ")]
     assert named, ended.stderr

@@ -36,11 +36,11 @@ from comfy.ldm.modules import attention
 from comfy.ldm.modules.diffusionmodules import openaimodel
 from comfy_api.latest import io, ui
 from recording import encode, sample
-from setup import PACK
 from torch import Tensor, nn
 
 from persona_core.host import contract
 from persona_core.host.contract import CONTRACT, HOST, Need
+from tools.environment import PACK
 
 
 @pytest.mark.parametrize("need", CONTRACT, ids=lambda need: need.name)

@@ -2,8 +2,8 @@
 
 import json
 
-import test_host
-from pages import markdown
+from bench.pages import markdown
+from tools import try_host as test_host
 
 
 def row(host, suite, frontend="", renderer="", passed=10, failed=0):

@@ -140,7 +140,7 @@ def test_the_errors_that_say_memory_is_used_up():
 REALLY_OUT_OF_MEMORY = """
 import sys
 sys.path[:0] = {path!r}
-import host_modules
+from tools import host_modules
 import json, logging, resource
 from dataclasses import replace
 from pathlib import Path

@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
-import random_checkpoint
-from comfy_server import PromptRefused
 from PIL import Image
+
+from tools import random_checkpoint
+from tools.comfy_server import PromptRefused
 
 CHECKPOINT = "random_sd15.ckpt"
 

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import setup
+
+from tools import environment as setup
 
 PYTHON = Path(sys.executable)
 

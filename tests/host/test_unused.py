@@ -5,9 +5,9 @@ import sys
 
 import torch
 from recording import encode, sample
-from setup import PACK
 
 import nodes
+from tools.environment import PACK
 
 HOST = ("comfy", "comfy_extras", "comfy_execution", "execution", "nodes", "folder_paths")
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
-from demo_sheet import LARGE, PHOTO, SMALL, Painted, draw, summary
-from demo_small_world import tell
 from PIL import Image
+
+from tools.demo_sheet import LARGE, PHOTO, SMALL, Painted, draw, summary
+from tools.demo_small_world import tell
 
 
 def plain_colour(*colour: int) -> torch.Tensor:

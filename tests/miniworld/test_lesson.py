@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from small_world import GRAPH, PHOTO
 
-from tests.miniworld import lesson
-from tests.miniworld.measuring import sitter
+from miniworld import lesson
+from miniworld.measuring import sitter
+from tools.small_world import GRAPH, PHOTO
 
 
 def test_the_prompt_is_the_artists_workflow_with_another_painter():
@@ -34,7 +34,7 @@ def test_the_photos_mask_is_what_load_image_reads():
 
 
 def test_the_graph_for_the_editor_is_up_to_date():
-    """Else: python scripts/graph_workflows.py learn_a_face"""
+    """Else: python -m tools.graph_workflows learn_a_face"""
     graph = {str(node["id"]): node for node in json.loads(GRAPH.read_text())["nodes"]}
     for key, node in lesson.workflow(PHOTO).items():
         widgets = [value for value in graph[key].get("widgets_values", []) if value not in ("fixed", "image")]

@@ -4,13 +4,13 @@ It fails where learning learns nothing, where the persona does not reach the sam
 timesteps of the plain word.
 """
 
-from pathlib import Path
 
 import pytest
-from comfy_server import ComfyServer
 
-from tests.miniworld import lesson
-from tests.miniworld.measuring import PROMPTS, Examiner, sitter
+from miniworld import lesson
+from miniworld.measuring import PROMPTS, Examiner, sitter
+from tools.comfy_server import ComfyServer
+from tools.small_world import NODE_PACK
 
 PERSON, STEPS = sitter(0), 60
 ASKED = dict(list(PROMPTS.items())[1:6:2])
@@ -26,7 +26,7 @@ LOSS = 0.25
 def painter(tmp_path_factory):
     """A running ComfyUI with the small painter."""
     base = tmp_path_factory.mktemp("small_world")
-    with ComfyServer(base, cpu=True, packs=[Path(__file__).parent]) as running:
+    with ComfyServer(base, cpu=True, packs=[NODE_PACK]) as running:
         yield running
 
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from miniworld import captions, instruments, model, train
+from miniworld.canvas import SIZE
+from miniworld.measuring import EYE, HELD_OUT, TUNING
+from miniworld.painting import paint
+from miniworld.world import people, portrait, render, scenes, seed_of
 from persona_core.host.checks import check_models
 from persona_core.host.clip import text_towers
 from persona_core.host.text import DifferentiableTower, sections
-from tests.miniworld import captions, instruments, model, train
-from tests.miniworld.canvas import SIZE
-from tests.miniworld.measuring import EYE, HELD_OUT, TUNING
-from tests.miniworld.painting import paint
-from tests.miniworld.world import people, portrait, render, scenes, seed_of
 
 
 def some(count: int = 16, seed: int = 3):

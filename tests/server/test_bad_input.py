@@ -6,11 +6,12 @@ import subprocess
 
 import numpy as np
 import pytest
-from comfy_server import PromptRefused
 from PIL import Image
 from prompts import find, only, workflow
 from safetensors.torch import save_file
 from torch import ones
+
+from tools.comfy_server import PromptRefused
 
 LEARN, LOAD, APPLY, MASK, PARTITION, SAVE = (
     "PersonaLearn", "PersonaLoad", "PersonaApply", "PersonaFaceMask", "PersonaStagePartition", "PersonaSave",

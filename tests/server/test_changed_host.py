@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-import random_checkpoint
-from comfy_server import ComfyServer
 from prompts import CHECKPOINT, only, workflow
-from setup import PACK
+
+from tools import random_checkpoint
+from tools.comfy_server import ComfyServer
+from tools.environment import PACK
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 LACKS = "comfy.patcher_extension:WrappersMP.CALC_COND_BATCH"

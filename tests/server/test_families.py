@@ -6,13 +6,13 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-import random_checkpoint
 import torch
 from PIL import Image
 from prompts import find, only, pictures, workflow
 
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
+from tools import random_checkpoint
 
 LEARN, KV, PARTITION, APPLY = "PersonaLearn", "PersonaKVTokens", "PersonaStagePartition", "PersonaApply"
 

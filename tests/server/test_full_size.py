@@ -1,12 +1,12 @@
 """What takes gigabytes of memory: the real SD1.5 architecture, and a CLIP vision encoder."""
 
 import pytest
-import random_checkpoint
 import torch
 from prompts import find, only, pictures, workflow
-from random_weights import Noise
 
 from persona_core.persona import Persona
+from tools import random_checkpoint
+from tools.random_weights import Noise
 
 pytestmark = pytest.mark.slow
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfy_server import PromptRefused
 from prompts import find, only, pictures, workflow
 
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
+from tools.comfy_server import PromptRefused
 
 LEARN, KV, ATTENTION = "PersonaLearn", "PersonaKVTokens", "PersonaAttention"
 

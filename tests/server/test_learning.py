@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfy_server import ComfyServer
 from prompts import find, only, pictures, workflow
 from safetensors.torch import load_file
 
 from persona_core.persona import Persona
+from tools.comfy_server import ComfyServer
 
 
 def learn(name: str, **inputs) -> dict:

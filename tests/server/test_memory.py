@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import random_checkpoint
-from comfy_server import ComfyServer
 from prompts import CHECKPOINT, only, run_all, workflow
+
+from tools import random_checkpoint
+from tools.comfy_server import ComfyServer
 
 FIRST, ALL = 10, 50  # personas
 SLACK = 30  # MB: it was found to grow by 2 to 17, and by 42 where 1 MB of each persona was kept

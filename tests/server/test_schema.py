@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from describe_nodes import FILE, described
+
+from tools.describe_nodes import FILE, described
 
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Node id: widgets, outputs. Never reorder, rename or remove one; new ones go at the end.
@@ -98,4 +99,4 @@ def test_the_nodes_are_described_for_hosts_in_which_they_cannot_run(server):
             assert list(part) == list(inputs), name
             for key, (sort, options) in part.items():
                 assert inputs[key][0] == sort and options.items() <= inputs[key][1].items(), f"{name}.{key}"
-        assert node.items() <= found[name].items(), f"{name}: run scripts/describe_nodes.py"
+        assert node.items() <= found[name].items(), f"{name}: run python -m tools.describe_nodes"

@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from types import ModuleType
 
-from setup import PACK
+from tools.environment import PACK
 
 
 def load(name: str = "loaded_pack") -> ModuleType:

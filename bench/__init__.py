@@ -1,0 +1,1 @@
+"""Benchmarks: one command each, one page each."""
