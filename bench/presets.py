@@ -38,17 +38,17 @@ from bench.results import Results, read
 from bench.rivals import kv_recipe
 from bench.tried import Trial
 from miniworld.measuring import sitter
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.learner import Lesson, Recipe, learn_persona, load_progress
-from persona_core.presets import PRESETS
-from persona_core.problem import LearningSettings
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.learn.run import TrainingJob, load_progress, train_persona
+from persona_core.recipes import PRESETS, Recipe
 from persona_core.table import AppliedPersona
+from persona_core.task import TrainingSettings
 
 PAGE = PACK / "docs/presets.md"
 # The small world's words are about seven times as spread out as those of real text encoders: steps are larger too.
 RATE = LEARN["learning_rate"] / PRESETS["published"].learning_rate
 TOKENS = 4, 1
-KV_LEARNING = LearningSettings(steps=50, batch_size=4)
+KV_LEARNING = TrainingSettings(steps=50, batch_size=4)
 TRIED = {4: None, 1: ("cold", "spread", "rich")}  # which trials with how many tokens; None: all
 PUBLISHED, QUICK, BALANCED = "published", "quick", "balanced"
 
@@ -81,7 +81,7 @@ class Way:
     trial: Callable[[Recipe], Trial] = tried.plain
 
 
-def persona_magic(settings: LearningSettings, tokens: int) -> Recipe:
+def persona_magic(settings: TrainingSettings, tokens: int) -> Recipe:
     """settings: as the node has them; the rate is brought to the small world's here."""
     settings = replace(settings, learning_rate=RATE * settings.learning_rate)
     return Recipe(te_weight=LEARN["te_weight"], resolution=32, tokens=tokens, learning=settings)
@@ -160,14 +160,14 @@ def work(bench: Bench, name: str, number: int) -> str:
     photo = photo_of(person)
     trial = way.trial(way.recipe)
     with tempfile.TemporaryDirectory() as folder, trial.changes():
-        lesson, unfinished = Lesson("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
+        lesson, unfinished = TrainingJob("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
         began = time.monotonic()
         try:
-            persona = learn_persona(lesson, "presets", unfinished, trial.on_step)
+            persona = train_persona(lesson, "presets", unfinished, trial.on_step)
         except tried.Flat:
             steps = load_progress(unfinished, "presets").step
             lesson = replace(lesson, recipe=with_steps(trial.recipe, steps))
-            persona = learn_persona(lesson, "presets", unfinished, tried.NOTHING)  # as far as it was
+            persona = train_persona(lesson, "presets", unfinished, tried.NOTHING)  # as far as it was
         seconds = time.monotonic() - began
     clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
     passes = lesson.recipe.learning.steps * way.recipe.learning.batch_size
@@ -225,9 +225,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables go")
     args = parser.parse_args()
     bench = bench_of("presets")
-    jobs = [
-        (name, number) for number in range(args.people) for name in ways() if not bench.file(name, number).exists()
-    ]
+    jobs = [(name, number) for number in range(args.people) for name in ways() if not bench.file(name, number).exists()]
     in_processes(args.processes, work, bench, jobs)
     text = page(read(bench.folder, list(ways())))
     print(text)

@@ -32,13 +32,13 @@ from bench.rivals import Rival, StaticVector, rivals
 from miniworld import lesson, model
 from miniworld.measuring import EYE, HELD_OUT, PROMPTS, TUNING, Examiner, Sitter, named_sitter, sitter
 from miniworld.painting import sample
-from persona_core.host.augmentation import augmented
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.learner import Lesson, Recipe, learn_persona
-from persona_core.host.pictures import Photo
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.learn.run import TrainingJob, train_persona
 from persona_core.persona import Persona, write_whole
-from persona_core.problem import LearningSettings
+from persona_core.photos import Photo, augmented
+from persona_core.recipes import Recipe
 from persona_core.table import AppliedPersona
+from persona_core.task import TrainingSettings
 
 HERE = Path(__file__).parent
 PACK = HERE.parent
@@ -48,7 +48,7 @@ SEEDS = 4  # pictures of each prompt
 STEPS, GUIDANCE = 10, 3.0  # of the sampler
 BUDGETS = (50, 100, 200, 400, 1000)
 LEARN = lesson.SETTINGS["PersonaLearn"]
-SETTINGS = LearningSettings(LEARN["steps"], LEARN["learning_rate"], LEARN["batch_size"])
+SETTINGS = TrainingSettings(LEARN["steps"], LEARN["learning_rate"], LEARN["batch_size"])
 UNLEARNED = {FLOOR: "plain prompt (floor)", CEILING: "a person whom the painter knows by name (ceiling)"}
 SMALL = ("textual_inversion", "careful_inversion", "full")
 
@@ -154,10 +154,11 @@ def learned(recipe: Recipe, photos: Sequence[Photo], after: tuple[int, ...]) -> 
     seconds = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for steps in after:
-            asked = Lesson("ann", *models(), photos, replace(recipe, learning=replace(recipe.learning, steps=steps)))
+            longer = replace(recipe, learning=replace(recipe.learning, steps=steps))
+            asked = TrainingJob("ann", *models(), photos, longer)
             began = time.monotonic()
             # Goes on where the file says the last one ended.
-            persona = learn_persona(asked, "quality", Path(folder) / "unfinished", lambda progress: None)
+            persona = train_persona(asked, "quality", Path(folder) / "unfinished", lambda progress: None)
             seconds += time.monotonic() - began
             yield steps, seconds, persona
 

@@ -6,16 +6,16 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from persona_core.host.learner import KVRecipe, Recipe
-from persona_core.host.partition import attention_curve
-from persona_core.host.pictures import Photo
+from persona_core.host.learn.partition import attention_curve
 from persona_core.kv_tokens import TokenExpander
 from persona_core.losses import PLACEHOLDER, PROMPT
 from persona_core.mapper import HIDDEN, StageMapper, zero_linear
-from persona_core.problem import LearningSettings
+from persona_core.photos import Photo
 from persona_core.prompts import PHOTO_PROMPTS
+from persona_core.recipes import KVRecipe, Recipe
 from persona_core.representation import TokenVectors, on_sphere
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
+from persona_core.task import TrainingSettings
 
 ALWAYS, MIDDLE = Stages(0, LAST_TIMESTEP), Stages()
 THIRDS = Stages(333, 666)
@@ -42,7 +42,7 @@ class StaticVector(nn.Module):
     def settle(self, t: float) -> float:
         return 0
 
-    def folded(self) -> "StaticVector":
+    def exported(self) -> "StaticVector":
         return self
 
 
@@ -64,7 +64,7 @@ class StagedVector(StaticVector):
 class LearnedEverywhere(StaticVector):
     """A StagedVector as it is learned."""
 
-    def folded(self) -> StagedVector:
+    def exported(self) -> StagedVector:
         staged = StagedVector(self.word)
         staged.load_state_dict(self.state_dict())
         return staged
@@ -73,7 +73,7 @@ class LearnedEverywhere(StaticVector):
 class Variant(StageMapper):
     """A mapper with something changed; a file would not know that, so it is used as it is."""
 
-    def folded(self) -> "Variant":
+    def exported(self) -> "Variant":
         return self
 
 
@@ -174,13 +174,13 @@ class Rival:
         return partition(curve.timesteps, curve.iou).stages, len(curve.timesteps)
 
 
-def kv_recipe(settings: LearningSettings, recipe: type[KVRecipe] = KVRecipe, **changes: object) -> KVRecipe:
+def kv_recipe(settings: TrainingSettings, recipe: type[KVRecipe] = KVRecipe, **changes: object) -> KVRecipe:
     """K/V tokens, learned from the photo and the prompts of the others, at their own rate."""
     learning = replace(settings, learning_rate=KV_RATE, weight_decay=0.0)
     return recipe(supercategory="face", resolution=32, learning=learning, prompts=PHOTO_PROMPTS, **changes)
 
 
-def rivals(settings: LearningSettings, te_weight: float, budgets: tuple[int, ...]) -> dict[str, Rival]:
+def rivals(settings: TrainingSettings, te_weight: float, budgets: tuple[int, ...]) -> dict[str, Rival]:
     """All rows that learn, by a short name. settings, te_weight: PersonaMagic's."""
     steps = (settings.steps,)
     all_steps = tuple(sorted({*budgets, *steps}))

@@ -17,8 +17,8 @@ import torch
 
 from bench.sampling_runs import Own, encode, load, random_persona, sample
 from bench.stopwatch import MEGABYTE
-from persona_core.host import sampling
-from persona_core.host.encoding import apply_to_clip
+from persona_core.host.apply import sampling
+from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.table import AppliedPersona
 
 

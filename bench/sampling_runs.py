@@ -11,7 +11,7 @@ import comfy.sd
 import torch
 
 from bench.stopwatch import forget_peak, peak_memory, seconds
-from persona_core.host import sampling
+from persona_core.host.apply import sampling
 from persona_core.host.clip import text_towers
 from persona_core.mapper import StageMapper
 from persona_core.persona import Persona

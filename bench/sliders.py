@@ -32,7 +32,7 @@ from bench.quality_page import SHOWN, scores
 from bench.results import Results, read
 from miniworld.measuring import PROMPTS, sitter
 from miniworld.sheet import sheet
-from persona_core.host.encoding import apply_to_clip
+from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.table import AppliedPersona
 
 PAGE = PACK / "docs/sliders.md"

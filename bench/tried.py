@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 
 from bench.rivals import Altered, Variant
-from persona_core import learning
-from persona_core.host.learner import Recipe
-from persona_core.host.text import DifferentiableText
-from persona_core.learning import Progress
-from persona_core.learning import draw as learning_draw
-from persona_core.learning import see as learning_see
+from persona_core import training
 from persona_core.losses import masked_noise_loss
 from persona_core.mapper import StageMapper
-from persona_core.problem import LearningSettings, Objective, Problem, Step
+from persona_core.recipes import Recipe
 from persona_core.representation import Learnable, TokenVectors, on_sphere
 from persona_core.stages import GRID, Stages
+from persona_core.task import Objective, Step, TrainingSettings, TrainingTask
+from persona_core.training import Progress
+from persona_core.training import forward as plain_forward
+from persona_core.training import sample_batch as plain_batch
 
 PARTS = 8  # of the stage, whose mean losses are told apart
 LOOK_EVERY, HELD_OUT_ROWS = 10, 8
@@ -34,12 +33,12 @@ class Trial:
 
     recipe: Recipe
     on_step: Callable[[Progress], None] = NOTHING
-    draw: Callable[..., learning.Draws] = learning.draw
-    see: Callable[..., Step] = learning.see
+    sample_batch: Callable[..., training.Batch] = training.sample_batch
+    forward: Callable[..., Step] = training.forward
 
     @contextmanager
     def changes(self) -> Iterator[None]:
-        with patch.multiple(learning, draw=self.draw, see=self.see):
+        with patch.multiple(training, sample_batch=self.sample_batch, forward=self.forward):
             yield
 
 
@@ -84,13 +83,13 @@ def spread(recipe: Recipe) -> Trial:
 def rich_for_each(recipe: Recipe) -> Trial:
     """A rich prompt for each row, as in the published code."""
 
-    def draw(problem: Problem, index: int) -> learning.Draws:
-        draws = learning_draw(problem, index)
+    def sample_batch(problem: TrainingTask, index: int) -> training.Batch:
+        draws = plain_batch(problem, index)
         chance, rows = torch.Generator().manual_seed(index), len(draws.t)
         choice = torch.randint(len(problem.objective.rich), (rows,), generator=chance)
         return replace(draws, rich=[problem.objective.rich[one] for one in choice], rich_t=draws.t)
 
-    return Trial(recipe, draw=draw)
+    return Trial(recipe, sample_batch=sample_batch)
 
 
 class ByLoss(Spread):
@@ -157,8 +156,8 @@ class FromOutput(Variant):
 class KeptClose(Watched):
     """A recipe with a loss for how far the tokens are from where they started, as a share of the word's length."""
 
-    def objective(self, text: DifferentiableText) -> Objective:
-        objective, grid = super().objective(text), torch.arange(self.stages.t_lo, self.stages.t_hi + 1, GRID)
+    def objective(self, word: Callable[[str, str], Tensor]) -> Objective:
+        objective, grid = super().objective(word), torch.arange(self.stages.t_lo, self.stages.t_hi + 1, GRID)
         with torch.no_grad():
             start, scale = self.made.at(grid).keys, self.made.word.square().sum()
 
@@ -186,13 +185,13 @@ def cross_initialized_and_kept_close(recipe: Recipe) -> Trial:
     return cross_initialized(recipe, KeptClose)
 
 
-def looking(recipe: Recipe, noises: int) -> Recipe:
+def looking(recipe: Recipe, noises_per_look: int) -> Recipe:
     """The same with so many noises a look."""
 
     class Looking(type(recipe)):
         def representation(self, *given: object) -> Learnable:
             made = super().representation(*given)
-            made.noises = noises
+            made.noises_per_look = noises_per_look
             return made
 
     return Looking(**attributes(recipe))
@@ -209,13 +208,13 @@ def paired(recipe: Recipe) -> Trial:
 def opposite(recipe: Recipe) -> Trial:
     """Two noises a look, each other's opposite."""
 
-    def draw(problem: Problem, index: int) -> learning.Draws:
-        draws = learning_draw(problem, index)
+    def sample_batch(problem: TrainingTask, index: int) -> training.Batch:
+        draws = plain_batch(problem, index)
         noise = draws.noise.clone()
         noise[1::2] = -noise[:-1:2]
         return replace(draws, noise=noise)
 
-    return Trial(looking(recipe, 2), draw=draw)
+    return Trial(looking(recipe, 2), sample_batch=sample_batch)
 
 
 class Flat(Exception):
@@ -228,17 +227,17 @@ class HeldOut:
     def __init__(self):
         self.problem, self.losses = None, []
 
-    def see(self, problem: Problem, draws: learning.Draws) -> Step:
+    def forward(self, problem: TrainingTask, draws: training.Batch) -> Step:
         self.problem = problem
-        return learning_see(problem, draws)
+        return plain_forward(problem, draws)
 
     @torch.no_grad()
     def on_step(self, progress: Progress) -> None:
         if progress.step % LOOK_EVERY:
             return
-        settings = LearningSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
+        settings = TrainingSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
         problem = replace(self.problem, settings=settings)
-        step = learning_see(problem, learning_draw(problem, 0))
+        step = plain_forward(problem, plain_batch(problem, 0))
         self.losses.append(float(masked_noise_loss(step)))
         if len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > (1 - GAIN) * min(self.losses[:-PATIENCE]):
             raise Flat
@@ -246,4 +245,4 @@ class HeldOut:
 
 def until_flat(recipe: Recipe) -> Trial:
     held_out = HeldOut()
-    return Trial(recipe, held_out.on_step, see=held_out.see)
+    return Trial(recipe, held_out.on_step, forward=held_out.forward)

@@ -101,5 +101,3 @@ class Examiner:
 def named_sitter(number: int) -> tuple[str, Sitter]:
     """Someone whom the painter knows, and the name that captions call them by."""
     return captions.NAMES[number], sitter(number, captions.NAMED)
-
-

@@ -21,9 +21,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from persona_core.host.clip import text_towers
-from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.text import DifferentiableTower
-from persona_core.learning import add_noise
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.text import DifferentiableTower
+from persona_core.training import add_noise
 
 from . import captions, model
 from .painting import paint

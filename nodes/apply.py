@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..persona_core.host.checks import check_persona
+from ..persona_core.host.apply.encoding import apply_to_clip
+from ..persona_core.host.apply.sampling import apply_to_model
 from ..persona_core.host.compat import lends_weights
-from ..persona_core.host.encoding import apply_to_clip
-from ..persona_core.host.sampling import apply_to_model
+from ..persona_core.host.model import check_persona
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
 from . import sockets
 
@@ -64,7 +64,9 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                     0.001,
                     "Where in the sampling the persona begins, from 0 (first step) to 1. Before it, the common word stands.",
                 ),
-                share("end_at", 1.0, 0.001, "Where in the sampling the persona ends. After it, the common word stands."),
+                share(
+                    "end_at", 1.0, 0.001, "Where in the sampling the persona ends. After it, the common word stands."
+                ),
                 share(
                     "key_locking",
                     0.0,

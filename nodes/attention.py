@@ -6,9 +6,8 @@ import comfy.utils
 from comfy_api.latest import io, ui
 
 from ..persona_core.charts import word_grid
-from ..persona_core.host.attention_view import watch
-from ..persona_core.host.checks import check_text, check_vae
-from ..persona_core.host.denoiser import check_unet
+from ..persona_core.host.apply.attention_view import watch
+from ..persona_core.host.model import check_text, check_unet, check_vae
 from . import sockets
 
 MOMENTS = {"early": 900, "middle": 600, "late": 200}
@@ -29,7 +28,9 @@ class PersonaAttention(io.ComfyNode):
                 io.Model.Input("model", tooltip="From Apply Stage-Regulated Embedding."),
                 io.Clip.Input("clip", tooltip="From Apply Stage-Regulated Embedding."),
                 io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
-                io.Latent.Input("latent_image", tooltip="From Empty Latent Image: the size. Of several, the first is used."),
+                io.Latent.Input(
+                    "latent_image", tooltip="From Empty Latent Image: the size. Of several, the first is used."
+                ),
                 io.String.Input(
                     "text",
                     multiline=True,

@@ -2,9 +2,10 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..persona_core.host import store
 from . import apply, attention, faces, kv_tokens, learn, library, stages
 
-library.register_folder()
+store.register_folder()
 
 
 class PersonaExtension(ComfyExtension):

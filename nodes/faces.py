@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..persona_core import faces
-from ..persona_core.host.pictures import rgb
+from ..persona_core.photos import rgb
 from . import notices, sockets
 
 NO_FACE = ["error", "whole picture", "skip picture"]
@@ -143,6 +143,7 @@ class FaceMask(io.ComfyNode):
         height, width = image.shape[1:3]
         progress = comfy.utils.ProgressBar(len(image))
         masks, crops, boxes, hits = [], [], [], 0
+        notices.warn_of_white(image)
         for index, picture in enumerate(rgb(image).float().cpu()):
             found = faces.detect_faces(picture, pack)
             progress.update(1)

@@ -3,15 +3,16 @@
 from comfy_api.latest import io
 
 from ..persona_core import faces
-from ..persona_core.host.augmentation import augmented
-from ..persona_core.host.checks import check_models
-from ..persona_core.host.learner import KVRecipe, Lesson
-from ..persona_core.host.pictures import coarsest_cell
-from ..persona_core.host.references import prepare
+from ..persona_core.host import store
+from ..persona_core.host.learn.latents import coarsest_cell
+from ..persona_core.host.learn.run import TrainingJob
+from ..persona_core.host.model import check_models
 from ..persona_core.losses import COMPARED
-from ..persona_core.problem import LearningSettings
+from ..persona_core.photos import augmented, prepare
 from ..persona_core.prompts import FACE_PROMPTS, PHOTO_PROMPTS
-from . import library, sockets, teaching
+from ..persona_core.recipes import KVRecipe
+from ..persona_core.task import TrainingSettings
+from . import notices, sockets, teaching
 from .faces import insightface_folders
 
 
@@ -107,14 +108,14 @@ class FaceWiseKVTokens(io.ComfyNode):
         attention_tokens, reference_word, te_weight, augment, resolution, crop_to_face, mirror, train_seed, reuse,
         mask=None,
     ) -> io.NodeOutput:  # fmt: skip
-        name = library.check_name(name, folders=False)
+        name = store.check_name(name, folders=False)
         supercategory = supercategory.strip()
         recipe = KVRecipe(
             supercategory=supercategory,
             te_weight=te_weight,
             resolution=resolution,
             mirror=mirror,
-            learning=LearningSettings(steps, learning_rate, batch_size, weight_decay=0.0, seed=train_seed),
+            learning=TrainingSettings(steps, learning_rate, batch_size, weight_decay=0.0, seed=train_seed),
             attention_weight=attention_weight,
             attention_tokens=attention_tokens,
             reference=reference_word.strip(),
@@ -124,10 +125,11 @@ class FaceWiseKVTokens(io.ComfyNode):
         )
         pack = faces.choose_pack(insightface_folders()) if mask is None else None
         check_models(model, clip, vae, supercategory, recipe.reference if attention_weight else "")
+        notices.warn_of_white(image)
         photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
         if augment:
             photos = augmented(photos, train_seed)
-        return teaching.persona_of(Lesson(name, model, clip, vae, photos, recipe), reuse, cls)
+        return teaching.persona_of(TrainingJob(name, model, clip, vae, photos, recipe), reuse, cls)
 
 
 NODES = [FaceWiseKVTokens]

@@ -2,13 +2,16 @@
 
 from comfy_api.latest import io
 
-from ..persona_core import faces, presets
-from ..persona_core.host.checks import check_models
-from ..persona_core.host.learner import Lesson, Recipe
-from ..persona_core.host.pictures import coarsest_cell
-from ..persona_core.host.references import embed, prepare
+from ..persona_core import faces
+from ..persona_core import recipes as presets
+from ..persona_core.host import store
+from ..persona_core.host.learn.latents import coarsest_cell, embed
+from ..persona_core.host.learn.run import TrainingJob
+from ..persona_core.host.model import check_models
+from ..persona_core.photos import prepare
+from ..persona_core.recipes import Recipe
 from ..persona_core.stages import Stages
-from . import library, sockets, teaching
+from . import notices, sockets, teaching
 from .faces import insightface_folders
 
 
@@ -118,7 +121,7 @@ class LearnPersona(io.ComfyNode):
         resolution, crop_to_face, mirror, train_seed, reuse, mask=None, stages=None, clip_vision=None,
         attention_weight=0.0, preset=presets.DEFAULT,
     ) -> io.NodeOutput:  # fmt: skip
-        name = library.check_name(name, folders=False)
+        name = store.check_name(name, folders=False)
         recipe = Recipe(
             supercategory=supercategory.strip(),
             tokens=tokens,
@@ -131,9 +134,10 @@ class LearnPersona(io.ComfyNode):
         )
         pack = faces.choose_pack(insightface_folders()) if mask is None else None
         check_models(model, clip, vae, recipe.supercategory)
+        notices.warn_of_white(image)
         photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)
-        lesson = Lesson(name, model, clip, vae, photos, recipe, embeddings)
+        lesson = TrainingJob(name, model, clip, vae, photos, recipe, embeddings)
         return teaching.persona_of(lesson, reuse, cls)
 
 

@@ -4,9 +4,10 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
 from ..persona_core.charts import iou_chart, map_grid
-from ..persona_core.host.checks import check_models
-from ..persona_core.host.partition import attention_curve
-from ..persona_core.host.pictures import coarsest_cell, photos
+from ..persona_core.host.learn.latents import coarsest_cell
+from ..persona_core.host.learn.partition import attention_curve
+from ..persona_core.host.model import check_models
+from ..persona_core.photos import photos
 from ..persona_core.stages import LAST_TIMESTEP, Stages, partition
 from . import notices, sockets
 

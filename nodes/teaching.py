@@ -10,11 +10,12 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
 from ..persona_core.charts import loss_chart
-from ..persona_core.host.learner import Lesson, learn_persona
-from ..persona_core.host.telling import Clock, log, tell, warn
-from ..persona_core.learning import Progress
+from ..persona_core.host import store
+from ..persona_core.host.learn.run import TrainingJob, train_persona
+from ..persona_core.host.messages import Clock, log, tell, warn
 from ..persona_core.persona import Persona
-from . import library, notices, sockets
+from ..persona_core.training import Progress
+from . import notices, sockets
 
 # Learned, but the disk would not take it: kept until a node of the same inputs runs again.
 unsaved: dict[str, Persona] = {}
@@ -93,12 +94,12 @@ def shared_inputs() -> dict[str, io.Input]:
     return {one.id: one for one in inputs}
 
 
-def persona_of(lesson: Lesson, reuse: bool, node: type[io.ComfyNode]) -> io.NodeOutput:
+def persona_of(lesson: TrainingJob, reuse: bool, node: type[io.ComfyNode]) -> io.NodeOutput:
     """The OUTPUTS of a learning node: the persona as it was learned before, or now."""
     fingerprint = lesson.fingerprint()
-    persona, path = library.find(lesson.name, fingerprint) if reuse else (None, None)
+    persona, path = store.find(lesson.name, fingerprint) if reuse else (None, None)
     if persona is None:
-        path = library.path_for(lesson.name)
+        path = store.path_for(lesson.name)
         persona, said = learn_and_save(lesson, fingerprint, path)
     else:
         said = f"Loaded '{lesson.name}': it was learned from these inputs before."
@@ -107,17 +108,17 @@ def persona_of(lesson: Lesson, reuse: bool, node: type[io.ComfyNode]) -> io.Node
     return io.NodeOutput(persona, chart, str(path), ui=shown)
 
 
-def learn_and_save(lesson: Lesson, fingerprint: str, path: Path) -> tuple[Persona, str]:
+def learn_and_save(lesson: TrainingJob, fingerprint: str, path: Path) -> tuple[Persona, str]:
     """Learn, or take what an earlier run learned but could not save, and save it. Also what to say of it."""
-    library.check_writable(lesson.name, path)
+    store.check_writable(lesson.name, path)
     unfinished = path.with_name(f".{lesson.name}-{fingerprint[:12]}.partial")
     persona, trouble = unsaved.pop(fingerprint, None), ""
     if persona is None:
         reporter = Reporter(lesson)
-        persona = learn_persona(lesson, fingerprint, unfinished, reporter, reporter.warn)
+        persona = train_persona(lesson, fingerprint, unfinished, reporter, reporter.warn)
         trouble = reporter.trouble
     try:
-        persona = library.save(replace(persona, name=lesson.name), path)
+        persona = store.save(replace(persona, name=lesson.name), path)
     except OSError:
         unsaved[fingerprint] = persona
         raise
@@ -132,7 +133,7 @@ class Reporter:
     trouble: what every later line ends with, because a node shows only the last one.
     """
 
-    def __init__(self, lesson: Lesson):
+    def __init__(self, lesson: TrainingJob):
         self.trouble = ""
         self.total = lesson.recipe.learning.steps
         self.bar, self.clock, self.spoken = ProgressBar(self.total), None, 0.0

@@ -62,7 +62,7 @@ class KVTokens(nn.Module):
         """The pair of each timestep's stage: keys and values [B, 1, D] for t [B] in 0..999."""
         return pair_of(self.vectors, t)
 
-    def folded(self) -> "KVTokens":
+    def exported(self) -> "KVTokens":
         return self
 
 
@@ -73,7 +73,7 @@ class TokenExpander(nn.Module):
     every token is the word.
     """
 
-    tokens, stages, noises = 1, Stages(0, LAST_TIMESTEP), 2
+    tokens, stages, noises_per_look = 1, Stages(0, LAST_TIMESTEP), 2
 
     def __init__(self, word: Tensor, count: int = 5, seed: int = 0, widths: tuple[int, ...] = ()):
         super().__init__()
@@ -90,7 +90,7 @@ class TokenExpander(nn.Module):
         return pair_of(self.expand(), t)
 
     @torch.no_grad()
-    def folded(self) -> KVTokens:
+    def exported(self) -> KVTokens:
         """The vectors alone: the modules are needed no more."""
         return KVTokens(self.word, self.expand(), self.widths)
 

@@ -1,4 +1,4 @@
-"""The terms of the learning loss. Each is a function of what one step of `learning.learn` saw."""
+"""The terms of the learning loss. Each is a function of what one step of `training.train` saw."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from .attention import attention_maps
-from .problem import CrossAttention, Step
+from .task import CrossAttention, Step
 
 SHARPNESS = 100.0
 COMPARED = ALL, PROMPT, PLACEHOLDER = "all tokens", "the prompt's tokens", "the placeholder only"

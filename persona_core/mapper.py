@@ -31,7 +31,7 @@ class StageMapper(nn.Module):
     At the start every token vector is the word itself and the bypass is zero.
     """
 
-    kind, noises = "stage_mapper", 1
+    kind, noises_per_look = "stage_mapper", 1
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class StageMapper(nn.Module):
         return [self.image_embeddings[picture.to(self.image_embeddings.device)]]
 
     @torch.no_grad()
-    def folded(self) -> "StageMapper":
+    def exported(self) -> "StageMapper":
         """The same function without the image embeddings: being constant, they are a bias of the bypass.
 
         What is kept of a person is then no embedding of the photo, and generating needs no photo.

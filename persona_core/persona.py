@@ -54,7 +54,7 @@ class Persona:
 
     def to_bytes(self) -> bytes:
         """The file's content."""
-        kept = self.representation.folded()
+        kept = self.representation.exported()
         tensors = {name: value.detach().cpu().half().contiguous() for name, value in kept.state_dict().items()}
         metadata = {
             "format": FORMAT,

@@ -77,20 +77,20 @@ class Representation(Protocol):
         """A timestep that has the same vectors as t, and is the same all over a piece that is constant."""
         ...
 
-    def folded(self) -> "Saved":
+    def exported(self) -> "Saved":
         """The same function with no more than generating needs: this is what a file keeps."""
         ...
 
 
 class Learnable(Representation, Protocol):
-    """A representation that `learning.learn` can learn.
+    """A representation that `training.train` can learn.
 
-    noises: how many rows of a step may be one look, which is a picture, a prompt, a timestep and whether the bypass is
-    kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1;
+    noises_per_look: how many rows of a step may be one look, which is a picture, a prompt, a timestep and whether the
+    bypass is kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1;
     docs/presets.md has what more of them cost and give.
     """
 
-    noises: int
+    noises_per_look: int
 
 
 class Saved(Representation, Protocol):

@@ -6,13 +6,13 @@ from . import host  # isort: skip  (before the host's modules)
 import torch
 
 from bench.stopwatch import by_turns, ratios, spread
-from persona_core.host.denoiser import model_for_learning
-from persona_core.presets import PRESETS
+from persona_core.host.learn.denoiser import model_for_learning
+from persona_core.recipes import PRESETS
 
 from . import peer_models
 from .learning import KINDS, Forward, Learner
 from .page import Table
-from .peers import Lesson, Published, TextualInversion
+from .peers import Published, TextualInversion, TrainingJob
 
 OURS = 2, 4  # rows of a step
 INVERTED = 1, 4
@@ -47,7 +47,7 @@ def measure(file: Path, architecture: str, latent: int, repeats: int) -> list[Ta
 
     ids = torch.tensor([token for token, *_ in clip.tokenize(PROMPT)["l"][0]], device=device)
     photo = torch.rand(1, 3, latent * 8, latent * 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    lesson = Lesson(models, ids, WORD, photo.to(device))
+    lesson = TrainingJob(models, ids, WORD, photo.to(device))
     precision = "fp16" if host.GPU else "fp32"
     runs, rows, told = {}, {}, {}
     for batch in INVERTED:

@@ -15,7 +15,7 @@ args.cpu = not GPU  # read when comfy.model_management is first imported
 import comfy.model_management  # noqa: E402
 import comfy.sd  # noqa: E402
 
-from persona_core.host.denoiser import compute_dtype  # noqa: E402
+from persona_core.host.model import compute_dtype  # noqa: E402
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TRIED = ("fp16", "bf16", "fp32") if GPU else ("fp32", "bf16")

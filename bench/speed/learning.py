@@ -10,12 +10,13 @@ from comfy.ldm.modules.attention import optimized_attention
 
 from bench.stopwatch import by_turns, ratios, seconds, spread
 from persona_core.host.clip import text_towers
-from persona_core.host.denoiser import FrozenDenoiser, compute_dtype
-from persona_core.host.frozen import differentiable
-from persona_core.host.learner import KVRecipe, Recipe
-from persona_core.host.text import DifferentiableText
-from persona_core.learning import learn
-from persona_core.problem import Problem, References
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.text import DifferentiableText
+from persona_core.host.model import compute_dtype
+from persona_core.recipes import KVRecipe, Recipe
+from persona_core.task import References, TrainingTask
+from persona_core.training import train
 
 from .page import Table
 from .watch import PARTS, Watch
@@ -31,7 +32,7 @@ STEPS = 10 if host.GPU else 1  # that are timed as one
 
 
 class Learner:
-    """Learning as learn_persona sets it up, from random latents."""
+    """Learning as train_persona sets it up, from random latents."""
 
     def __init__(self, model, clip, recipe: Recipe, latent: int, batch: int, steps: int = STEPS):
         self.model, self.clip = model, clip
@@ -42,9 +43,9 @@ class Learner:
             generator = torch.Generator().manual_seed(0)
             latents = torch.randn(1, 4, latent, latent, generator=generator).to(denoiser.device)
             references = References(latents, torch.ones_like(latents[:, :1]))
-            representation, objective = representation.to(denoiser.device), recipe.objective(text)
+            representation, objective = representation.to(denoiser.device), recipe.objective(text.towers.word)
             settings = replace(recipe.learning, steps=steps, batch_size=batch)
-            self.problem = Problem(representation, references, text, denoiser, objective, settings)
+            self.problem = TrainingTask(representation, references, text, denoiser, objective, settings)
 
     def ready(self):
         return differentiable(self.model, self.clip.patcher, dtype=compute_dtype(self.model))
@@ -56,13 +57,13 @@ class Learner:
     def step(self) -> float:
         """Seconds of one step."""
         with self.ready():
-            return seconds(lambda: learn(self.problem, scaler=self.scaler())) / self.problem.settings.steps
+            return seconds(lambda: train(self.problem, scaler=self.scaler())) / self.problem.settings.steps
 
     def shares(self) -> dict[str, float]:
         """Where the time of a step goes."""
         watch = Watch(self.problem.text, self.problem.denoiser)
         with self.ready(), watch.watching():
-            learn(replace(self.problem, text=watch, denoiser=watch), scaler=self.scaler())
+            train(replace(self.problem, text=watch, denoiser=watch), scaler=self.scaler())
         return watch.shares()
 
 
@@ -142,7 +143,7 @@ def tables(steps: list, adds: list, shares: list, architecture: str, latent: int
         Table(
             f"A learning step against a forward pass: {architecture}",
             f"{where}. *Forward*: the host's UNet as it samples, attention by `{optimized_attention.__name__}`. "
-            "*Step*: all of a step of `learning.learn`, nothing computed twice; the VAE is no part of it, as the "
+            "*Step*: all of a step of `training.train`, nothing computed twice; the VAE is no part of it, as the "
             "photo is encoded once.",
             ("precision", "batch", "", "forward, s", "step, s", "step / forward"),
             steps,

@@ -16,10 +16,20 @@ import comfy.model_management
 from comfy.ldm.modules.attention import attention_pytorch
 
 from bench.stopwatch import GIGABYTE, KEEPING_MALLOC, forget_peak, memory_now, peak_memory
-from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.learner import learn_in_memory
-from persona_core.host.memory import REST, Fit, computed_twice, fit, kept_by_row, layers_of, needed, room_for, smallest
-from persona_core.learning import Progress, learn
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.memory import (
+    REST,
+    Fit,
+    fit,
+    gradient_checkpointing,
+    layers_of,
+    needed,
+    room_for,
+    saved_by_row,
+    smallest,
+)
+from persona_core.host.learn.run import train_in_memory
+from persona_core.training import Progress, train
 
 from .learning import KINDS, Learner
 from .page import Table
@@ -38,13 +48,13 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
     with learner.ready():
         unet = model.model.diffusion_model
         weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
-        kept = kept_by_row(learner.problem, weights)
+        kept = saved_by_row(learner.problem, weights)
         room = room_for(batch * sum(kept.values()), patchers, model.load_device)
         chosen = fit(kept, batch, room) if way == FITS else smallest(layers_of(unet))
         size = 2 * sum(weight.numel() for weight in weights)  # in 16 bit
         denoiser = FrozenDenoiser(model)
         denoiser.attention = attention_pytorch  # as on a GPU, where it keeps no probabilities
-        on_card = kept_by_row(replace(learner.problem, denoiser=denoiser), weights)
+        on_card = saved_by_row(replace(learner.problem, denoiser=denoiser), weights)
         card = fit(on_card, 1, CARD - size - comfy.model_management.minimum_inference_memory())
         found = {
             "rows": chosen.rows, "twice": len(chosen.twice), "layers": len(layers_of(unet)),
@@ -58,10 +68,10 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
         forget_peak()
         before = memory_now()
         if way == FITS:
-            learn_in_memory(learner.problem, patchers, Progress(), lambda progress: None, lambda progress: None)
+            train_in_memory(learner.problem, patchers, Progress(), lambda progress: None, lambda progress: None)
         else:
-            with computed_twice(chosen.twice):
-                learn(learner.problem, scaler=learner.scaler(), at_once=chosen.rows)
+            with gradient_checkpointing(chosen.twice):
+                train(learner.problem, scaler=learner.scaler(), micro_batch=chosen.rows)
         return {**found, "peak": peak_memory() - before}
 
 

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from bench.stopwatch import seconds
-from persona_core.host.text import add_bypass
+from persona_core.host.learn.text import add_bypass
 from persona_core.losses import persona_share
 from persona_core.mapper import StageMapper
 from persona_core.stages import Stages
@@ -23,7 +23,7 @@ from .peer_models import TEXT, VISION, Models
 LATENT_SCALE = 0.18215
 
 
-class Lesson:
+class TrainingJob:
     """What both loops are given. ids: [L] of a prompt. place: of its placeholder. photo: [1, 3, H, W] in -1..1."""
 
     def __init__(self, models: Models, ids: Tensor, place: int, photo: Tensor):
@@ -46,7 +46,7 @@ class TextualInversion:
     On a GPU in mixed precision: UNet and autoencoder in fp16, the text encoder under autocast.
     """
 
-    def __init__(self, lesson: Lesson, rows: int):
+    def __init__(self, lesson: TrainingJob, rows: int):
         self.lesson, self.rows, models = lesson, rows, lesson.models
         self.gpu = lesson.photo.is_cuda
         self.unet, self.vae, self.text = models.unet, models.vae, copy.deepcopy(models.text)
@@ -104,7 +104,7 @@ class Published:
 
     ROWS, TOKENS, TE = 2, 4, 1e-3
 
-    def __init__(self, lesson: Lesson):
+    def __init__(self, lesson: TrainingJob):
         self.lesson, self.models, stages = lesson, lesson.models, Stages()
         self.stages = stages
         self.text = copy.deepcopy(lesson.models.text)

@@ -10,14 +10,14 @@ import torch
 from bench.pages import with_error
 from bench.sampling_runs import Own, encode, random_persona, sample
 from bench.stopwatch import by_turns, ratios, seconds, spread
-from persona_core.host.checks import check_persona
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.host.clip import text_towers
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.partition import attention_curve
-from persona_core.host.pictures import Photo
-from persona_core.host.sampling import TABLE, apply_to_model
+from persona_core.host.learn.partition import attention_curve
+from persona_core.host.model import check_persona
 from persona_core.kv_tokens import TokenExpander
 from persona_core.persona import Persona
+from persona_core.photos import Photo
 from persona_core.stages import LAST_TIMESTEP
 from persona_core.table import AppliedPersona
 
@@ -37,7 +37,7 @@ def random_pairs(clip) -> Persona:
     """A persona of K/V tokens."""
     towers = text_towers(clip)
     expander = TokenExpander(towers.word("person"), widths=towers.widths)
-    return Persona("ann", expander.folded().requires_grad_(False), towers.family, "person")
+    return Persona("ann", expander.exported().requires_grad_(False), towers.family, "person")
 
 
 @torch.inference_mode()

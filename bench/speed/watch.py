@@ -14,7 +14,7 @@ TEXT, UNET, LOSS, OPTIMIZER, REST = PARTS = "text encoder", "UNet", "loss terms"
 
 
 class Watch:
-    """Stands in for the text encoder and the denoiser of `learning.learn`.
+    """Stands in for the text encoder and the denoiser of `training.train`.
 
     What passed since the last lap goes to the part that just ended. In the backward pass a part ends when the gradient
     of what it was given is known: autograd goes back in the order in which things were computed, so parts do not mix.

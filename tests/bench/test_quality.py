@@ -15,11 +15,11 @@ from bench.results import BASELINES, CEILING, FLOOR, Result, baseline_of, differ
 from bench.rivals import ALWAYS, THIRDS, kv_recipe, rivals
 from miniworld.measuring import PROMPTS, Examiner, Scores, sitter
 from miniworld.world import CHOICES, render
-from persona_core import learning
-from persona_core.host.learner import Recipe
-from persona_core.host.pictures import Photo
+from persona_core import training
 from persona_core.losses import ALL, PLACEHOLDER, PROMPT
-from persona_core.problem import LearningSettings, Objective, Problem, References
+from persona_core.photos import Photo
+from persona_core.recipes import Recipe
+from persona_core.task import Objective, References, TrainingSettings, TrainingTask
 
 
 @pytest.fixture(scope="module")
@@ -125,35 +125,35 @@ def test_the_page_of_presets_compares_each_row_with_its_own_reference():
 
 
 def test_trials_draw_what_they_say():
-    recipe = presets.persona_magic(LearningSettings(batch_size=4), 1)
+    recipe = presets.persona_magic(TrainingSettings(batch_size=4), 1)
     spread = tried.spread(recipe).recipe.stages
     parts = torch.stack([spread.random(4, torch.Generator().manual_seed(seed)) for seed in range(99)])
     assert (parts.diff(dim=1) > 0).all() and parts.min() < 410 and parts.max() > 790
     problem = drawing(recipe)
     with tried.rich_for_each(recipe).changes():
-        draws = learning.draw(problem, 0)
+        draws = training.sample_batch(problem, 0)
     assert len(draws.rich) == 4 and torch.equal(draws.rich_t, draws.t)
-    assert len(learning.draw(problem, 0).rich) == 1
+    assert len(training.sample_batch(problem, 0).rich) == 1
     for trial, looks in ((tried.apart, 4), (tried.paired, 2), (tried.opposite, 2)):
         for asked in (recipe, kv_recipe(recipe.learning)):
-            assert len(learning.draw(drawing(trial(asked).recipe), 0).t.unique()) == looks
+            assert len(training.sample_batch(drawing(trial(asked).recipe), 0).t.unique()) == looks
     trial = tried.opposite(recipe)
     with trial.changes():
-        noise = learning.draw(drawing(trial.recipe), 0).noise
+        noise = training.sample_batch(drawing(trial.recipe), 0).noise
     assert torch.equal(noise[::2], -noise[1::2]) and not torch.equal(noise[0], noise[2])
 
 
-def drawing(recipe: Recipe) -> Problem:
+def drawing(recipe: Recipe) -> TrainingTask:
     """What draws need of it."""
     references = References(torch.zeros(1, 4, 2, 2), torch.ones(1, 1, 2, 2))
     objective = Objective({}, ["a {}"], ["{} reads", "{} runs"])
     representation = recipe.representation(torch.ones(8), None)
-    return Problem(representation, references, None, None, objective, recipe.learning)
+    return TrainingTask(representation, references, None, None, objective, recipe.learning)
 
 
 def test_where_the_loss_is_large_is_looked_more_often():
-    trial = tried.by_loss(presets.persona_magic(LearningSettings(batch_size=4), 1))
-    stages, progress = trial.recipe.stages, learning.Progress({"noise": []})
+    trial = tried.by_loss(presets.persona_magic(TrainingSettings(batch_size=4), 1))
+    stages, progress = trial.recipe.stages, training.Progress({"noise": []})
     for part in range(tried.PARTS):
         stages.parts[:] = [part]
         progress.losses["noise"].append(9.0 if part == tried.PARTS - 1 else 1.0)
@@ -175,7 +175,9 @@ def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path, examiner):
     assert list(found) == list(titles)
     write(tmp_path / "docs/quality.md", found, titles, tmp_path, "100 steps", examiner.figures)
     page = (tmp_path / "docs/quality.md").read_text()
-    assert "100 steps" in page and "| 80% |" in page and "PersonaMagic, 50 steps" in page and "a photo of a <ann>" in page
+    assert (
+        "100 steps" in page and "| 80% |" in page and "PersonaMagic, 50 steps" in page and "a photo of a <ann>" in page
+    )
     for row in found:
         assert f"quality/{row}.png" in page and Image.open(tmp_path / f"docs/quality/{row}.png").width == 9 * 34 * 2
 
@@ -183,7 +185,7 @@ def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path, examiner):
 @pytest.fixture
 def quick(tmp_path, monkeypatch):
     """A bench that learns for two steps and paints each prompt once."""
-    monkeypatch.setattr(quality, "SETTINGS", LearningSettings(1, 1e-3, 1))
+    monkeypatch.setattr(quality, "SETTINGS", TrainingSettings(1, 1e-3, 1))
     monkeypatch.setattr(quality, "SEEDS", 1)
     monkeypatch.setattr(quality, "STEPS", 2)
     return quality.Bench(tmp_path, budgets=(2,))
@@ -210,7 +212,7 @@ def test_identity_counts_only_where_the_prompt_was_obeyed(quick, monkeypatch):
 
 
 def test_going_on_learns_what_learning_at_once_does():
-    recipe, person = rivals(LearningSettings(2, 1e-3, 1), 0.3, ())["full"].recipe, sitter(0)
+    recipe, person = rivals(TrainingSettings(2, 1e-3, 1), 0.3, ())["full"].recipe, sitter(0)
     photo = Photo(person.photo.movedim(0, -1), person.mask)
     parts, whole = ([*quality.learned(recipe, [photo], after)][-1] for after in ((1, 2), (2,)))
     assert parts[0] == whole[0] == 2
@@ -220,17 +222,17 @@ def test_going_on_learns_what_learning_at_once_does():
 
 def test_a_staged_vector_stands_in_the_middle_stage_alone():
     word = torch.tensor([1.0, 0.0])
-    learned = rivals(LearningSettings(), 0.3, ())["staged_inversion"].recipe.representation(word, None)
+    learned = rivals(TrainingSettings(), 0.3, ())["staged_inversion"].recipe.representation(word, None)
     torch.nn.init.constant_(learned.vector, 2.0)
     t = torch.tensor([0.0, 399.0, 400.0, 800.0, 801.0, 999.0])
     assert (learned.at(t).keys == 2).all()  # while it is learned
-    staged = learned.folded()
+    staged = learned.exported()
     assert torch.equal((staged.at(t).values[:, 0] == 2).all(1), torch.tensor([False, False, True, True, False, False]))
     assert all(torch.equal(staged.at(torch.tensor([staged.settle(x)])).keys, staged.at(x[None]).keys) for x in t)
 
 
 def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
-    rows = rivals(LearningSettings(steps=200), 0.3, (50, 400))
+    rows = rivals(TrainingSettings(steps=200), 0.3, (50, 400))
     word = torch.randn(96, generator=torch.Generator().manual_seed(0))
     word = word / word.norm()
     t = torch.tensor([0, 400, 999])
@@ -244,7 +246,9 @@ def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
     assert [rows[name].recipe.tokens for name in ("n1", "n2", "full", "n8")] == [1, 2, 4, 8]
     assert (rows["no_stages"].recipe.stages, rows["thirds"].recipe.stages) == (ALWAYS, THIRDS)
     assert rows["weak_te"].recipe.te_weight == 1e-3 and [n for n in rows if rows[n].looked_up] == ["partition"]
-    assert rows["no_stages"].recipe.stages.t_hi == 999 and not rows["no_mask"].masked and rows["no_mask"].recipe.te_weight
+    assert (
+        rows["no_stages"].recipe.stages.t_hi == 999 and not rows["no_mask"].masked and rows["no_mask"].recipe.te_weight
+    )
     assert rows["no_te"].recipe.te_weight == 0 == rows["textual_inversion"].recipe.te_weight
     assert [rows[name].recipe.pairs for name in ("kv_1", "kv", "kv_10")] == [1, 5, 10]
     weights = {"attention": 3e-3, "kv": 3e-3, "kv_off": 0.0, "kv_off_unmasked": 0.0, "kv_weak": 3e-4, "kv_strong": 3e-2}
@@ -265,7 +269,7 @@ def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
 
 def test_rivals_of_one_side_move_only_that_side():
     word, t = torch.ones(64), torch.tensor([100.0, 900.0])
-    rows = rivals(LearningSettings(), 0.3, ())
+    rows = rivals(TrainingSettings(), 0.3, ())
     for name, moved, still in (("kv_keys", "keys", "values"), ("kv_values", "values", "keys")):
         expander = rows[name].recipe.representation(word, None)
         torch.nn.init.normal_(expander.encoders[0].offsets, generator=torch.Generator().manual_seed(0))

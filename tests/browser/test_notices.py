@@ -61,7 +61,9 @@ def test_what_was_learned_stays_on_its_node_until_it_runs_again_and_is_not_saved
     for kind, saved in page.evaluate(values):
         assert kind not in known or len([one for one in saved if one is not None]) <= known[kind] + 1, (kind, saved)
 
-    page.evaluate("() => app.graph.nodes.find(n => n.type === 'PersonaLearn').widgets.find(w => w.name === 'reuse').value = false")
+    page.evaluate(
+        "() => app.graph.nodes.find(n => n.type === 'PersonaLearn').widgets.find(w => w.name === 'reuse').value = false"
+    )
     cleared = """() => new Promise(done => app.api.addEventListener("executing", ({detail}) => setTimeout(() => {
         const node = app.graph.nodes.find(node => node.type === "PersonaLearn")
         if (String(detail) === String(node.id)) done(node.widgets.find(w => w.name === "persona_notice").element.textContent)

@@ -159,7 +159,10 @@ def test_a_graph_from_before_there_were_presets_opens_with_its_values_in_their_p
 def test_a_picture_dragged_into_the_editor_is_the_workflow_again(page, server, first_personas, queued_by):
     """The editor writes its graph into pictures; over the API, the prompt is there."""
     # Each its own file: what was saved before is not saved again.
-    changes = {"PersonaLoad": {"persona_name": first_personas["kv_tokens"]}, "SaveImage": {"filename_prefix": queued_by}}
+    changes = {
+        "PersonaLoad": {"persona_name": first_personas["kv_tokens"]},
+        "SaveImage": {"filename_prefix": queued_by},
+    }
     prompt = workflow("load_and_generate", changes)
     saved = {"extra_pnginfo": {"workflow": json.loads(graph("learn_and_generate"))}} if queued_by == "editor" else {}
     done = server.run(prompt, extra_data=saved)

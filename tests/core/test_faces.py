@@ -10,6 +10,7 @@ import skimage.data
 import torch
 
 from persona_core import faces
+from persona_core.faces.detection import resized
 from tools.tiny_insightface import head_points, save_pack
 
 # Those who look at the camera, largest first; read off the photo.
@@ -55,7 +56,7 @@ def landscape(height=300, width=400):
 
 @pytest.mark.parametrize("size", [160, 512, 1400])
 def test_cascade_finds_the_astronaut(astronaut, size):
-    image = faces._resize(astronaut, size, size)
+    image = resized(astronaut, size, size)
     found = faces.detect_faces(image)
     assert len(found) == 1, "the helmet, the badge and the flag are no faces"
     unit = size / 512
@@ -89,7 +90,7 @@ def test_mask_of_a_large_picture_is_the_small_one_enlarged(astronaut):
     doubled = faces.Face(tuple(4 * v for v in face.box), face.score)
     large = faces.face_mask(doubled, 2048, 2048)
     small = faces.face_mask(face, 512, 512)
-    assert (faces._resize(large[..., None], 512, 512)[..., 0] - small).abs().max() < 0.06
+    assert (resized(large[..., None], 512, 512)[..., 0] - small).abs().max() < 0.06
 
 
 def test_group_photo_largest_first(group):

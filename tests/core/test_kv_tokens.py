@@ -93,7 +93,9 @@ def test_the_table_has_one_context_a_stage():
 
 def test_only_the_vectors_are_kept_and_they_are_small(tmp_path):
     expander = TokenExpander(WORD, 5)
-    torch.nn.init.normal_(expander.encoders[0].feed_forward[-1].weight, std=0.01, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(
+        expander.encoders[0].feed_forward[-1].weight, std=0.01, generator=torch.Generator().manual_seed(1)
+    )
     losses = dict.fromkeys(("noise", "equilibrium", "attention"), [0.123456] * 1000)
     persona = Persona("ann", expander, "SD1.x", "person", {}, losses)
     path = persona.save(tmp_path / "ann.safetensors")

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from persona_core.kv_tokens import TokenExpander
-from persona_core.learning import draw, learn, see
 from persona_core.mapper import StageMapper
-from persona_core.presets import DEFAULT, PRESETS, settings_of
-from persona_core.problem import LearningSettings, Objective, Problem, References, RichPrompts, TextEncoding
+from persona_core.recipes import DEFAULT, PRESETS, settings_of
 from persona_core.representation import TokenVectors
 from persona_core.stages import Stages
+from persona_core.task import Objective, References, RichPrompts, TextEncoding, TrainingSettings, TrainingTask
+from persona_core.training import forward, sample_batch, train
 
 STAGES = Stages(400, 800)
 REFERENCES = References(torch.zeros(3, 4, 2, 2), torch.ones(3, 1, 2, 2))
@@ -24,11 +24,11 @@ MAPPER = StageMapper(torch.ones(8), STAGES)
 
 
 def problem(objective=OBJECTIVE, learned=MAPPER, text=None, denoiser=None, **settings):
-    return Problem(learned, REFERENCES, text, denoiser, objective, LearningSettings(**settings))
+    return TrainingTask(learned, REFERENCES, text, denoiser, objective, TrainingSettings(**settings))
 
 
 def drawn(index=0, objective=OBJECTIVE, learned=MAPPER, **settings):
-    return draw(problem(objective, learned, **settings), index)
+    return sample_batch(problem(objective, learned, **settings), index)
 
 
 def test_each_timestep_of_the_stage_is_as_likely():
@@ -88,13 +88,13 @@ class Reads:
 
 
 @pytest.mark.parametrize(
-    "rows, at_once, reads",
+    "rows, micro_batch, reads",
     [(4, None, [2]), (5, None, [3]), (5, 4, [2, 1]), (6, 3, [1] * 3), (4, 1, [1] * 4), (3, 2, [2, 1]), (1, None, [1])],
 )
-def test_a_look_is_read_once_and_each_of_its_rows_gets_it(rows, at_once, reads):
+def test_a_look_is_read_once_and_each_of_its_rows_gets_it(rows, micro_batch, reads):
     """With a bypass that depends on the picture, and so does not fit what another row looks at."""
     learned, stub, seen = StageMapper(torch.ones(8), STAGES, 2, torch.eye(3)), Reads(), []
-    learned.noises = 2
+    learned.noises_per_look = 2
     torch.manual_seed(2)
     for parameter in learned.parameters():
         torch.nn.init.normal_(parameter)
@@ -104,9 +104,9 @@ def test_a_look_is_read_once_and_each_of_its_rows_gets_it(rows, at_once, reads):
         return 0 * step.prediction.sum()
 
     asked = problem(Objective({"noise": term}, OBJECTIVE.prompts), learned, stub, stub, batch_size=rows, steps=1)
-    learn(asked, at_once=at_once)
+    train(asked, micro_batch=micro_batch)
     assert stub.read == reads
-    draws = draw(asked, 0)
+    draws = sample_batch(asked, 0)
     alone = stub.encode(draws.prompts, learned.at(draws.t, draws.picture).keep_bypass(draws.bypass))
     letters, keys, values = alone.persona, alone.keys[..., 0], alone.values[..., 0]
     expected = {"keys": keys[..., None], "values": values[..., None], "persona": letters, "words": -letters}
@@ -122,11 +122,11 @@ def test_a_text_encoder_on_another_device_than_the_denoiser_is_no_matter():
     elsewhere = torch.device("meta")
     references = References(*(tensor.to(elsewhere) for tensor in (REFERENCES.latents, REFERENCES.masks)))
     vectors = TokenVectors(torch.ones(2, 1, 8), torch.ones(2, 1, 8))
-    learned = SimpleNamespace(stages=STAGES, noises=1, at=lambda t, picture: vectors)
+    learned = SimpleNamespace(stages=STAGES, noises_per_look=1, at=lambda t, picture: vectors)
     denoiser = Reads()
     denoiser.alphas_cumprod = denoiser.alphas_cumprod.to(elsewhere)
-    asked = Problem(learned, references, Reads(), denoiser, OBJECTIVE, LearningSettings())
-    step = see(asked, draw(asked, 0))
+    asked = TrainingTask(learned, references, Reads(), denoiser, OBJECTIVE, TrainingSettings())
+    step = forward(asked, sample_batch(asked, 0))
     encoding, rich = step.encoding, step.encoding.rich
     shown = [encoding.keys, encoding.values, encoding.persona, encoding.words, encoding.pooled]
     shown += [rich.persona, rich.words, *rich.attentions, step.prediction, step.target, step.mask]
@@ -160,20 +160,20 @@ def test_one_rich_prompt_goes_with_a_step_of_any_size_and_with_all_its_parts():
 
 
 def test_a_falling_rate_falls_evenly_to_nothing():
-    steady, falling = LearningSettings(10, 0.5), LearningSettings(10, 0.5, decay=True)
+    steady, falling = TrainingSettings(10, 0.5), TrainingSettings(10, 0.5, decay=True)
     assert {steady.rate(index) for index in range(10)} == {0.5}
     assert [falling.rate(index) for index in range(10)] == pytest.approx([0.5 - 0.05 * index for index in range(10)])
 
 
 def test_a_rate_that_warms_up_rises_evenly_and_then_is_the_usual_one():
-    for usual in (LearningSettings(10, 0.5), LearningSettings(10, 0.5, decay=True)):
+    for usual in (TrainingSettings(10, 0.5), TrainingSettings(10, 0.5, decay=True)):
         warm = replace(usual, warmup=4)
         shares = [warm.rate(index) / usual.rate(index) for index in range(10)]
         assert shares == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1])
 
 
 def test_published_is_the_papers_recipe():
-    assert PRESETS["published"] == LearningSettings(1000, 1e-4, 2)  # section 4.1
+    assert PRESETS["published"] == TrainingSettings(1000, 1e-4, 2)  # section 4.1
     quick = PRESETS["quick"]
     assert quick.steps * quick.batch_size <= 60
     assert DEFAULT == "balanced"
@@ -188,4 +188,4 @@ def test_what_is_not_zero_comes_before_the_preset(preset):
         part = min(1, steps / chosen.steps)
         assert settings_of(preset, 0, steps=steps).warmup == int(part * chosen.warmup)
     own = settings_of(preset, 0, steps=1000, learning_rate=1e-4, batch_size=2)
-    assert own == LearningSettings(1000, 1e-4, 2)  # a graph from before there were presets learns as it did
+    assert own == TrainingSettings(1000, 1e-4, 2)  # a graph from before there were presets learns as it did

@@ -19,7 +19,7 @@ from persona_core.losses import (
     masked_noise_loss,
     persona_share,
 )
-from persona_core.problem import CrossAttention, RichPrompts
+from persona_core.task import CrossAttention, RichPrompts
 
 
 def random(*shape, seed=0):
@@ -130,7 +130,9 @@ def loop_difference(layer, chosen):
 def watched():
     """A step with two layers of 4 x 6 and 6 tokens: start, word, persona, word, end, padding."""
     layers = [
-        CrossAttention(random(2, 24, 8, seed=s), random(2, 6, 8, seed=s + 1), random(2, 6, 8, seed=s + 2), 2, (4, 6), (8, 12))
+        CrossAttention(
+            random(2, 24, 8, seed=s), random(2, 6, 8, seed=s + 1), random(2, 6, 8, seed=s + 2), 2, (4, 6), (8, 12)
+        )
         for s in (1, 5)
     ]
     persona = torch.tensor([[0, 0, 1, 0, 0, 0]] * 2).bool()
@@ -163,7 +165,9 @@ def loop_map(layer, row, head, token):
     return torch.tensor(shares, dtype=torch.float32).reshape(layer.shape)
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((8, 12), torch.float32), ((2, 3), torch.float32), ((8, 12), torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((8, 12), torch.float32), ((2, 3), torch.float32), ((8, 12), torch.bfloat16)]
+)
 def test_layers_of_all_sizes_are_brought_to_half_the_latent(shape, dtype):
     """A finer layer's places are averaged, a coarser one's interpolated; probabilities are computed in fp32."""
     (h, w), size = shape, (4, 6)

@@ -68,10 +68,10 @@ def test_the_size_is_the_published_one():
 def test_folding_the_image_embeddings_changes_nothing_but_what_is_kept():
     images = torch.randn(3, 24, generator=torch.Generator().manual_seed(5))
     mapper = scrambled(image_embeddings=images)
-    folded = mapper.folded()
-    torch.testing.assert_close(folded.at(T).bypass, mapper.at(T).bypass)
-    assert torch.equal(folded.at(T).keys, mapper.at(T).keys)
-    assert folded.image_embeddings is None and folded.bypass[0].weight.shape == (HIDDEN, HIDDEN)
+    exported = mapper.exported()
+    torch.testing.assert_close(exported.at(T).bypass, mapper.at(T).bypass)
+    assert torch.equal(exported.at(T).keys, mapper.at(T).keys)
+    assert exported.image_embeddings is None and exported.bypass[0].weight.shape == (HIDDEN, HIDDEN)
 
 
 def test_each_row_sees_its_own_picture():

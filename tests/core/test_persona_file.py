@@ -75,7 +75,9 @@ def test_a_file_of_a_later_version_says_so(ann, tmp_path, broken):
         Persona.load(rewritten(ann, tmp_path, broken))
 
 
-@pytest.mark.parametrize("broken", [{"stages": json.dumps([800, 400])}, {"tokens": "3"}, {"stages": "nonsense"}, {"widths": "[768, 1280]"}])
+@pytest.mark.parametrize(
+    "broken", [{"stages": json.dumps([800, 400])}, {"tokens": "3"}, {"stages": "nonsense"}, {"widths": "[768, 1280]"}]
+)
 def test_a_damaged_file_is_refused(ann, tmp_path, broken):
     with pytest.raises(PersonaFileError, match="damaged"):
         Persona.load(rewritten(ann, tmp_path, broken))

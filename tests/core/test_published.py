@@ -51,14 +51,19 @@ print("NODES", json.dumps(sorted(name for name, one in nodes.NODE_CLASS_MAPPINGS
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     named = [line for line in ended.stdout.splitlines() if line.startswith("NODES ")]
     assert named, ended.stderr
-    assert json.loads(named[0].removeprefix("NODES ")) == sorted(json.loads((PACK / "nodes/described.json").read_text()))
+    assert json.loads(named[0].removeprefix("NODES ")) == sorted(
+        json.loads((PACK / "nodes/described.json").read_text())
+    )
 
 
 def test_the_registry_is_told_all_it_asks_for():
     tomllib = pytest.importorskip("tomllib")  # since Python 3.11
     told = tomllib.loads((PACK / "pyproject.toml").read_text())
     project, comfy = told["project"], told["tool"]["comfy"]
-    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"]) and f"## {project['version']}" in (PACK / "CHANGELOG.md").read_text()
+    assert (
+        re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+        and f"## {project['version']}" in (PACK / "CHANGELOG.md").read_text()
+    )
     assert {"Repository", "Documentation", "Issues"} <= set(project["urls"]) and project["classifiers"]
     assert {"PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui"} <= set(comfy)
     for name in ("Icon", "Banner"):

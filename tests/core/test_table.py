@@ -63,7 +63,13 @@ def test_lookup_interpolates_inside_a_segment_and_falls_back_to_the_base():
 
 @pytest.mark.parametrize(
     ("start_at", "end_at", "held"),
-    [(0.0, 1.0, (0, 999)), (0.5, 1.0, (0, 499)), (0.0, 0.7, (300, 999)), (0.25, 0.75, (250, 749)), (0.999, 1.0, (0, 0))],
+    [
+        (0.0, 1.0, (0, 999)),
+        (0.5, 1.0, (0, 499)),
+        (0.0, 0.7, (300, 999)),
+        (0.25, 0.75, (250, 749)),
+        (0.999, 1.0, (0, 0)),
+    ],
 )
 def test_outside_its_share_of_the_sampling_a_persona_is_its_word(start_at, end_at, held):
     """Shares count as the host's do: percent_to_sigma takes the timestep 999 (1 - share)."""

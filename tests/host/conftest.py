@@ -7,12 +7,13 @@ import pytest
 import tiny_models
 import torch
 
-from persona_core.host import memory
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.learner import Lesson, Recipe
-from persona_core.host.pictures import Photo
-from persona_core.problem import LearningSettings
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.learn import memory
+from persona_core.host.learn.run import TrainingJob
+from persona_core.photos import Photo
+from persona_core.recipes import Recipe
 from persona_core.table import AppliedPersona
+from persona_core.task import TrainingSettings
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +70,8 @@ def photo():
 
 @pytest.fixture
 def lesson(model, clip, vae, photo):
-    learning = LearningSettings(steps=6, learning_rate=1e-3, batch_size=2, seed=5)
-    return Lesson("ann", model, clip, vae, [photo], Recipe(resolution=64, learning=learning))
+    learning = TrainingSettings(steps=6, learning_rate=1e-3, batch_size=2, seed=5)
+    return TrainingJob("ann", model, clip, vae, [photo], Recipe(resolution=64, learning=learning))
 
 
 @pytest.fixture
@@ -89,11 +90,11 @@ def free(monkeypatch):
 @pytest.fixture
 def kept(monkeypatch):
     """What rows were found to keep, one dict for each time it was found out."""
-    found, kept_by_row = [], memory.kept_by_row
+    found, saved_by_row = [], memory.saved_by_row
 
     def spy(*args):
-        found.append(kept_by_row(*args))
+        found.append(saved_by_row(*args))
         return found[-1]
 
-    monkeypatch.setattr(memory, "kept_by_row", spy)
+    monkeypatch.setattr(memory, "saved_by_row", spy)
     return found

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from recording import encode, sample
 
-from persona_core.host.attention_view import watch, words_at
+from persona_core.host.apply.attention_view import watch, words_at
+from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.clip import text_towers
-from persona_core.host.encoding import apply_to_clip
 from persona_core.table import AppliedPersona
 
 SIZE = 16

@@ -2,8 +2,7 @@
 
 import torch
 
-from persona_core.host.augmentation import AROUND, SMALLEST, VARIANTS, augmented, jittered, shrunk
-from persona_core.host.pictures import Photo
+from persona_core.photos import AROUND, SMALLEST, VARIANTS, Photo, augmented, jittered, shrunk
 
 HEIGHT, WIDTH = 60, 80
 

@@ -7,7 +7,7 @@ import pytest
 import tiny_models
 from lessons import learned
 
-from persona_core.host.references import embed
+from persona_core.host.learn.latents import embed
 
 
 @pytest.fixture

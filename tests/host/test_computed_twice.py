@@ -6,15 +6,16 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from lessons import noise, own_forwards
 
-from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks, text_width
-from persona_core.host.frozen import differentiable
-from persona_core.host.memory import computed_twice, layers_of
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.memory import gradient_checkpointing, layers_of
+from persona_core.host.model import cross_attention_blocks, text_width
 from persona_core.losses import attention_difference
 
 
 def gradients(patcher, layers=(), watch=True):
     """A pass of two rows: its prediction, how its layers looked, and the gradients to the contexts for K and V."""
-    with differentiable(patcher), computed_twice(layers):
+    with differentiable(patcher), gradient_checkpointing(layers):
         denoiser, width, t = FrozenDenoiser(patcher, 8 * 8), text_width(patcher), torch.tensor([100, 700])
         keys, values = (noise(2, 77, width, seed=seed).requires_grad_() for seed in (1, 2))
         pooled = noise(2, 128, seed=3) if width == 192 else None  # SDXL's
@@ -38,7 +39,9 @@ def neighbour(model):
 
     patched.set_model_attn1_output_patch(by_block)
     patched.set_model_attn2_output_patch(by_block)
-    patched.set_model_attn2_replace(lambda q, k, v, extra: 3 * attention_pytorch(q, k, v, extra["n_heads"]), "middle", 0)
+    patched.set_model_attn2_replace(
+        lambda q, k, v, extra: 3 * attention_pytorch(q, k, v, extra["n_heads"]), "middle", 0
+    )
     return patched
 
 
@@ -91,7 +94,7 @@ def test_other_packs_patches_of_a_block_make_a_difference(model):
 
 def test_layers_have_their_own_forward_only_within(model):
     layers = layers_of(model.model.diffusion_model)
-    with computed_twice(layers):
+    with gradient_checkpointing(layers):
         assert own_forwards(model) == layers
     assert not own_forwards(model)
     gradients(model, layers)

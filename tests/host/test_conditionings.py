@@ -9,9 +9,9 @@ import torch
 from recording import Recorder, encode, sample
 
 import nodes
-from persona_core.host.context import PersonaContext, PersonaNotFollowed
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.sampling import TABLE, apply_to_model
+from persona_core.host.apply.context import PersonaContext, PersonaNotFollowed
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.table import AppliedPersona
 
 

@@ -139,10 +139,19 @@ def of_patch(given: Given) -> bool:
     """The attention patch that writes V, which no name of the host is for."""
     query, keys, values, extra = given.run["patches"][0]
     told = {"uuids", "cond_or_uncond", "sigmas", "block", "block_index", "n_heads", "activations_shape"}
-    return keys.shape == values.shape and keys.shape[-1] == 64 and len(query) % len(extra["uuids"]) == 0 and told <= extra.keys()
+    return (
+        keys.shape == values.shape
+        and keys.shape[-1] == 64
+        and len(query) % len(extra["uuids"]) == 0
+        and told <= extra.keys()
+    )
 
 
-MODEL, OPENAI, ATTENTION = "comfy.model_base:BaseModel.", "comfy.ldm.modules.diffusionmodules.openaimodel:", "comfy.ldm.modules.attention:"
+MODEL, OPENAI, ATTENTION = (
+    "comfy.model_base:BaseModel.",
+    "comfy.ldm.modules.diffusionmodules.openaimodel:",
+    "comfy.ldm.modules.attention:",
+)
 TOKENIZER, CLIP_MODEL, PATCHER = "comfy.sd1_clip:SDTokenizer.", "comfy.clip_model:", "comfy.model_patcher:ModelPatcher."
 MEMORY, VAE, SD1, FOLDERS = "comfy.model_management:", "comfy.sd:VAE.", "comfy.sd1_clip:", "folder_paths:"
 # What a name gives, by the name; of each that the contract says something of.
@@ -313,7 +322,9 @@ def used_names(source: str) -> set[str]:
                     modules[one.asname or one.name] = one.name + ":"
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module.partition(".")[0] in HOST:
             for one in node.names:
-                is_module = find_spec(f"{node.module}.{one.name}") if hasattr(sys.modules[node.module], "__path__") else None
+                is_module = (
+                    find_spec(f"{node.module}.{one.name}") if hasattr(sys.modules[node.module], "__path__") else None
+                )
                 name = f"{node.module}.{one.name}:" if is_module else f"{node.module}:{one.name}"
                 modules[one.asname or one.name] = name
                 used.add(name.rstrip(":"))
@@ -343,7 +354,9 @@ def test_no_name_of_the_host_is_used_that_the_contract_does_not_have(file):
 
 
 def test_what_is_used_is_found():
-    source = "import comfy.sd\nfrom comfy.utils import ProgressBar\ncomfy.sd.CLIP.clone\nmanager = comfy.sd\nmanager.VAE"
+    source = (
+        "import comfy.sd\nfrom comfy.utils import ProgressBar\ncomfy.sd.CLIP.clone\nmanager = comfy.sd\nmanager.VAE"
+    )
     assert used_names(source) == {"comfy.utils:ProgressBar", "comfy.sd:CLIP", "comfy.sd:CLIP.clone", "comfy.sd:VAE"}
 
 
@@ -367,7 +380,9 @@ def test_what_a_host_changed_is_a_sentence(name, takes, says):
     assert contract.problem_with(Need(name, takes)) == says
 
 
-@pytest.mark.parametrize("name", ["comfy.patcher_extension:WrappersMP.CALC_COND_BATCH", "comfy.hooks:HookGroup", "comfy.sample:sample"])
+@pytest.mark.parametrize(
+    "name", ["comfy.patcher_extension:WrappersMP.CALC_COND_BATCH", "comfy.hooks:HookGroup", "comfy.sample:sample"]
+)
 def test_where_a_name_is_missing_the_nodes_show_up_and_say_so(monkeypatch, name):
     place, _, attribute = name.replace(":", ".").rpartition(".")
     monkeypatch.delattr(pkgutil.resolve_name(place), attribute)
@@ -377,7 +392,9 @@ def test_where_a_name_is_missing_the_nodes_show_up_and_say_so(monkeypatch, name)
     for node in loaded.NODE_CLASS_MAPPINGS.values():
         with pytest.raises(RuntimeError) as ended:
             getattr(node(), node.FUNCTION)(anything=1)
-        assert str(ended.value).startswith(f"ComfyUI-Persona cannot run in this ComfyUI ({comfyui_version.__version__}): {name}")
+        assert str(ended.value).startswith(
+            f"ComfyUI-Persona cannot run in this ComfyUI ({comfyui_version.__version__}): {name}"
+        )
         assert "update ComfyUI" in str(ended.value)
 
 
@@ -404,7 +421,10 @@ def test_another_packs_function_in_the_place_of_the_hosts_is_no_reason(monkeypat
 
 def test_an_error_that_is_not_of_the_host_is_told_as_it_is():
     why = contract.why_not(OSError("libGL.so.1: cannot open shared object file"))
-    assert why == "ComfyUI-Persona could not be loaded (OSError: libGL.so.1: cannot open shared object file). The log says more."
+    assert (
+        why
+        == "ComfyUI-Persona could not be loaded (OSError: libGL.so.1: cannot open shared object file). The log says more."
+    )
 
 
 def test_a_python_package_that_is_missing_is_said_otherwise():

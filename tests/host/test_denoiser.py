@@ -4,17 +4,12 @@ import pytest
 import tiny_models
 import torch
 
-from persona_core.host import denoiser as denoiser_module
 from persona_core.host.clip import UnsupportedModel
-from persona_core.host.denoiser import (
-    FrozenDenoiser,
-    compute_dtype,
-    cpu_has_bf16,
-    cross_attention_blocks,
-    model_for_learning,
-)
-from persona_core.host.frozen import differentiable
-from persona_core.learning import add_noise
+from persona_core.host.learn import denoiser as denoiser_module
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser, cpu_has_bf16, model_for_learning
+from persona_core.host.model import compute_dtype, cross_attention_blocks
+from persona_core.training import add_noise
 
 
 def random(*shape, seed=0):

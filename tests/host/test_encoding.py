@@ -5,9 +5,9 @@ import tiny_models
 import torch
 from safetensors.torch import save_file
 
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE
 from persona_core.host.clip import text_towers
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.sampling import TABLE
 from persona_core.table import PERSONA, AppliedPersona
 
 LONG = ", ".join(f"a tree number {n}" for n in range(30))
@@ -264,7 +264,9 @@ def test_context_preservation_takes_all_other_words_back_to_the_plain_prompt(cli
         for value in (0.0, share)
     )
     plain = encode(clip, text.replace("<ann>", "face face face face"))[0]
-    ids = [token for section in clip.tokenize(text.replace("<ann>", "face face face face"))["l"] for token, _ in section]
+    ids = [
+        token for section in clip.tokenize(text.replace("<ann>", "face face face face"))["l"] for token, _ in section
+    ]
     face = clip.tokenize("face")["l"][0][1][0]
     mine = torch.tensor([token == face for token in ids])
     assert mine.sum() == 8 and plain.shape[1] == len(ids) == free.base.shape[1] > 77

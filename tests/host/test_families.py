@@ -7,15 +7,16 @@ import tiny_models
 import torch
 from recording import Recorder, encode, sample
 
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.host.clip import UnsupportedModel, text_towers
-from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.frozen import differentiable
-from persona_core.host.learner import KVRecipe, Recipe, learn_persona
-from persona_core.host.partition import attention_curve
-from persona_core.host.sampling import TABLE, apply_to_model
-from persona_core.host.text import DifferentiableText
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.partition import attention_curve
+from persona_core.host.learn.run import train_persona
+from persona_core.host.learn.text import DifferentiableText
 from persona_core.persona import Persona
+from persona_core.recipes import KVRecipe, Recipe
 from persona_core.representation import TokenVectors
 from persona_core.table import AppliedPersona
 
@@ -57,7 +58,7 @@ def taught(request, lesson):
 def learned(taught, tmp_path):
     def learn(kind="mapper") -> Persona:
         recipe = replace(RECIPES[kind], resolution=64, learning=replace(taught.recipe.learning, steps=4))
-        return learn_persona(replace(taught, recipe=recipe), "print", tmp_path / "partial", lambda progress: None)
+        return train_persona(replace(taught, recipe=recipe), "print", tmp_path / "partial", lambda progress: None)
 
     return learn
 

@@ -11,13 +11,23 @@ from lessons import alike, moved, noise
 from torch import nn
 
 from persona_core.host.clip import text_towers
-from persona_core.host.denoiser import FrozenDenoiser, compute_dtype
-from persona_core.host.frozen import differentiable
-from persona_core.host.learner import KVRecipe, Recipe
-from persona_core.host.memory import REST, Fit, computed_twice, first_terms, fit, kept_by, kept_by_row, layers_of
-from persona_core.host.text import DifferentiableText
-from persona_core.learning import learn
-from persona_core.problem import LearningSettings, Problem, References
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.memory import (
+    REST,
+    Fit,
+    first_terms,
+    fit,
+    gradient_checkpointing,
+    kept_by,
+    layers_of,
+    saved_by_row,
+)
+from persona_core.host.learn.text import DifferentiableText
+from persona_core.host.model import compute_dtype
+from persona_core.recipes import KVRecipe, Recipe
+from persona_core.task import References, TrainingSettings, TrainingTask
+from persona_core.training import train
 
 
 @contextmanager
@@ -30,8 +40,13 @@ def opened(model, clip, recipe, size=(8, 8), cells=math.inf):
         text = DifferentiableText(clip, representation.tokens, recipe.supercategory, dtype)
         y, x = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in size), indexing="ij")
         references = References(noise(1, 4, *size), (x**2 + y**2 < 0.5).float()[None, None])
-        yield Problem(
-            representation, references, text, FrozenDenoiser(model, cells), recipe.objective(text), recipe.learning
+        yield TrainingTask(
+            representation,
+            references,
+            text,
+            FrozenDenoiser(model, cells),
+            recipe.objective(text.towers.word),
+            recipe.learning,
         )
 
 
@@ -53,7 +68,7 @@ def test_what_a_row_keeps_is_told_from_smaller_ones(model, clip, recipe, dtype, 
     for size in ((32, 32), (40, 56)):
         with opened(model, clip, recipe, size, cells) as problem:
             layers, weights = layers_of(model.model.diffusion_model), weights_of(model, clip.patcher)
-            real, told = kept_by_a_step(problem, layers, weights), kept_by_row(problem, weights)
+            real, told = kept_by_a_step(problem, layers, weights), saved_by_row(problem, weights)
             # The first layer comes before the context, so autograd passes it by.
             assert {key for key, size in real.items() if size} == {REST, *layers[1:]}
             assert sum(told.values()) == pytest.approx(sum(real.values()), rel=0.05)
@@ -65,10 +80,10 @@ def test_layers_computed_twice_keep_less(model, clip, recipe):
     with opened(model, clip, recipe, (16, 16)) as problem:
         layers, weights = layers_of(model.model.diffusion_model), weights_of(model, clip.patcher)
         usual = kept_by_a_step(problem, layers, weights)
-        with computed_twice(layers):
+        with gradient_checkpointing(layers):
             less = kept_by_a_step(problem, layers, weights)
         half = layers[::2]
-        with computed_twice(half):
+        with gradient_checkpointing(half):
             between = kept_by_a_step(problem, layers, weights)
     assert sum(less[layer] for layer in layers) < 0.15 * sum(usual[layer] for layer in layers)  # their inputs
     assert sum(less.values()) < sum(between.values()) < sum(usual.values())
@@ -130,9 +145,9 @@ def test_what_is_chosen_has_room_and_what_is_faster_has_none():
 
 
 # Weights that make every term count in a tiny UNet.
-ATTENTION = KVRecipe(attention_weight=1e6, learning=LearningSettings(4, 5e-3, 5, weight_decay=0.0, seed=5))
+ATTENTION = KVRecipe(attention_weight=1e6, learning=TrainingSettings(4, 5e-3, 5, weight_decay=0.0, seed=5))
 RECIPES = [
-    Recipe(te_weight=10.0, learning=LearningSettings(4, 1e-3, 3, seed=5)),
+    Recipe(te_weight=10.0, learning=TrainingSettings(4, 1e-3, 3, seed=5)),
     replace(ATTENTION, te_weight=10.0),
     replace(ATTENTION, attention_tokens="the placeholder only", attention_weight=1e5),
     replace(ATTENTION, attention_tokens="the prompt's tokens"),
@@ -142,13 +157,13 @@ RECIPES = [
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_row_at_a_time_learns_the_same(model, clip, recipe):
     found, losses = [], []
-    for at_once in (None, 3, 2, 1):
+    for micro_batch in (None, 3, 2, 1):
         with opened(model, clip, recipe) as problem:
             with torch.no_grad():  # at the word itself, the attention loss is nothing but rounding
                 for number, parameter in enumerate(problem.representation.parameters()):
                     parameter += 1e-2 * noise(*parameter.shape, seed=number)
             start = {name: value.clone() for name, value in problem.representation.state_dict().items()}
-            losses.append(learn(problem, at_once=at_once).losses)
+            losses.append(train(problem, micro_batch=micro_batch).losses)
             found.append(moved(problem.representation, start))
     for few, told in zip(found[1:], losses[1:]):
         assert alike(found[0], few)

@@ -7,7 +7,15 @@ from tools import try_host as test_host
 
 
 def row(host, suite, frontend="", renderer="", passed=10, failed=0):
-    return {"host": host, "suite": suite, "frontend": frontend, "renderer": renderer, "passed": passed, "failed": failed, "skipped": 0}
+    return {
+        "host": host,
+        "suite": suite,
+        "frontend": frontend,
+        "renderer": renderer,
+        "passed": passed,
+        "failed": failed,
+        "skipped": 0,
+    }
 
 
 def test_a_line_for_each_comfyui_and_frontend():

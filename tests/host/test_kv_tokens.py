@@ -9,17 +9,19 @@ from comfy.ldm.modules.attention import attention_pytorch
 from lessons import learned
 from recording import Recorder, encode, sample
 
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE
 from persona_core.host.clip import text_towers
-from persona_core.host.denoiser import FrozenDenoiser, cross_attention_blocks
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.frozen import differentiable
-from persona_core.host.learner import KVRecipe, learn_persona
-from persona_core.host.sampling import TABLE
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.run import train_persona
+from persona_core.host.model import cross_attention_blocks
 from persona_core.kv_tokens import KVTokens
 from persona_core.losses import COMPARED
 from persona_core.persona import Persona
-from persona_core.problem import LearningSettings
+from persona_core.recipes import KVRecipe
 from persona_core.table import AppliedPersona
+from persona_core.task import TrainingSettings
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def bob(clip):
 
 @pytest.fixture
 def kv_lesson(lesson):
-    settings = LearningSettings(steps=4, learning_rate=5e-3, batch_size=2, weight_decay=0.0, seed=5)
+    settings = TrainingSettings(steps=4, learning_rate=5e-3, batch_size=2, weight_decay=0.0, seed=5)
     return replace(lesson, recipe=KVRecipe(resolution=64, learning=settings))
 
 
@@ -151,7 +153,9 @@ def test_the_attention_loss_costs_no_second_pass(model, kv_lesson, tmp_path):
     model.model.diffusion_model.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     for weight in (0.0, 0.003):
         passes.clear()
-        learned(replace(kv_lesson, recipe=replace(kv_lesson.recipe, attention_weight=weight)), tmp_path, name=str(weight))
+        learned(
+            replace(kv_lesson, recipe=replace(kv_lesson.recipe, attention_weight=weight)), tmp_path, name=str(weight)
+        )
         assert passes == [2] * 4
 
 
@@ -169,7 +173,10 @@ def test_the_attention_loss_draws_the_maps_together(kv_lesson, tmp_path):
     def attention(weight):
         settings = replace(kv_lesson.recipe.learning, steps=60)
         recipe = replace(kv_lesson.recipe, learning=settings, attention_weight=weight)
-        return sum(learned(replace(kv_lesson, recipe=recipe), tmp_path, name=f"{weight}").losses["attention"][-20:]) / weight
+        return (
+            sum(learned(replace(kv_lesson, recipe=recipe), tmp_path, name=f"{weight}").losses["attention"][-20:])
+            / weight
+        )
 
     assert attention(1e4) < 0.75 * attention(1e-9)
 
@@ -183,7 +190,7 @@ def test_an_interrupted_run_goes_on_to_the_same_persona(kv_lesson, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn_persona(asked, asked.fingerprint(), tmp_path / "run.partial", interrupt)
+        train_persona(asked, asked.fingerprint(), tmp_path / "run.partial", interrupt)
     resumed = learned(asked, tmp_path)
     assert torch.equal(whole.representation.vectors, resumed.representation.vectors)
     assert resumed.losses == whole.losses

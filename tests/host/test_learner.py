@@ -12,22 +12,24 @@ from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from lessons import learned, tensors
 from safetensors.torch import load_file, save_file
 
-from persona_core.host.checks import check_models
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE
 from persona_core.host.clip import UnsupportedModel
-from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.frozen import differentiable
-from persona_core.host.learner import KVRecipe, Recipe, load_progress
-from persona_core.host.pictures import Photo, coarsest_cell, encode, fit
-from persona_core.host.sampling import TABLE
-from persona_core.host.text import DifferentiableText
-from persona_core.learning import LossNotFinite, add_noise, learn
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.latents import coarsest_cell, encode
+from persona_core.host.learn.run import load_progress
+from persona_core.host.learn.text import DifferentiableText
+from persona_core.host.model import check_models
 from persona_core.losses import TandemEquilibrium, masked_noise_loss
 from persona_core.mapper import StageMapper
-from persona_core.problem import LearningSettings, Objective, Problem, References
+from persona_core.photos import Photo, fit
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
+from persona_core.recipes import KVRecipe, Recipe
 from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
+from persona_core.task import Objective, References, TrainingSettings, TrainingTask
+from persona_core.training import LossNotFinite, add_noise, train
 
 
 def same(one, other):
@@ -74,8 +76,8 @@ def test_only_the_representation_gets_a_gradient(lesson):
         terms = {"noise": masked_noise_loss, "equilibrium": TandemEquilibrium(1.0)}
         references = References(latents.clone(), masks.clone())
         objective = Objective(terms, PHOTO_PROMPTS, RICH_PROMPTS)
-        settings = LearningSettings(3, 1e-3, bypass_dropout=0.0)
-        learn(Problem(mapper, references, text, denoiser, objective, settings))
+        settings = TrainingSettings(3, 1e-3, bypass_dropout=0.0)
+        train(TrainingTask(mapper, references, text, denoiser, objective, settings))
         assert all(p.grad is not None for p in mapper.parameters())
         assert (
             mapper.head.weight.grad.any() and mapper.bypass_head.weight.grad.any() and mapper.anchors.weight.grad.any()

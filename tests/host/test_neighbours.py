@@ -36,11 +36,11 @@ from neighbours import (
 from recording import Recorder, encode, sample
 
 import nodes
-from persona_core.host import sampling
+from persona_core.host.apply import sampling
+from persona_core.host.apply.context import PersonaContext
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import apply_to_model
 from persona_core.host.clip import text_towers
-from persona_core.host.context import PersonaContext
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.sampling import apply_to_model
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
 from persona_core.table import AppliedPersona

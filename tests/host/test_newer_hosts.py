@@ -12,10 +12,10 @@ from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from lessons import learned, tensors
 from recording import encode, sample
 
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE
 from persona_core.host.clip import UnsupportedModel
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.partition import attention_curve
-from persona_core.host.sampling import TABLE
+from persona_core.host.learn.partition import attention_curve
 from persona_core.table import AppliedPersona
 
 ANN, PLAIN = "a photo of <ann>, smiling", "a photo of a tree"
@@ -108,7 +108,9 @@ def test_what_holds_on_to_lent_weights_gets_a_sentence(lesson, monkeypatch, tmp_
     block = lesson.model.model.diffusion_model.middle_block
     lesson.model.add_object_patch("diffusion_model.middle_block.forward", block.forward)
     newer_hosts.lend_weights(monkeypatch, lesson.model)
-    with pytest.raises(UnsupportedModel, match=r"into this MODEL \(diffusion_model.middle_block.forward\).*as it is loaded"):
+    with pytest.raises(
+        UnsupportedModel, match=r"into this MODEL \(diffusion_model.middle_block.forward\).*as it is loaded"
+    ):
         learned(lesson, tmp_path, fingerprint="any")
 
 

@@ -11,11 +11,11 @@ from neighbours import names_of_rows
 from other_packs import coupled, in_masked_style, reading_prompts_itself, weighed_by_masking
 from recording import Recorder, encode, sample
 
-from persona_core.host import telling
+from persona_core.host import messages as telling
+from persona_core.host.apply.context import PersonaNotFollowed
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.host.clip import text_towers
-from persona_core.host.context import PersonaNotFollowed
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.sampling import TABLE, apply_to_model
 from persona_core.table import AppliedPersona
 
 
@@ -159,7 +159,9 @@ def test_pooled_text_that_a_pack_took_from_a_context_comes_plain(family, model, 
 def test_what_is_said_of_every_tile_is_said_once(routed, both, caplog, monkeypatch):
     sent = []
     server = SimpleNamespace(client_id="artist", send_sync=lambda *event: sent.append(event))
-    monkeypatch.setattr(telling, "server_module", lambda: SimpleNamespace(PromptServer=SimpleNamespace(instance=server)))
+    monkeypatch.setattr(
+        telling, "server_module", lambda: SimpleNamespace(PromptServer=SimpleNamespace(instance=server))
+    )
     conds = encode(both, "a photo of <ann>"), encode(both, "lowres")
     for prompt, tiles in (("first", 3), ("second", 2)):
         with CurrentNodeContext(prompt, "12"):
@@ -174,4 +176,6 @@ def test_stand_ins_look_like_what_they_stand_for(both):
     own = type(both.cond_stage_model).encode_token_weights
     assert (method.__name__, method.__qualname__) == (own.__name__, own.__qualname__)
     for tower in text_towers(both).towers:
-        assert both.patcher.get_model_object(f"{tower.name}.transformer.text_model.encoder.forward").__name__ == "forward"
+        assert (
+            both.patcher.get_model_object(f"{tower.name}.transformer.text_model.encoder.forward").__name__ == "forward"
+        )

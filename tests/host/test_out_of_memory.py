@@ -14,10 +14,11 @@ import pytest
 import torch
 from lessons import alike, moved, own_forwards, tensors
 
-from persona_core.host.learner import KVRecipe, TooLittleMemory, load_progress
-from persona_core.host.memory import out_of_memory
-from persona_core.host.pictures import Photo
-from persona_core.problem import LearningSettings
+from persona_core.host.learn.memory import out_of_memory
+from persona_core.host.learn.run import TooLittleMemory, load_progress
+from persona_core.photos import Photo
+from persona_core.recipes import KVRecipe
+from persona_core.task import TrainingSettings
 
 PRINT = "fingerprint"  # of all lessons here: another pack's functions have no lasting one
 learned = partial(lessons.learned, fingerprint=PRINT)
@@ -119,7 +120,14 @@ def test_where_not_even_finding_out_fits_the_least_is_tried(lesson, tmp_path, ca
     assert rows == [1] * (1 + 2 * 6)  # what found out, and the pictures one by one
 
 
-@pytest.mark.parametrize("error", [ValueError("of another pack"), RuntimeError("mat1 and mat2 shapes"), comfy.model_management.InterruptProcessingException()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("of another pack"),
+        RuntimeError("mat1 and mat2 shapes"),
+        comfy.model_management.InterruptProcessingException(),
+    ],
+)
 def test_other_errors_are_not_taken_for_too_little_memory(lesson, tmp_path, caplog, plenty, error):
     trouble = Trouble(lesson.model, error, 3, rows=1)
     with pytest.raises(type(error)) as caught:
@@ -145,26 +153,27 @@ import json, logging, resource
 from dataclasses import replace
 from pathlib import Path
 import comfy.model_management, tiny_models, torch
-from persona_core.host import learner
-from persona_core.host.pictures import Photo
-from persona_core.problem import LearningSettings
+from persona_core.host.learn import run as learner
+from persona_core.photos import Photo
+from persona_core.recipes import Recipe
+from persona_core.task import TrainingSettings
 
 torch.set_num_threads(1)
 # Which is wrong:
 comfy.model_management.get_free_memory = lambda device, torch_free_too=False: (2**50,) * 2 if torch_free_too else 2**50
 logging.basicConfig(level=logging.WARNING)
-learning = LearningSettings(steps=1, batch_size=8, learning_rate=1e-3)
+learning = TrainingSettings(steps=1, batch_size=8, learning_rate=1e-3)
 with torch.inference_mode():
     models = tiny_models.model(), tiny_models.clip(), tiny_models.vae()
     photo = Photo(torch.rand(256, 256, 3), torch.ones(256, 256))
-    lesson = learner.Lesson("ann", *models, [photo], learner.Recipe(resolution=256, learning=learning))
+    lesson = learner.TrainingJob("ann", *models, [photo], Recipe(resolution=256, learning=learning))
     # Once before, with one row, so that all that stays is there.
     few = replace(lesson.recipe, learning=replace(learning, batch_size=1))
-    learner.learn_persona(replace(lesson, recipe=few), "few", Path("few.partial"), lambda progress: None)
+    learner.train_persona(replace(lesson, recipe=few), "few", Path("few.partial"), lambda progress: None)
     status = Path("/proc/self/status").read_text().splitlines()
     used = 1024 * int(next(line.split()[1] for line in status if line.startswith("VmSize:")))
     resource.setrlimit(resource.RLIMIT_AS, (used + 75 * 2**20, resource.RLIM_INFINITY))
-    persona = learner.learn_persona(lesson, "all", Path("all.partial"), lambda progress: None)
+    persona = learner.train_persona(lesson, "all", Path("all.partial"), lambda progress: None)
 print(json.dumps(persona.losses))
 """
 
@@ -185,7 +194,7 @@ def tensors_alive() -> int:
 
 @pytest.mark.parametrize("trouble", [False, True])
 def test_nothing_of_a_learned_persona_stays(lesson, tmp_path, plenty, kept, trouble):
-    recipe, counts = KVRecipe(supercategory="face", resolution=64, learning=LearningSettings(2, batch_size=7)), []
+    recipe, counts = KVRecipe(supercategory="face", resolution=64, learning=TrainingSettings(2, batch_size=7)), []
     for number in range(3):
         given = Trouble(lesson.model, out_of_memory_error(), 1 if trouble else 99, rows=1)
         learned(replace(lesson, model=given.model, recipe=recipe), tmp_path, given.on_step, f"{number}")

@@ -1,12 +1,12 @@
 """Pictures of whatever channels an artist's nodes give."""
 
+import pack
 import pytest
 import torch
 from skimage import data
 
-from persona_core.host.learner import Recipe
-from persona_core.host.pictures import rgb
-from persona_core.host.references import prepare
+from persona_core.photos import prepare, rgb
+from persona_core.recipes import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,11 @@ def test_a_face_is_found_in_a_picture_of_any_channels(face, channels):
 def test_a_grey_png_of_16_bit_that_the_host_cuts_off_is_told(face, caplog):
     """As the host's Load Image reads it up to 0.3.75 and later: all above 255 of 65535 is white."""
     part = face[:, :200, 100:350].mean(-1, keepdim=True)
-    rgb((part * 257).clamp(max=1).expand(-1, -1, -1, 3))
+    warn_of_white = pack.load("pictures_pack").nodes.notices.warn_of_white
+    warn_of_white((part * 257).clamp(max=1).expand(-1, -1, -1, 3))
     assert len(caplog.records) == 1 and "16 bit" in caplog.records[0].message
     before_a_wall = torch.where(torch.rand(1, 512, 512, 1) < 0.9, torch.ones(()), face)
-    rgb(torch.cat([face, before_a_wall]))
+    warn_of_white(torch.cat([face, before_a_wall]))
     assert len(caplog.records) == 1
 
 

@@ -9,11 +9,12 @@ import torch
 from lessons import learned, noise
 from torch import nn
 
-from persona_core.host import attention, learner
-from persona_core.host.attention import FEW_TOKENS, attention_for
-from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.frozen import MULTIPLIES, differentiable
-from persona_core.host.text import DifferentiableText
+from persona_core.host.learn import attention
+from persona_core.host.learn import run as learner
+from persona_core.host.learn.attention import FEW_TOKENS, attention_for
+from persona_core.host.learn.autograd import MULTIPLIES, differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.text import DifferentiableText
 from persona_core.mapper import StageMapper
 from persona_core.stages import Stages
 

@@ -8,19 +8,19 @@ import tiny_models
 import torch
 from lessons import alike, learned, moved, tensors
 
-from persona_core.host.denoiser import FrozenDenoiser
-from persona_core.host.fingerprint import Weights, fingerprint
-from persona_core.host.frozen import differentiable
-from persona_core.host.learner import KVRecipe
-from persona_core.host.memory import kept_by, layers_of
-from persona_core.host.partition import attention_curve
-from persona_core.problem import LearningSettings
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.fingerprint import Weights, fingerprint
+from persona_core.host.learn.memory import kept_by, layers_of
+from persona_core.host.learn.partition import attention_curve
+from persona_core.recipes import KVRecipe
+from persona_core.task import TrainingSettings
 
 KINDS = "packed", "fp8"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("recipe", [None, KVRecipe(learning=LearningSettings(steps=4, seed=1), pairs=2)])
+@pytest.mark.parametrize("recipe", [None, KVRecipe(learning=TrainingSettings(steps=4, seed=1), pairs=2)])
 def test_it_learns_what_the_same_numbers_in_ordinary_layers_teach(kind, recipe, lesson, tmp_path):
     model = quantized.model(kind)
     lesson = replace(lesson, model=model, recipe=recipe or lesson.recipe)

@@ -10,8 +10,8 @@ import tiny_models
 import torch
 from lessons import learned, own_forwards
 
-from persona_core.host.memory import room_for
-from persona_core.host.pictures import Photo
+from persona_core.host.learn.memory import room_for
+from persona_core.photos import Photo
 
 RESERVE = comfy.model_management.minimum_inference_memory()
 

@@ -8,8 +8,8 @@ import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM, ModelSamplingDiscrete
 from recording import Recorder, encode, sample
 
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.sampling import TABLE, VALUES, apply_to_model
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE, VALUES, apply_to_model
 from persona_core.table import PERSONA, AppliedPersona
 
 STAGES = {"early", "dynamic", "late"}

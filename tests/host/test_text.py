@@ -5,8 +5,8 @@ import tiny_models
 import torch
 
 from persona_core.host.clip import UnsupportedModel, text_towers
-from persona_core.host.frozen import differentiable
-from persona_core.host.text import DifferentiableText
+from persona_core.host.learn.autograd import differentiable
+from persona_core.host.learn.text import DifferentiableText
 from persona_core.representation import TokenVectors
 
 PROMPTS = ["a photo of a {}", "{} wearing a Santa hat in the snow"]

@@ -16,9 +16,9 @@ from neighbours import control_net, lora_file, names_of_rows, noise, serve, text
 from recording import Recorder, encode, sample
 
 import nodes
-from persona_core.host.context import PersonaContext, PersonaNotFollowed
-from persona_core.host.encoding import apply_to_clip
-from persona_core.host.sampling import HOOK, TABLE, apply_to_model
+from persona_core.host.apply.context import PersonaContext, PersonaNotFollowed
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import HOOK, TABLE, apply_to_model
 from persona_core.table import AppliedPersona
 
 ANN, PLAIN = "a photo of <ann> in snow", "a photo of face in snow"

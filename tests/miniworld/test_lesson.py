@@ -17,9 +17,7 @@ def test_the_prompt_is_the_artists_workflow_with_another_painter():
     assert {key: node["class_type"] for key, node in ours.items()} == {
         key: node["class_type"] for key, node in artists.items() if key != "3"
     } | {"1": "MiniWorldLoader", "17": "ImageScaleBy"}
-    assert all(
-        link[0] in ours for node in ours.values() for link in node["inputs"].values() if isinstance(link, list)
-    )
+    assert all(link[0] in ours for node in ours.values() for link in node["inputs"].values() if isinstance(link, list))
     asked = lesson.asking(ours, "a <ann> in a hat", 5)
     assert asked["11"]["inputs"]["text"] == "a <ann> in a hat" and asked["12"]["inputs"]["text"] == ""
     assert (asked["14"]["inputs"]["seed"], asked["14"]["inputs"]["steps"]) == (5, 7)

@@ -4,7 +4,6 @@ It fails where learning learns nothing, where the persona does not reach the sam
 timesteps of the plain word.
 """
 
-
 import pytest
 
 from miniworld import lesson

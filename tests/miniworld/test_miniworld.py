@@ -11,9 +11,9 @@ from miniworld.canvas import SIZE
 from miniworld.measuring import EYE, HELD_OUT, TUNING
 from miniworld.painting import paint
 from miniworld.world import people, portrait, render, scenes, seed_of
-from persona_core.host.checks import check_models
 from persona_core.host.clip import text_towers
-from persona_core.host.text import DifferentiableTower, sections
+from persona_core.host.learn.text import DifferentiableTower, sections
+from persona_core.host.model import check_models
 
 
 def some(count: int = 16, seed: int = 3):

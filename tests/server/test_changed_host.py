@@ -30,8 +30,13 @@ def test_the_nodes_show_up_as_they_are(changed, server):
     described = json.loads((PACK / "nodes/described.json").read_text())
     for name in described:
         assert found[name]["display_name"] == usual[name]["display_name"]
-        assert found[name]["input_order"] == {key: one for key, one in usual[name]["input_order"].items() if key != "hidden"}
-        assert (found[name]["output"], found[name]["output_name"]) == (usual[name]["output"], usual[name]["output_name"])
+        assert found[name]["input_order"] == {
+            key: one for key, one in usual[name]["input_order"].items() if key != "hidden"
+        }
+        assert (found[name]["output"], found[name]["output_name"]) == (
+            usual[name]["output"],
+            usual[name]["output_name"],
+        )
 
 
 @pytest.mark.parametrize("name", ["learn_and_generate", "load_and_generate", "stages_from_attention"])
@@ -39,7 +44,9 @@ def test_each_run_ends_in_one_sentence_and_the_server_lives_on(changed, name):
     run = changed.run(workflow(name))
     assert (run.status, run.error_type.startswith("Persona")) == ("error", True), run
     version = re.escape(changed.get("/system_stats")["system"]["comfyui_version"])
-    says = rf"^ComfyUI-Persona cannot run in this ComfyUI \({version}\): {re.escape(LACKS)} is missing\. .*update ComfyUI"
+    says = (
+        rf"^ComfyUI-Persona cannot run in this ComfyUI \({version}\): {re.escape(LACKS)} is missing\. .*update ComfyUI"
+    )
     assert re.search(says, run.error) and "\n" not in run.error and len(run.error) < 300, run.error
     assert changed.get("/system_stats")["system"]
 

@@ -27,7 +27,9 @@ def test_the_workflow_gives_a_small_file_pictures_and_where_words_look(server, t
     assert Path(path).stat().st_size <= 40_000
     persona = Persona.load(Path(path))
     assert isinstance(persona.representation, KVTokens) and persona.representation.vectors.shape == (5, 2, 768)
-    assert set(persona.losses) == {"noise", "attention"} and persona.losses["attention"][0] == pytest.approx(0, abs=1e-9)
+    assert set(persona.losses) == {"noise", "attention"} and persona.losses["attention"][0] == pytest.approx(
+        0, abs=1e-9
+    )
     [grid] = pictures(server, run, find(prompt, ATTENTION))
     assert grid.shape[1] > 8 * 160 and grid.std() > 5
     assert "Learning 'pairs': 4 steps of 2, 64x64, 32 pictures" in "\n".join(texts)
@@ -74,7 +76,10 @@ def test_each_method_takes_the_others_loss(server):
 def test_values_out_of_range_are_refused_before_anything_runs(server, node, inputs):
     prompt = workflow("face_wise_kv_tokens", {node: inputs})
     checkpoint = find(prompt, "CheckpointLoaderSimple")
-    prompt[find(prompt, ATTENTION)]["inputs"] |= {"model": [checkpoint, 0], "clip": [checkpoint, 1]}  # the host runs what it can
+    prompt[find(prompt, ATTENTION)]["inputs"] |= {
+        "model": [checkpoint, 0],
+        "clip": [checkpoint, 1],
+    }  # the host runs what it can
     with pytest.raises(PromptRefused, match=next(iter(inputs))):
         server.submit(only(prompt, node))
 

@@ -22,7 +22,8 @@ FROZEN = {
     "PersonaStagePartition": ("supercategory grid_step noise_draws resolution draw_seed", "stages chart maps"),
     "PersonaStages": ("t_lo t_hi", "stages"),
     "PersonaApply": (
-        "placeholder strength early_stage late_stage start_at end_at key_locking context_preservation", "model clip",
+        "placeholder strength early_stage late_stage start_at end_at key_locking context_preservation",
+        "model clip",
     ),
     "PersonaAttention": ("text negative seed steps cfg sampler_name scheduler", "attention image"),
     "PersonaLoad": ("persona_name", "persona"),

@@ -4,7 +4,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
-from persona_core.host.learner import Lesson, learn_persona
+from persona_core.host.learn.run import TrainingJob, train_persona
 from persona_core.persona import Persona
 from persona_core.representation import Representation
 
@@ -18,9 +18,9 @@ def own_forwards(patcher: ModelPatcher) -> list[nn.Module]:
     return [module for module in patcher.model.diffusion_model.modules() if "forward" in module.__dict__]
 
 
-def learned(lesson: Lesson, folder, on_step=lambda progress: None, name="run", fingerprint=None) -> Persona:
+def learned(lesson: TrainingJob, folder, on_step=lambda progress: None, name="run", fingerprint=None) -> Persona:
     """fingerprint: the lesson's own if None; with another pack's functions in it, it has no lasting one."""
-    return learn_persona(lesson, fingerprint or lesson.fingerprint(), folder / f"{name}.partial", on_step)
+    return train_persona(lesson, fingerprint or lesson.fingerprint(), folder / f"{name}.partial", on_step)
 
 
 def tensors(persona: Persona) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_photomaker
 
-from persona_core.host.context import PersonaContext
+from persona_core.host.apply.context import PersonaContext
 
 
 def names_of_rows(passes, **prompts) -> list[list[str]]:

@@ -14,9 +14,9 @@ class PersonaSaysAnything:
     CATEGORY = "tests"
 
     def say(self, text: str):
-        [telling] = [module for name, module in sys.modules.items() if name.endswith("persona_core.host.telling")]
-        telling.tell(text)
-        telling.warn(text)
+        [messages] = [module for name, module in sys.modules.items() if name.endswith("persona_core.host.messages")]
+        messages.tell(text)
+        messages.warn(text)
         return {"ui": {"persona_notice": (text,), "text": (text,)}, "result": (text,)}
 
 

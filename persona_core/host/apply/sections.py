@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..representation import TokenVectors
-from ..table import AppliedPersona
-from .tokens import PersonaToken
+from ...representation import TokenVectors
+from ...table import AppliedPersona
+from .prompt import PersonaToken
 
 # The host's (token, weight) pairs of one stretch, with the word's number behind where a node asked for it.
 Section = list[tuple]

@@ -13,21 +13,22 @@ SAVES = 40
 SAVE = """
 import sys
 sys.path[:0] = {path!r}
-import host_modules, pack
+from tools import host_modules
+import pack
 from dataclasses import replace
 from pathlib import Path
-library = pack.load().nodes.library
-persona = library.Persona.load(Path({source!r}))
+store = pack.load().persona_core.host.store
+persona = store.Persona.load(Path({source!r}))
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range({saves}):
-    library.save(replace(persona, fingerprint=f"{{number:04d}}{who}" + "0" * 20), Path({file!r}))
+    store.save(replace(persona, fingerprint=f"{{number:04d}}{who}" + "0" * 20), Path({file!r}))
 """
 
 
 @pytest.fixture(scope="module")
-def library():
-    return pack.load("library_pack").nodes.library
+def store():
+    return pack.load("store_pack").persona_core.host.store
 
 
 @pytest.fixture
@@ -37,17 +38,17 @@ def personas(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["ann", "Dr. Ann", "ann.v2"])
-def test_a_persona_that_made_room_is_found_again(library, personas, ann, name):
-    persona = library.Persona.load(ann.save(personas / "source.safetensors"))
-    path = library.path_for(name)
+def test_a_persona_that_made_room_is_found_again(store, personas, ann, name):
+    persona = store.Persona.load(ann.save(personas / "source.safetensors"))
+    path = store.path_for(name)
     for fingerprint in ("1" * 32, "2" * 32):
-        library.save(replace(persona, fingerprint=fingerprint), path)
+        store.save(replace(persona, fingerprint=fingerprint), path)
     for fingerprint in ("1" * 32, "2" * 32):
-        found, place = library.find(name, fingerprint)
+        found, place = store.find(name, fingerprint)
         assert found is not None and found.fingerprint == fingerprint and place.is_file()
 
 
-def test_two_processes_that_save_one_name_lose_nothing(library, personas, ann, tmp_path_factory):
+def test_two_processes_that_save_one_name_lose_nothing(store, personas, ann, tmp_path_factory):
     source = str(ann.save(tmp_path_factory.mktemp("source") / "ann.safetensors"))
     given = {"path": [one for one in sys.path if one], "source": source, "file": str(personas / "ann.safetensors")}
     writers = [
@@ -62,14 +63,14 @@ def test_two_processes_that_save_one_name_lose_nothing(library, personas, ann, t
             pass
     ended = [writer.communicate("go\n", timeout=300) for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0], ended
-    kept = [library.Persona.load(one).fingerprint for one in personas.glob("*.safetensors")]
+    kept = [store.Persona.load(one).fingerprint for one in personas.glob("*.safetensors")]
     assert len(set(kept)) == len(kept) == 2 * SAVES
     assert {one.name for one in personas.iterdir() if one.suffix != ".safetensors"} == {".lock"}
 
 
-def test_a_lock_that_a_killed_process_left_holds_nobody_up(library, personas, ann):
-    persona = library.Persona.load(ann.save(personas / "source.safetensors"))
-    code = f"from filelock import FileLock; import os; FileLock({str(Path(personas, library.LOCK))!r}).acquire(); os._exit(9)"
+def test_a_lock_that_a_killed_process_left_holds_nobody_up(store, personas, ann):
+    persona = store.Persona.load(ann.save(personas / "source.safetensors"))
+    code = f"from filelock import FileLock; import os; FileLock({str(Path(personas, store.LOCK))!r}).acquire(); os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
-    library.save(persona, library.path_for("ann"))
-    assert library.path_for("ann").is_file()
+    store.save(persona, store.path_for("ann"))
+    assert store.path_for("ann").is_file()

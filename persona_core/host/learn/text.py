@@ -12,12 +12,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..problem import RichPrompts, TextEncoding
-from ..representation import TokenVectors, on_sphere
+from ...representation import TokenVectors, on_sphere
+from ...task import RichPrompts, TextEncoding
+from ..apply.prompt import PersonaToken, PersonaTokens, StandIn, with_placeholder
+from ..clip import TextTower, text_towers
+from ..compat import with_own_weights
 from .attention import attention_for
-from .clip import TextTower, text_towers
-from .compat import with_own_weights
-from .tokens import PersonaToken, PersonaTokens, StandIn, with_placeholder
 
 PLACEHOLDER = "{}"
 
@@ -34,7 +34,7 @@ def clip_for_learning(clip):
 
 
 class DifferentiableText:
-    """`problem.TextEncoder` over a CLIP of the host that is loaded (`frozen.differentiable`).
+    """`task.TextEncoder` over a CLIP of the host that is loaded (`autograd.differentiable`).
 
     supercategory: the word whose pooled output goes with prompts, where the model takes one: the placeholder leaves it
     untouched. dtype: what the layers multiply in; the sum that runs through them stays in fp32.
@@ -50,7 +50,7 @@ class DifferentiableText:
         self.pooled_of: dict[str, Tensor | None] = {}
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
-        """See `problem.TextEncoder`."""
+        """See `task.TextEncoder`."""
         tokenized = [self.tokens_of(prompt) for prompt in (*prompts, *rich)]
         rows = [[sections(one, tower.key) for one in tokenized] for tower in self.towers.towers]
         keys, values, attentions = zip(
@@ -137,9 +137,7 @@ class DifferentiableTower:
         position = self.tower.transformer.embeddings.position_embedding.weight
         x = embeddings + comfy.model_management.cast_to_device(position, self.device, embeddings.dtype)
         length = x.shape[1]
-        causal = torch.full(
-            (length, length), -torch.finfo(self.dtype).max, device=x.device, dtype=self.dtype
-        ).triu_(1)
+        causal = torch.full((length, length), -torch.finfo(self.dtype).max, device=x.device, dtype=self.dtype).triu_(1)
         *layers, last = self.layers
         for layer in layers:
             x = self.through(layer, x, causal)

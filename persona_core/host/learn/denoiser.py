@@ -9,28 +9,24 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from comfy.cli_args import args
-from comfy.ldm.modules.attention import SpatialTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from comfy.model_base import SDXL
 from comfy.model_management import is_device_cpu
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
-from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
+from comfy.model_sampling import V_PREDICTION
 from einops import reduce
 from torch import Tensor
 
-from ..attention import attention_maps
-from ..problem import CrossAttention
-from ..stages import LAST_TIMESTEP
+from ...attention import attention_maps
+from ...task import CrossAttention
+from ..compat import with_own_weights
+from ..model import check_supported, compute_dtype, cross_attention_blocks, predicts
 from .attention import attention_for
-from .clip import UnsupportedModel
-from .compat import with_own_weights
 
 PIXELS = 8  # of a picture to a side of its latents
 WORTH_CASTING = 2**28  # bytes of weights: smaller models are not faster in bf16
 
 
 class FrozenDenoiser:
-    """`problem.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such UNet.
+    """`task.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such UNet.
 
     cells: of the latents, where they are few: attention may then be faster.
     """
@@ -49,22 +45,18 @@ class FrozenDenoiser:
     def alphas_cumprod(self) -> Tensor:
         return (1 / (self.sigmas**2 + 1)).to(self.device)
 
-    def predict(
-        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None
-    ) -> Tensor:
-        """See `problem.Denoiser`; computed in the host's precision for this model, returned in fp32."""
+    def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None) -> Tensor:
+        """See `task.Denoiser`; computed in the host's precision for this model, returned in fp32."""
         return self.forward(noisy, t, keys, self.with_values(self.options(t), keys, values), pooled)
 
     def predict_watched(
         self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor, pooled: Tensor | None = None
     ) -> tuple[Tensor, list[CrossAttention]]:
-        """See `problem.Denoiser`. The reference's keys come from the same pass: it is appended to the context."""
+        """See `task.Denoiser`. The reference's keys come from the same pass: it is appended to the context."""
         options, layers = self.with_values(self.options(t), keys, values), {}
         reference, length = reference.to(self.device, self.dtype), keys.shape[1]
         # Last of the patches, so that others see the context that they know.
-        options["patches"].setdefault("attn2_patch", []).append(
-            lambda n, k, v, _: (n, torch.cat([k, reference], 1), v)
-        )
+        options["patches"].setdefault("attn2_patch", []).append(lambda n, k, v, _: (n, torch.cat([k, reference], 1), v))
 
         def watched(block: tuple, original: Callable):
             def look(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
@@ -89,7 +81,7 @@ class FrozenDenoiser:
         return options
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """See `problem.Denoiser`: the noise, or for a v-prediction model sqrt(a) noise - sqrt(1 - a) z."""
+        """See `task.Denoiser`: the noise, or for a v-prediction model sqrt(a) noise - sqrt(1 - a) z."""
         if not self.velocity:
             return noise
         a = self.alphas_cumprod[t][:, None, None, None]
@@ -163,46 +155,6 @@ class FrozenDenoiser:
         return self.attention(query, key, value, extra["n_heads"], attn_precision=extra.get("attn_precision"))
 
 
-def check_supported(patcher: ModelPatcher) -> None:
-    """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
-    check_unet(patcher)
-    model, sampling = patcher.model, patcher.get_model_object("model_sampling")
-    unet, name = model.diffusion_model, type(model.model_config).__name__
-    if model.adm_channels and not isinstance(model, SDXL):
-        raise UnsupportedModel(
-            f"This MODEL is {name}, which is conditioned on more than text. Use an SD1.5, SD2 or SDXL base checkpoint."
-        )
-    latents = model.latent_format.latent_channels
-    inpainting = "masked_image" in model.concat_keys and unet.in_channels == 2 * latents + 1
-    if unet.in_channels != latents and not inpainting:
-        raise UnsupportedModel(
-            f"This MODEL takes {unet.in_channels} channels: it is an editing model. Learn with the base checkpoint."
-        )
-    known = predicts(sampling, EPS) or predicts(sampling, V_PREDICTION)
-    if not known or not isinstance(sampling, ModelSamplingDiscrete) or len(sampling.sigmas) != LAST_TIMESTEP + 1:
-        raise UnsupportedModel(
-            "Personas are learned over 1000 timesteps with epsilon or v-prediction; this MODEL samples otherwise. "
-            "Learn with the checkpoint as it is loaded, without ModelSampling nodes such as LCM."
-        )
-
-
-def check_unet(patcher: ModelPatcher) -> None:
-    """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those that the pack knows."""
-    if not isinstance(patcher.model.diffusion_model, UNetModel):
-        name = type(patcher.model.model_config).__name__
-        raise UnsupportedModel(f"Personas work with UNet models of the SD1.5, SD2 and SDXL kind; this MODEL is {name}.")
-
-
-def predicts(sampling, kind: type) -> bool:
-    """Whether a model_sampling of the host is of exactly this prediction: its kinds derive from each other."""
-    return type(sampling).calculate_denoised is kind.calculate_denoised
-
-
-def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
-    """What the host computes this MODEL in, once it is loaded."""
-    return patcher.get_model_object("manual_cast_dtype") or patcher.model.get_dtype()
-
-
 def model_for_learning(patcher: ModelPatcher) -> ModelPatcher:
     """A clone of a MODEL that computes as learning should: as the host does, but in bf16 on a CPU that multiplies in
     bf16 by itself, at least twice as fast as in the fp32 that the host uses there."""
@@ -226,27 +178,3 @@ def behaviour_of(patcher: ModelPatcher) -> tuple:
         sampling.sigmas,
         patcher.model_options.get("transformer_options", {}),
     )
-
-
-def text_width(patcher: ModelPatcher) -> int | None:
-    """The width of the text contexts that a MODEL takes, or None where it has no such setting."""
-    width = patcher.model.model_config.unet_config.get("context_dim")
-    return width[0] if isinstance(width, list) else width
-
-
-def cross_attention_blocks(unet: UNetModel) -> list[tuple[str, int, int]]:
-    """Every cross-attention of a UNet as the host names it, ("input", 4, 0), in the order in which it runs."""
-    sections = [
-        ("input", list(unet.input_blocks)),
-        ("middle", [unet.middle_block]),
-        ("output", list(unet.output_blocks)),
-    ]
-    return [
-        (section, number, index)
-        for section, blocks in sections
-        for number, block in enumerate(blocks)
-        if block is not None
-        for layer in block
-        if isinstance(layer, SpatialTransformer)
-        for index in range(len(layer.transformer_blocks))
-    ]

@@ -14,27 +14,28 @@ from .weights import alias, is_plain
 MULTIPLIES = nn.Linear, nn.Conv2d
 COMPUTED_IN = torch.float32, torch.float16, torch.bfloat16
 
+
 @contextmanager
 def differentiable(
     *patchers: ModelPatcher, dtype: torch.dtype | None = None, deterministic: bool = True
 ) -> Iterator[None]:
     """Load models whole and let autograd run through them, though the host runs nodes in inference mode.
 
-    dtype: what they compute in, see `normal_weights`. Inference tensors made outside (latents, conditionings) must be
+    dtype: what they compute in, see `frozen_weights`. Inference tensors made outside (latents, conditionings) must be
     cloned inside to be used with gradients.
     """
     # In the host's own mode: what it replaces while it loads, it could not unload later if it were of another.
     comfy.model_management.load_models_gpu(list(patchers), force_full_load=True)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         for patcher in patchers:
-            stack.enter_context(normal_weights(patcher.model, dtype))
+            stack.enter_context(frozen_weights(patcher.model, dtype))
         if deterministic:
             stack.enter_context(deterministic_algorithms())
         yield
 
 
 @contextmanager
-def normal_weights(module: nn.Module, dtype: torch.dtype | None = None) -> Iterator[None]:
+def frozen_weights(module: nn.Module, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Within, every weight is a normal tensor without gradient on the very storage it had.
 
     Weights that a loader node made are inference tensors, which autograd refuses, or ask for gradients. Those

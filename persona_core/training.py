@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from .problem import Problem, Step
+from .task import Step, TrainingTask
 
 KEEP_EVERY = 100  # steps, so that a crash costs little
 
 
 @dataclass(frozen=True)
-class Draws:
+class Batch:
     """What chance decides in a step.
 
     picture, t: [B]. noise: [B, C, h, w]. bypass: [B], whether it is kept. prompts: B. rich, rich_t: a rich prompt and
@@ -33,7 +33,7 @@ class Draws:
     rich: Sequence[str]
     rich_t: Tensor
 
-    def split(self, rows: int) -> "Iterator[Draws]":
+    def split(self, rows: int) -> "Iterator[Batch]":
         """So many rows at a time. The rich prompt goes with all."""
         for first in range(0, len(self.t), rows):
             some = slice(first, first + rows)
@@ -67,26 +67,26 @@ class LossNotFinite(ArithmeticError):
     """A loss term became NaN or infinite."""
 
 
-def learn(
-    problem: Problem,
+def train(
+    problem: TrainingTask,
     progress: Progress | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
     keep: Callable[[Progress], None] = lambda progress: None,
     scaler: torch.amp.GradScaler | None = None,
-    at_once: int | None = None,
+    micro_batch: int | None = None,
 ) -> Progress:
     """Learn the problem's representation in place (PersonaMagic, section 3.4) and return its history.
 
     progress: where to go on from; the result is then that of a run which never stopped, because every step
     draws from its own generator. on_step may raise to stop. keep is given the progress with its tensors every
     KEEP_EVERY steps and when learning ends, for whatever reason.
-    scaler: loss scaling, for denoisers that compute in fp16. at_once: the most rows at once, all of a step if None;
+    scaler: loss scaling, for denoisers that compute in fp16. micro_batch: the most rows at once, all of a step if None;
     fewer need less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
     """
     representation, objective, settings = problem.representation, problem.objective, problem.settings
-    rows = at_once or settings.batch_size
+    rows = micro_batch or settings.batch_size
     if rows < settings.batch_size:
-        rows = max(1, rows - rows % problem.noises)
+        rows = max(1, rows - rows % problem.noises_per_look)
     progress = progress or Progress()
     parameters = list(representation.parameters())
     optimizer = torch.optim.AdamW(
@@ -105,9 +105,9 @@ def learn(
                 group["lr"] = settings.rate(index)
             optimizer.zero_grad()
             seen = dict.fromkeys(objective.terms, 0.0)
-            draws = draw(problem, index)
+            draws = sample_batch(problem, index)
             for some in draws.split(rows):
-                step = see(problem, some)
+                step = forward(problem, some)
                 share = len(some.t) / settings.batch_size
                 terms = {name: share * term(step) for name, term in objective.terms.items()}
                 scaler.scale(sum(terms.values())).backward()
@@ -128,7 +128,7 @@ def learn(
     return progress
 
 
-def draw(problem: Problem, index: int) -> Draws:
+def sample_batch(problem: TrainingTask, index: int) -> Batch:
     """Pictures, timesteps, noise and prompts for step `index`: always the same."""
     stages, latents, objective = problem.representation.stages, problem.references.latents, problem.objective
     settings, rows = problem.settings, problem.settings.batch_size
@@ -136,7 +136,7 @@ def draw(problem: Problem, index: int) -> Draws:
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
 
-    look = torch.arange(rows) // problem.noises  # of each row
+    look = torch.arange(rows) // problem.noises_per_look  # of each row
     looks = int(look[-1]) + 1
 
     def drawn(highest: int, count: int = looks) -> Tensor:
@@ -144,7 +144,7 @@ def draw(problem: Problem, index: int) -> Draws:
 
     # One a step, however many rows: as the paper's, where a step is one row.
     rich = 1 if objective.rich else 0
-    return Draws(
+    return Batch(
         picture=drawn(len(latents))[look],
         t=stages.random(looks, generator)[look].to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
@@ -155,10 +155,10 @@ def draw(problem: Problem, index: int) -> Draws:
     )
 
 
-def see(problem: Problem, draws: Draws) -> Step:
+def forward(problem: TrainingTask, draws: Batch) -> Step:
     """Predict for what was drawn."""
     references, text, denoiser = problem.references, problem.text, problem.denoiser
-    t, picture, noises = draws.t, draws.picture, problem.noises
+    t, picture, noises = draws.t, draws.picture, problem.noises_per_look
     look = slice(None, None, noises)
     rich_picture = picture[: len(draws.rich)]
     vectors = problem.representation.at(torch.cat([t[look], draws.rich_t]), torch.cat([picture[look], rich_picture]))

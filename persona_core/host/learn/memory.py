@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
-from ..learning import draw, see
-from ..problem import Problem, References
+from ...task import References, TrainingTask
+from ...training import forward, sample_batch
 from .attention import attention_in_pieces
 from .weights import stored
 
@@ -41,7 +41,7 @@ def layers_of(unet: UNetModel) -> list[nn.Module]:
 
 
 @contextmanager
-def computed_twice(layers: Iterable[nn.Module]) -> Iterator[None]:
+def gradient_checkpointing(layers: Iterable[nn.Module]) -> Iterator[None]:
     """Within, these layers keep nothing but their inputs for the backward pass, which computes them once more."""
     with ExitStack() as stack:
         for layer in layers:
@@ -72,7 +72,7 @@ def twice(forward: Callable) -> Callable:
     return call
 
 
-def fit_into_memory(problem: Problem, patchers: Sequence[ModelPatcher]) -> tuple[Fit, float]:
+def fit_into_memory(problem: TrainingTask, patchers: Sequence[ModelPatcher]) -> tuple[Fit, float]:
     """How a step is made to fit beside the models of these patchers, which are loaded, and the bytes it may use."""
     rows, device = problem.settings.batch_size, problem.denoiser.device
     if rows * math.prod(problem.references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
@@ -80,7 +80,7 @@ def fit_into_memory(problem: Problem, patchers: Sequence[ModelPatcher]) -> tuple
     weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
     kept = None
     try:
-        kept = kept_by_row(problem, weights)
+        kept = saved_by_row(problem, weights)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -90,7 +90,7 @@ def fit_into_memory(problem: Problem, patchers: Sequence[ModelPatcher]) -> tuple
     return fit(kept, rows, room), room
 
 
-def kept_by_row(problem: Problem, weights: Iterable[Tensor]) -> dict[nn.Module | None, float]:
+def saved_by_row(problem: TrainingTask, weights: Iterable[Tensor]) -> dict[nn.Module | None, float]:
     """Bytes that autograd keeps of one row of a step, by layer and for the REST: told from steps on small copies of the
     latents. weights: they are there anyway."""
     tensors, layers = (problem.references.latents, problem.references.masks), layers_of(problem.denoiser.unet)
@@ -102,9 +102,9 @@ def kept_by_row(problem: Problem, weights: Iterable[Tensor]) -> dict[nn.Module |
     return scaled(counts, math.prod(problem.references.latents.shape[-2:]), degree)
 
 
-def first_terms(problem: Problem) -> list[Tensor]:
+def first_terms(problem: TrainingTask) -> list[Tensor]:
     """The loss terms of a problem's first step."""
-    step = see(problem, draw(problem, 0))
+    step = forward(problem, sample_batch(problem, 0))
     return [term(step) for term in problem.objective.terms.values()]
 
 
@@ -159,9 +159,9 @@ def fit(kept: Mapping[nn.Module | None, float], rows: int, room: float) -> Fit:
     its own bytes once, while it is. If all are and it is still too much, fewer rows are looked at at once.
     """
     layers = sorted((key for key in kept if key is not REST), key=kept.get, reverse=True)
-    for at_once in (rows >> halvings for halvings in range(rows.bit_length())):
+    for micro_batch in (rows >> halvings for halvings in range(rows.bit_length())):
         for count in range(len(layers) + 1):
-            fitted = Fit(at_once, frozenset(layers[:count]))
+            fitted = Fit(micro_batch, frozenset(layers[:count]))
             if needed(kept, fitted) <= room:
                 return fitted
     return smallest(layers)
@@ -190,7 +190,7 @@ def room_for(wanted: float, patchers: Iterable[ModelPatcher], device: torch.devi
 
 
 @contextmanager
-def borrowed(*patchers: ModelPatcher) -> Iterator[None]:
+def unloaded_after(*patchers: ModelPatcher) -> Iterator[None]:
     """Models that were not loaded before are not loaded after."""
     before = [one for one in comfy.model_management.current_loaded_models if one.model is not None]
     bases = [patcher.model for patcher in patchers]

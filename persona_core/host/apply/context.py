@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..stages import GRID, LAST_TIMESTEP
+from ...stages import GRID, LAST_TIMESTEP
 
 FOLLOWING = ContextVar("following", default=False)  # whether a sampler follows the tables of its conditionings
 IN_PLACE = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__"}

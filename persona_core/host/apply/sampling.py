@@ -18,8 +18,8 @@ from comfy.patcher_extension import WrappersMP
 from comfy.utils import repeat_to_batch_size
 from torch import Tensor, allclose, equal
 
+from ..messages import warn
 from .context import FOLLOWING, PersonaContext, Table
-from .telling import warn
 
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it

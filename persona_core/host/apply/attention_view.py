@@ -12,12 +12,12 @@ from comfy.ldm.modules import attention
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..attention import attention_maps
-from .clip import text_towers
-from .denoiser import cross_attention_blocks
+from ...attention import attention_maps
+from ..clip import text_towers
+from ..model import cross_attention_blocks
+from .prompt import PersonaToken
 from .sampling import discrete_timestep
 from .sections import Section
-from .tokens import PersonaToken
 
 WORD_END = "</w>"
 
@@ -63,9 +63,7 @@ def watch(
     found = []
     for moment in moments:
         t, maps = seen[moment].t, seen[moment].total / seen[moment].count
-        found.append(
-            WordMaps(t, {word: maps[places].sum(0) for word, places in words_at(section, t, tower.tokenizer)})
-        )
+        found.append(WordMaps(t, {word: maps[places].sum(0) for word, places in words_at(section, t, tower.tokenizer)}))
     return painted, found
 
 

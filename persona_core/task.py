@@ -15,7 +15,7 @@ from .representation import Learnable, TokenVectors
 
 
 @dataclass(frozen=True)
-class LearningSettings:
+class TrainingSettings:
     """How to learn; the defaults are PersonaMagic's published recipe (section 4.1 and its code).
 
     decay: the learning rate falls evenly to 0 at the end, instead of staying as it is. warmup: steps in which it rises
@@ -113,9 +113,7 @@ class Denoiser(Protocol):
 
     alphas_cumprod: Tensor
 
-    def predict(
-        self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None
-    ) -> Tensor:
+    def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None) -> Tensor:
         """The model's own output [B, C, h, w] for noisy latents at timesteps t [B]."""
         ...
 
@@ -194,7 +192,7 @@ class ReferenceWord:
 
 
 @dataclass(frozen=True)
-class Problem:
+class TrainingTask:
     """What is learned, from what, through which frozen models, what for, and how long and fast."""
 
     representation: Learnable
@@ -202,10 +200,10 @@ class Problem:
     text: TextEncoder
     denoiser: Denoiser
     objective: Objective
-    settings: LearningSettings
+    settings: TrainingSettings
 
     @property
-    def noises(self) -> int:
+    def noises_per_look(self) -> int:
         """How many rows of a step are one look: as many as the representation allows, if that leaves two looks."""
-        allowed = self.representation.noises
+        allowed = self.representation.noises_per_look
         return allowed if self.settings.batch_size >= 2 * allowed else 1

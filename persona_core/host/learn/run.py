@@ -12,109 +12,23 @@ from comfy.model_patcher import ModelPatcher
 from safetensors.torch import save
 from torch import Tensor
 
-from ..kv_tokens import TokenExpander
-from ..learning import LossNotFinite, Progress, learn
-from ..losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_noise_loss
-from ..mapper import StageMapper
-from ..persona import Persona, PersonaFileError, read_safetensors, write_whole
-from ..problem import LearningSettings, LossTerm, Objective, Problem, References, ReferenceWord
-from ..prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
-from ..representation import Learnable
-from ..stages import Stages
-from .clip import text_towers
-from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, compute_dtype, model_for_learning
+from ...persona import Persona, PersonaFileError, read_safetensors, write_whole
+from ...photos import Photo
+from ...recipes import Recipe
+from ...task import References, TrainingTask
+from ...training import LossNotFinite, Progress, train
+from ..clip import text_towers
+from ..messages import log, warn
+from ..model import compute_dtype
+from .autograd import differentiable
+from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, model_for_learning
 from .fingerprint import Weights, fingerprint
-from .frozen import differentiable
-from .memory import borrowed, computed_twice, fit_into_memory, layers_of, out_of_memory, smallest
-from .pictures import Photo, encode
-from .telling import log, warn
+from .latents import encode
+from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_memory, smallest, unloaded_after
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
 PROGRESS = "progress/5"  # of files of unfinished learning: those of other versions are begun anew
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the artist chooses, beside the photos; the defaults are PersonaMagic's.
-
-    te_weight: lambda_TE. attention_weight: the face-wise attention loss's lambda; attention_tokens: whose maps it
-    compares; reference: the word it compares with, the supercategory if empty. resolution: pixels a side, about.
-    """
-
-    supercategory: str = "face"
-    tokens: int = 4
-    te_weight: float = 1e-3
-    resolution: int = 512
-    mirror: bool = False
-    stages: Stages = Stages()
-    learning: LearningSettings = LearningSettings()
-    attention_weight: float = 0.0
-    attention_tokens: str = ALL
-    reference: str = ""
-    prompts: Sequence[str] = PHOTO_PROMPTS
-
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
-        """What is learned, as it starts.
-
-        word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders.
-        """
-        return StageMapper(word, self.stages, self.tokens, images, self.learning.seed, widths)
-
-    def objective(self, text: DifferentiableText) -> Objective:
-        """The loss, and the prompts it is learned with."""
-        terms: dict[str, LossTerm] = {"noise": masked_noise_loss}
-        reference = None
-        if self.te_weight:
-            terms["equilibrium"] = TandemEquilibrium(self.te_weight)
-        if self.attention_weight:
-            terms["attention"] = FaceWiseAttention(self.attention_weight, self.attention_tokens)
-            reference = ReferenceWord(text.towers.word(self.reference or self.supercategory, "reference word"))
-        return Objective(terms, self.prompts, RICH_PROMPTS if self.te_weight else (), reference)
-
-    def settings(self) -> dict[str, object]:
-        """What Persona Info shows."""
-        settings = {
-            "steps": self.learning.steps,
-            "learning rate": self.learning.learning_rate,
-            "learning rate falls": self.learning.decay,
-            "warm-up steps": self.learning.warmup,
-            "batch size": self.learning.batch_size,
-            "TE weight": self.te_weight,
-            "attention weight": self.attention_weight,
-            "resolution": self.resolution,
-            "mirror": self.mirror,
-            "seed": self.learning.seed,
-        }
-        if self.attention_weight:
-            settings |= {
-                "attention of": self.attention_tokens,
-                "reference word": self.reference or self.supercategory,
-            }
-        return settings
-
-
-@dataclass(frozen=True)
-class KVRecipe(Recipe):
-    """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe.
-
-    pairs: the number of even stages. augment: whether the lesson's photos are variants, see augmentation.augmented.
-    """
-
-    supercategory: str = "person"
-    tokens: int = 1
-    te_weight: float = 0.0
-    learning: LearningSettings = LearningSettings(learning_rate=5e-3, weight_decay=0.0)
-    attention_weight: float = 3e-3
-    prompts: Sequence[str] = FACE_PROMPTS
-    pairs: int = 5
-    augment: bool = False
-
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
-        return TokenExpander(word, self.pairs, self.learning.seed, widths)
-
-    def settings(self) -> dict[str, object]:
-        return super().settings() | {"variants": self.augment}
 
 
 class TooLittleMemory(MemoryError):
@@ -122,7 +36,7 @@ class TooLittleMemory(MemoryError):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """All that goes into learning one persona. photos: cropped and sized alike. image_embeddings: [M, E] or None."""
 
     name: str
@@ -143,8 +57,8 @@ class Lesson:
         return fingerprint(pictures, self.recipe, self.image_embeddings, weights, behaviour)
 
 
-def learn_persona(
-    lesson: Lesson,
+def train_persona(
+    lesson: TrainingJob,
     print_of_inputs: str,
     unfinished: Path,
     on_step: Callable[[Progress], None],
@@ -160,7 +74,7 @@ def learn_persona(
     recipe = lesson.recipe
     model, clip = model_for_learning(lesson.model), clip_for_learning(lesson.clip)
     towers = text_towers(clip)
-    with borrowed(model, clip.patcher, lesson.vae.patcher):
+    with unloaded_after(model, clip.patcher, lesson.vae.patcher):
         latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
         with differentiable(model, clip.patcher, dtype=compute_dtype(model)):
             denoiser = FrozenDenoiser(model, math.prod(latents.shape[-2:]))
@@ -170,8 +84,8 @@ def learn_persona(
             representation = recipe.representation(word, images, towers.widths).to(device)
             text = DifferentiableText(clip, representation.tokens, recipe.supercategory, denoiser.dtype)
             references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
-            objective, settings = recipe.objective(text), recipe.learning
-            problem = Problem(representation, references, text, denoiser, objective, settings)
+            objective, settings = recipe.objective(towers.word), recipe.learning
+            problem = TrainingTask(representation, references, text, denoiser, objective, settings)
             progress = load_progress(unfinished, print_of_inputs) or Progress()
 
             def keep(progress: Progress) -> None:
@@ -179,7 +93,7 @@ def learn_persona(
                     save_progress(unfinished, progress, print_of_inputs)
 
             try:
-                learn_in_memory(problem, (model, clip.patcher), progress, on_step, keep, on_trouble)
+                train_in_memory(problem, (model, clip.patcher), progress, on_step, keep, on_trouble)
             except LossNotFinite as error:
                 raise LossNotFinite(
                     f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in "
@@ -188,7 +102,7 @@ def learn_persona(
                 ) from error
     return Persona(
         name=lesson.name,
-        representation=representation.cpu().folded().requires_grad_(False),
+        representation=representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
         settings=recipe.settings(),
@@ -197,8 +111,8 @@ def learn_persona(
     )
 
 
-def learn_in_memory(
-    problem: Problem,
+def train_in_memory(
+    problem: TrainingTask,
     patchers: Sequence[ModelPatcher],
     progress: Progress,
     on_step: Callable[[Progress], None],
@@ -219,8 +133,8 @@ def learn_in_memory(
             on_trouble(f"Out of memory at step {progress.step + 1}: goes on from there with {how}.")
         scaler = torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
         try:
-            with computed_twice(fitted.twice):
-                learn(problem, progress, on_step, keep, scaler, fitted.rows)
+            with gradient_checkpointing(fitted.twice):
+                train(problem, progress, on_step, keep, scaler, fitted.rows)
             return
         except Exception as error:
             if not out_of_memory(error):

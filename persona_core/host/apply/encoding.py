@@ -13,21 +13,19 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ..representation import on_sphere
-from ..table import AppliedPersona, ContextTable, plan
-from .clip import TextTowers, text_towers
+from ...representation import on_sphere
+from ...table import AppliedPersona, ContextTable, plan
+from ..clip import TextTowers, text_towers
 from .context import flat
+from .prompt import PersonaToken, PersonaTokens, StandIn, known_placeholders, warn_of_text, whole, with_placeholder
 from .sampling import attach
 from .sections import Row, Section, Standing, Subject, Word, filled
-from .tokens import PersonaToken, PersonaTokens, StandIn, known_placeholders, warn_of_text, whole, with_placeholder
 
 ENCODE = "encode_token_weights"
 ROUNDING = 1e-2  # of a token's length: the host may compute in half precision
 
 
-def apply_to_clip(
-    clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str, hooked: bool = True
-) -> comfy.sd.CLIP:
+def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str, hooked: bool = True) -> comfy.sd.CLIP:
     """A clone of `clip` in which `placeholder` is this persona. Raises ValueError with a sentence.
 
     hooked: see `sampling.attach`.

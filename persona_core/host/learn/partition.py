@@ -7,12 +7,13 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..learning import add_noise
-from ..representation import TokenVectors
-from ..stages import LAST_TIMESTEP, attention_iou
-from .clip import text_towers
+from ...photos import Photo
+from ...representation import TokenVectors
+from ...stages import LAST_TIMESTEP, attention_iou
+from ...training import add_noise
+from ..clip import text_towers
 from .denoiser import FrozenDenoiser
-from .pictures import Photo, encode
+from .latents import encode
 from .text import DifferentiableText
 
 

@@ -12,9 +12,9 @@ from functools import update_wrapper
 import torch
 from torch import Tensor
 
-from .compat import embedding_answer
+from ..compat import embedding_answer
+from ..messages import warn
 from .context import flat
-from .telling import warn
 
 READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vector that stands in a prompt
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")  # as Unicode names letters

@@ -1,8 +1,4 @@
-"""Faces in a picture: where they are, a soft mask over the head, a square crop.
-
-Two detectors give the same kind of answer: InsightFace where its model pack lies on disk, else the
-frontal-face cascade inside scikit-image, which needs no model file. Nothing is ever downloaded.
-"""
+"""Where faces are in a picture, by one of two detectors."""
 
 from __future__ import annotations
 
@@ -17,8 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .face_cascade import face_squares
-from .face_insightface import analysed_faces, find_insightface_pack, import_face_analysis
+from .cascade import face_squares
+from .insightface import analysed_faces, find_insightface_pack, import_face_analysis
 
 log = logging.getLogger("persona")
 
@@ -34,9 +30,6 @@ FACE_WORDS = HUMANS | {"face", "portrait", "selfie"}
 """Supercategory words under which a human face is looked for."""
 
 DETECTORS = ("auto", "insightface", "cascade")
-
-# InsightFace's order of its 106 landmarks.
-EYES, MOUTH = np.r_[33:43, 87:97], np.r_[52:72]
 
 
 class NoFaceFound(ValueError):
@@ -61,9 +54,6 @@ class Face:
         """The box's area in square pixels."""
         x0, y0, x1, y1 = self.box
         return max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
-
-
-# ---------------------------------------------------------------- detection
 
 
 def choose_pack(folders: Sequence[Path], detector: str = "auto") -> Path | None:
@@ -100,7 +90,7 @@ def detect_faces(image: Tensor, pack: Path | None = None) -> list[Face]:
     image: [H, W, 3] in 0..1. pack: a folder chosen by `choose_pack`, or None for the cascade.
     Raises ImportError where the detector's package is missing, ValueError where the pack cannot be read.
     """
-    pixels = _bytes(image[..., :3].detach().float().cpu().nan_to_num() * 255)
+    pixels = in_bytes(image[..., :3].detach().float().cpu().nan_to_num() * 255)
     if pack is None:
         faces = _cascade_faces(pixels)
     else:
@@ -116,7 +106,7 @@ def _cascade_faces(pixels: np.ndarray, longest: int = 512) -> list[Face]:
     scale = min(1.0, longest / max(pixels.shape[:2]))
     if scale < 1:
         height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
-        pixels = _bytes(_resize(torch.from_numpy(pixels).float(), height, width))
+        pixels = in_bytes(resized(torch.from_numpy(pixels).float(), height, width))
     faces = []
     for (x0, y0, x1, y1), votes in face_squares(pixels):
         # The cascade's square is wider than a face and ends at the lower lip.
@@ -156,71 +146,11 @@ def locate_face(image: Tensor, pack: Path | None = None, face_index: int = 0, pi
     return pick_face(detect_faces(image, pack), image, face_index, picture_index, pack)
 
 
-# ---------------------------------------------------------------- mask and crop
-
-
-def face_mask(face: Face, height: int, width: int, softness: float = 0.1, grow: float = 1.0) -> Tensor:
-    """A soft mask [H, W] in 0..1 over the whole head, hair and chin included.
-
-    softness: width of the edge as a share of the face's size; 0 for a hard edge.
-    grow: size of the mask, 1 being the head's.
-    """
-    from scipy.ndimage import gaussian_filter
-    from skimage.draw import polygon2mask
-
-    outline = _head_outline(face)
-    centre = (outline.min(0) + outline.max(0)) / 2
-    outline = centre + grow * (outline - centre)
-    # A blurred edge has no detail, so a small mask enlarged is as good and far cheaper to blur.
-    scale = min(1.0, 768 / max(height, width))
-    rows, cols = max(1, round(height * scale)), max(1, round(width * scale))
-    corners = outline[:, ::-1] * (rows / height, cols / width) - 0.5
-    mask = polygon2mask((rows, cols), corners).astype(np.float32)
-    if softness > 0:
-        mask = gaussian_filter(mask, softness * scale * face.area**0.5 / 2, mode="nearest")
-    return _resize(torch.from_numpy(mask)[..., None], height, width)[..., 0].clamp(0, 1)
-
-
-def _head_outline(face: Face) -> np.ndarray:
-    """An outline [N, 2] round the head. Eyes lie half-way from chin to crown, so the chin tells the crown."""
-    if face.landmarks is None:
-        x0, y0, x1, y1 = face.box
-        eye_line = y0 + 0.4 * (y1 - y0)
-        half = np.array([0.65 * (x1 - x0), 1.15 * (y1 - eye_line)])
-        turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-        return np.array([(x0 + x1) / 2, eye_line]) + half * np.stack([np.cos(turn), np.sin(turn)], -1)
-    from scipy.spatial import ConvexHull
-
-    eyes, mouth = face.landmarks[EYES].mean(0), face.landmarks[MOUTH].mean(0)
-    down = (mouth - eyes) / np.linalg.norm(mouth - eyes)
-    below_eyes = (face.landmarks - eyes) @ down
-    points = np.concatenate([face.landmarks, face.landmarks - 2 * below_eyes[:, None] * down])
-    return eyes + 1.15 * (points[ConvexHull(points).vertices] - eyes)
-
-
-def square_crop(face: Face, height: int, width: int, margin: float = 0.5) -> tuple[int, int, int, int]:
-    """A square (x0, y0, x1, y1) of whole pixels round the head, inside the picture and never larger than it.
-
-    margin: space on each side, as a share of the face's longer side.
-    """
-    x0, y0, x1, y1 = face.box
-    side = max(1, min(round((1 + 2 * margin) * max(x1 - x0, y1 - y0)), height, width))
-    # Slightly above the middle of the face, for there is more hair above it than neck below.
-    return square_at((x0 + x1) / 2, y0 + 0.45 * (y1 - y0), side, height, width)
-
-
-def square_at(x: float, y: float, side: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """The square (x0, y0, x1, y1) of `side` pixels round x, y, shifted to stay inside the picture."""
-    left = min(max(round(x - side / 2), 0), width - side)
-    top = min(max(round(y - side / 2), 0), height - side)
-    return left, top, left + side, top + side
-
-
-def _bytes(image: Tensor) -> np.ndarray:
+def in_bytes(image: Tensor) -> np.ndarray:
     return image.clamp(0, 255).round().byte().numpy()
 
 
-def _resize(image: Tensor, height: int, width: int) -> Tensor:
+def resized(image: Tensor, height: int, width: int) -> Tensor:
     """image [H, W, C] at another size, without aliasing."""
     image = rearrange(image, "h w c -> 1 c h w")
     image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)

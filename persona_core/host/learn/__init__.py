@@ -1,0 +1,1 @@
+"""What runs under autograd: learning a persona with the host's frozen models."""

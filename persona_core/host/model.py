@@ -1,0 +1,118 @@
+"""What a MODEL of the host holds, and what is supported: said once, before anything is computed."""
+
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_base import SDXL
+from comfy.model_patcher import ModelPatcher
+from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
+
+from ..persona import Persona
+from ..stages import LAST_TIMESTEP
+from .clip import UnsupportedModel, text_towers
+
+
+def check_models(model, clip, vae, supercategory: str, reference: str = "") -> None:
+    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit.
+
+    reference: the word of the face-wise attention loss, if it has one of its own.
+    """
+    towers = text_towers(clip)
+    check_supported(model)
+    check_text(model, clip)
+    check_vae(model, vae)
+    towers.word(supercategory)
+    if reference:
+        towers.word(reference, "reference word")
+
+
+def check_text(model, clip) -> None:
+    """Raise UnsupportedModel with a sentence for a CLIP that is missing, unknown, or of another checkpoint."""
+    towers, width = text_towers(clip), text_width(model)
+    if width != towers.width:
+        raise UnsupportedModel(
+            f"The MODEL takes text {width} wide, but this CLIP is {towers.family}. Take both from one checkpoint."
+        )
+
+
+def check_persona(model, persona: Persona) -> None:
+    """Raise ValueError with a sentence for a MODEL that takes other text than the persona was learned with."""
+    width = text_width(model)
+    if width not in (None, len(persona.representation.word)):
+        raise persona.not_for(f"this MODEL takes text {width} wide")
+
+
+def check_vae(model, vae) -> None:
+    """Raise UnsupportedModel with a sentence for a VAE that is empty or makes other latents than the MODEL takes."""
+    if getattr(vae, "first_stage_model", None) is None:
+        raise UnsupportedModel("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
+    channels = model.model.latent_format.latent_channels
+    if vae.latent_channels != channels:
+        raise UnsupportedModel(
+            f"The VAE makes latents of {vae.latent_channels} channels, but this MODEL takes {channels}. "
+            "Use the VAE of the checkpoint."
+        )
+
+
+def check_supported(patcher: ModelPatcher) -> None:
+    """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
+    check_unet(patcher)
+    model, sampling = patcher.model, patcher.get_model_object("model_sampling")
+    unet, name = model.diffusion_model, type(model.model_config).__name__
+    if model.adm_channels and not isinstance(model, SDXL):
+        raise UnsupportedModel(
+            f"This MODEL is {name}, which is conditioned on more than text. Use an SD1.5, SD2 or SDXL base checkpoint."
+        )
+    latents = model.latent_format.latent_channels
+    inpainting = "masked_image" in model.concat_keys and unet.in_channels == 2 * latents + 1
+    if unet.in_channels != latents and not inpainting:
+        raise UnsupportedModel(
+            f"This MODEL takes {unet.in_channels} channels: it is an editing model. Learn with the base checkpoint."
+        )
+    known = predicts(sampling, EPS) or predicts(sampling, V_PREDICTION)
+    if not known or not isinstance(sampling, ModelSamplingDiscrete) or len(sampling.sigmas) != LAST_TIMESTEP + 1:
+        raise UnsupportedModel(
+            "Personas are learned over 1000 timesteps with epsilon or v-prediction; this MODEL samples otherwise. "
+            "Learn with the checkpoint as it is loaded, without ModelSampling nodes such as LCM."
+        )
+
+
+def check_unet(patcher: ModelPatcher) -> None:
+    """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those that the pack knows."""
+    if not isinstance(patcher.model.diffusion_model, UNetModel):
+        name = type(patcher.model.model_config).__name__
+        raise UnsupportedModel(f"Personas work with UNet models of the SD1.5, SD2 and SDXL kind; this MODEL is {name}.")
+
+
+def predicts(sampling, kind: type) -> bool:
+    """Whether a model_sampling of the host is of exactly this prediction: its kinds derive from each other."""
+    return type(sampling).calculate_denoised is kind.calculate_denoised
+
+
+def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
+    """What the host computes this MODEL in, once it is loaded."""
+    return patcher.get_model_object("manual_cast_dtype") or patcher.model.get_dtype()
+
+
+def text_width(patcher: ModelPatcher) -> int | None:
+    """The width of the text contexts that a MODEL takes, or None where it has no such setting."""
+    width = patcher.model.model_config.unet_config.get("context_dim")
+    return width[0] if isinstance(width, list) else width
+
+
+def cross_attention_blocks(unet: UNetModel) -> list[tuple[str, int, int]]:
+    """Every cross-attention of a UNet as the host names it, ("input", 4, 0), in the order in which it runs."""
+    sections = [
+        ("input", list(unet.input_blocks)),
+        ("middle", [unet.middle_block]),
+        ("output", list(unet.output_blocks)),
+    ]
+    return [
+        (section, number, index)
+        for section, blocks in sections
+        for number, block in enumerate(blocks)
+        if block is not None
+        for layer in block
+        if isinstance(layer, SpatialTransformer)
+        for index in range(len(layer.transformer_blocks))
+    ]

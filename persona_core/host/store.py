@@ -1,0 +1,137 @@
+"""Personas on disk, in the folders that ComfyUI knows: written whole, found again, nothing lost."""
+
+import re
+import tempfile
+import uuid
+from pathlib import Path, PurePosixPath
+
+import folder_paths
+import yaml
+from comfy.cli_args import args
+from filelock import FileLock
+
+from ..persona import Persona, PersonaFileError
+from .messages import log
+
+FOLDER, EXTENSION = "personas", ".safetensors"
+LOCK = ".lock"  # in each folder of personas
+
+
+def register_folder() -> None:
+    """Make models/personas known to ComfyUI, before the folders of extra_model_paths.yaml, but for its default."""
+    ours = str(Path(folder_paths.models_dir) / FOLDER)
+    folder_paths.add_model_folder_path(FOLDER, ours, is_default=not another_is_default())
+    paths, _ = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, {EXTENSION})
+
+
+def another_is_default() -> bool:
+    """Whether a section of extra_model_paths.yaml with a personas folder says is_default: ComfyUI keeps no note."""
+    files = [Path(folder_paths.__file__).with_name("extra_model_paths.yaml")]
+    files += [Path(file) for given in args.extra_model_paths_config or () for file in given]
+    sections = [
+        section
+        for file in files
+        if file.is_file()
+        for section in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).values()
+    ]
+    return any(section.get("is_default") and section.get(FOLDER) for section in sections if section)
+
+
+def check_name(name: str, folders: bool) -> str:
+    """A persona's name without its extension. folders: whether "friends/ann" is one. Raises ValueError."""
+    parts = PurePosixPath(name.strip().replace("\\", "/").removesuffix(EXTENSION)).parts
+    if not parts:
+        raise ValueError("The persona's name is empty. Give it one, such as 'ann': the file will be ann.safetensors.")
+    if len(parts) > 1 and not folders:
+        raise ValueError(
+            f"The name '{name}' must be a plain name without folders, such as '{parts[-1]}'. Save Persona can put it "
+            "into a sub-folder."
+        )
+    for part in parts:
+        if (
+            part in (".", "..", "/")
+            or re.search(r"[<>:\"/\\|?*\x00-\x1f]", part)
+            or len(part.encode()) > 120
+            or part[0] in " ."
+            or part[-1] in " ."
+        ):
+            raise ValueError(
+                f"'{part}' in the name '{name}' cannot be a file's name. Use letters, digits, spaces, '-' and '_'."
+            )
+    return "/".join(parts)
+
+
+def path_for(name: str) -> Path:
+    """Where a persona of this checked name is written."""
+    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}{EXTENSION}"
+
+
+def save(persona: Persona, path: Path) -> Persona:
+    """Write a persona and read it back; what the file then holds is what is returned.
+
+    A different persona that has this name already is kept beside it, under `kept_path`. Raises OSError with a
+    sentence, and then what was there is still there.
+    """
+    fresh = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:12]}.new")
+    try:
+        persona.save(fresh)
+        saved = Persona.load(fresh)
+        with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
+            keep_other(path, persona.fingerprint)
+            fresh.replace(path)
+        return saved
+    except OSError as error:
+        raise cannot_save(persona.name, path, error) from error
+    finally:
+        if fresh.is_file():  # not where a file stands in the place of a folder
+            fresh.unlink()
+
+
+def check_writable(name: str, path: Path) -> None:
+    """Raise OSError with a sentence, before hours of learning, where a persona could not be saved."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise cannot_save(name, path, error) from error
+
+
+def cannot_save(name: str, path: Path, error: OSError) -> OSError:
+    why = error.strerror or error
+    return OSError(
+        f"The persona '{name}' could not be saved to {path} ({why}). Free some space or choose another name, "
+        "then run again."
+    )
+
+
+def kept_path(path: Path, fingerprint: str) -> Path:
+    """Where a persona goes that had to make room for another of its name."""
+    return path.with_name(f"{path.stem}.{fingerprint[:8]}{EXTENSION}")
+
+
+def keep_other(path: Path, fingerprint: str) -> None:
+    if not path.is_file():
+        return
+    try:
+        other = Persona.load(path).fingerprint
+    except PersonaFileError:
+        other = "damaged"
+    if other != fingerprint:
+        path.rename(kept_path(path, other))
+
+
+def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
+    """The persona of this name, now or earlier, that was learned from the same inputs, and its file."""
+    own = Path(f"{name}{EXTENSION}")
+    for file in (own.name, kept_path(own, fingerprint).name):
+        if place := folder_paths.get_full_path(FOLDER, file):
+            try:
+                persona = Persona.load(Path(place))
+            except PersonaFileError as error:
+                log.warning("'%s' is passed over: %s", file, error)
+                continue
+            if persona.fingerprint == fingerprint:
+                return persona, Path(place)
+    return None, None

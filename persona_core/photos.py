@@ -1,0 +1,166 @@
+"""From an artist's pictures to the photos that a persona is learned from: masked, cropped, sized, varied."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from . import faces
+from .recipes import Recipe
+
+WHITE = 0.95  # of a picture's numbers: a thing photographed before a white wall has fewer
+VARIANTS = 32  # encoded before learning begins, so that no step has to run the VAE
+SMALLEST = 0.1  # of the photo's sides
+JITTER = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this
+AROUND = 0.5  # the grey that a smaller photo lies on; its mask is 0 there
+EMPTY = 64, 64  # Load Image's mask of a picture without transparency
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One reference: image [H, W, 3] in 0..1 and its soft mask [H, W] in 0..1."""
+
+    image: Tensor
+    mask: Tensor
+
+    def crop(self, box: tuple[int, int, int, int]) -> "Photo":
+        """The part x0, y0, x1, y1."""
+        x0, y0, x1, y1 = box
+        return Photo(self.image[y0:y1, x0:x1], self.mask[y0:y1, x0:x1])
+
+    def resized(self, resolution: int, multiple: int) -> "Photo":
+        """About resolution x resolution pixels in the photo's own shape, in multiples of `multiple`."""
+        height, width = fit(*self.image.shape[:2], resolution, multiple)
+        image = resize(rearrange(self.image, "h w c -> 1 c h w"), height, width)
+        mask = resize(rearrange(self.mask, "h w -> 1 1 h w"), height, width)
+        return Photo(rearrange(image, "1 c h w -> h w c"), rearrange(mask, "1 1 h w -> h w"))
+
+    def mirrored(self) -> "Photo":
+        return Photo(self.image.flip(1), self.mask.flip(1))
+
+
+def rgb(images: Tensor) -> Tensor:
+    """Pictures [M, H, W, C] of one (grey), two (grey, alpha), three or four channels as [M, H, W, 3]."""
+    return images[..., :1].expand(*images.shape[:-1], 3) if images.shape[-1] < 3 else images[..., :3]
+
+
+def almost_white(images: Tensor) -> Iterable[int]:
+    """The numbers of pictures [M, H, W, C] in 0..1 that are almost nothing but white."""
+    return [index for index, image in enumerate(images[..., :3]) if (image >= 1).float().mean() > WHITE]
+
+
+def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
+    """Pair pictures [M, H, W, 3] with masks [M, H, W] (one may serve all; None: whole pictures).
+
+    Raises ValueError if sizes do not match or a mask is empty.
+    """
+    if masks is None:
+        masks = torch.ones(images.shape[:3])
+    if masks.ndim == 2:
+        masks = masks[None]
+    if len(masks) not in (1, len(images)):
+        raise ValueError(
+            f"There are {len(images)} pictures but {len(masks)} masks. Give one mask for each picture, or one for all."
+        )
+    if masks.shape[1:] != images.shape[1:3]:
+        (height, width), (rows, columns) = images.shape[1:3], masks.shape[1:]
+        if (rows, columns) == EMPTY and not masks.any():
+            raise ValueError(
+                "The mask is empty: Load Image gives such a one for a photo without transparency. Leave the mask away, "
+                "or use Face Mask's, or paint one in Load Image's mask editor."
+            )
+        raise ValueError(
+            f"The mask is {columns}x{rows} pixels but the picture is {width}x{height}. Use a mask of the picture's "
+            "size, for instance from Face Mask."
+        )
+    masks = masks.clamp(0, 1).expand(len(images), -1, -1)
+    for index, mask in enumerate(masks):
+        if mask.max() < 0.05:
+            raise ValueError(
+                f"The mask of picture {index} is all black: nothing of the picture would be learned. "
+                "Paint the face white."
+            )
+    return [Photo(image, mask) for image, mask in zip(rgb(images), masks)]
+
+
+def fit(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
+    """A size of the same shape with about resolution^2 pixels, in multiples of `multiple`."""
+    scale = resolution / (height * width) ** 0.5
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))
+
+
+def resize(pictures: Tensor, height: int, width: int) -> Tensor:
+    """[B, C, H, W] in 0..1 to another size."""
+    return F.interpolate(pictures, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def prepare(
+    image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool, multiple: int, pack: Path | None
+) -> list[Photo]:
+    """Photos as learning takes them: masked (by the face if it is one), cropped, sized, mirrored copies at the end.
+
+    image: [M, H, W, 3] in 0..1. mask: [M, H, W] in 0..1, or None. multiple: of pixels, for the sizes of photos.
+    pack: of InsightFace, or None for the cascade.
+    Raises `faces.NoFaceFound`, ValueError.
+    """
+    image = rgb(image)
+    if mask is None and recipe.supercategory.lower() in faces.FACE_WORDS:
+        found = [faces.locate_face(picture, pack, picture_index=index) for index, picture in enumerate(image)]
+        size = image.shape[1:3]
+        ready = [Photo(picture, faces.face_mask(face, *size)) for picture, face in zip(image, found)]
+        boxes = [faces.square_crop(face, *size) for face in found]
+    else:
+        ready = photos(image, mask)
+        boxes = [mask_square(photo) for photo in ready] if mask is not None else None
+    if crop and boxes:
+        ready = [photo.crop(box) for photo, box in zip(ready, boxes)]
+    ready = [photo.resized(recipe.resolution, multiple) for photo in ready]
+    return ready + [photo.mirrored() for photo in ready] if recipe.mirror else ready
+
+
+def mask_square(photo: Photo, margin: float = 0.25) -> tuple[int, int, int, int]:
+    """A square around what the mask shows, with a margin on each side, inside the picture."""
+    rows, columns = (photo.mask > photo.mask.max() / 2).nonzero(as_tuple=True)
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    height, width = photo.mask.shape
+    side = min(round(float(max(bottom - top, right - left)) * (1 + 2 * margin)), height, width)
+    return faces.square_at(float(left + right) / 2, float(top + bottom) / 2, side, height, width)
+
+
+def augmented(photos: Sequence[Photo], seed: int) -> list[Photo]:
+    """VARIANTS random views of the photos by turns, or one of each if they are more; the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return [view(photos[index % len(photos)], generator) for index in range(max(VARIANTS, len(photos)))]
+
+
+def view(photo: Photo, generator: torch.Generator) -> Photo:
+    """A random variant of the photo, of its size."""
+    brightness, contrast, saturation = (1 + JITTER * (2 * torch.rand(3, generator=generator) - 1)).tolist()
+    photo = Photo(jittered(photo.image, brightness, contrast, saturation), photo.mask)
+    if torch.rand((), generator=generator) < 0.5:
+        photo = photo.mirrored()
+    scale, across, down = torch.rand(3, generator=generator).tolist()
+    return shrunk(photo, SMALLEST + (1 - SMALLEST) * scale, across, down)
+
+
+def jittered(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
+    """Another light on [H, W, 3] in 0..1; factors of 1 change nothing."""
+    image = image * brightness
+    image = torch.lerp(image.mean(), image, contrast)
+    return torch.lerp(image.mean(-1, keepdim=True), image, saturation).clamp(0, 1)
+
+
+def shrunk(photo: Photo, scale: float, across: float, down: float) -> Photo:
+    """The photo at `scale` on an empty canvas of its size; across and down in 0..1 say where on it."""
+    height, width = photo.mask.shape
+    rows, columns = (max(1, round(side * scale)) for side in (height, width))
+    top, left = round((height - rows) * down), round((width - columns) * across)
+    place = slice(top, top + rows), slice(left, left + columns)
+    image, mask = torch.full_like(photo.image, AROUND), torch.zeros_like(photo.mask)
+    image[place] = resize(photo.image.permute(2, 0, 1)[None], rows, columns)[0].permute(1, 2, 0)
+    mask[place] = resize(photo.mask[None, None], rows, columns)[0, 0]
+    return Photo(image, mask)

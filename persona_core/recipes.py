@@ -1,0 +1,119 @@
+"""What an artist chooses: both papers' recipes, and how long and fast to learn (`make bench-presets` measures that)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from .kv_tokens import TokenExpander
+from .losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_noise_loss
+from .mapper import StageMapper
+from .prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
+from .representation import Learnable
+from .stages import Stages
+from .task import LossTerm, Objective, ReferenceWord, TrainingSettings
+
+PRESETS = {
+    "quick": TrainingSettings(steps=30, learning_rate=6e-4, batch_size=2, decay=True, warmup=20),
+    "balanced": TrainingSettings(steps=50, learning_rate=4e-4, batch_size=4, decay=True, warmup=25),
+    "published": TrainingSettings(),
+}
+DEFAULT = "balanced"
+
+
+def settings_of(
+    preset: str, seed: int, steps: int = 0, learning_rate: float = 0.0, batch_size: int = 0
+) -> TrainingSettings:
+    """A preset's settings, but for those that are given: 0 is the preset's. A learning rate that is given stays."""
+    own = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    own = {name: value for name, value in own.items() if value}
+    usual = PRESETS[preset]
+    if 0 < steps < usual.steps:
+        own["warmup"] = usual.warmup * steps // usual.steps
+    if learning_rate:
+        own |= {"decay": False, "warmup": 0}
+    return replace(usual, seed=seed, **own)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the artist chooses, beside the photos; the defaults are PersonaMagic's.
+
+    te_weight: lambda_TE. attention_weight: the face-wise attention loss's lambda; attention_tokens: whose maps it
+    compares; reference: the word it compares with, the supercategory if empty. resolution: pixels a side, about.
+    """
+
+    supercategory: str = "face"
+    tokens: int = 4
+    te_weight: float = 1e-3
+    resolution: int = 512
+    mirror: bool = False
+    stages: Stages = Stages()
+    learning: TrainingSettings = TrainingSettings()
+    attention_weight: float = 0.0
+    attention_tokens: str = ALL
+    reference: str = ""
+    prompts: Sequence[str] = PHOTO_PROMPTS
+
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
+        """What is learned, as it starts.
+
+        word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders.
+        """
+        return StageMapper(word, self.stages, self.tokens, images, self.learning.seed, widths)
+
+    def objective(self, word: Callable[[str, str], Tensor]) -> Objective:
+        """The loss, and the prompts it is learned with. word: gives the input embeddings [D] of a word, by the word and
+        what it is called."""
+        terms: dict[str, LossTerm] = {"noise": masked_noise_loss}
+        reference = None
+        if self.te_weight:
+            terms["equilibrium"] = TandemEquilibrium(self.te_weight)
+        if self.attention_weight:
+            terms["attention"] = FaceWiseAttention(self.attention_weight, self.attention_tokens)
+            reference = ReferenceWord(word(self.reference or self.supercategory, "reference word"))
+        return Objective(terms, self.prompts, RICH_PROMPTS if self.te_weight else (), reference)
+
+    def settings(self) -> dict[str, object]:
+        """What Persona Info shows."""
+        settings = {
+            "steps": self.learning.steps,
+            "learning rate": self.learning.learning_rate,
+            "learning rate falls": self.learning.decay,
+            "warm-up steps": self.learning.warmup,
+            "batch size": self.learning.batch_size,
+            "TE weight": self.te_weight,
+            "attention weight": self.attention_weight,
+            "resolution": self.resolution,
+            "mirror": self.mirror,
+            "seed": self.learning.seed,
+        }
+        if self.attention_weight:
+            settings |= {
+                "attention of": self.attention_tokens,
+                "reference word": self.reference or self.supercategory,
+            }
+        return settings
+
+
+@dataclass(frozen=True)
+class KVRecipe(Recipe):
+    """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe.
+
+    pairs: the number of even stages. augment: whether the lesson's photos are variants, see augmentation.augmented.
+    """
+
+    supercategory: str = "person"
+    tokens: int = 1
+    te_weight: float = 0.0
+    learning: TrainingSettings = TrainingSettings(learning_rate=5e-3, weight_decay=0.0)
+    attention_weight: float = 3e-3
+    prompts: Sequence[str] = FACE_PROMPTS
+    pairs: int = 5
+    augment: bool = False
+
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
+        return TokenExpander(word, self.pairs, self.learning.seed, widths)
+
+    def settings(self) -> dict[str, object]:
+        return super().settings() | {"variants": self.augment}
