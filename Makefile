@@ -3,14 +3,22 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo test test-all test-host contract comfy-test bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
 
+# In a minute or two: the core in torch alone, style, types.
+check: setup
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy persona_core/*.py persona_core/faces
+	@$(RUN) -m pytest tests/core --noconftest -q
+
+# Two at a time, on a thread each.
 test:
 	@$(PYTHON) -m tools.environment --browser
-	@$(RUN) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-all:
 	@$(PYTHON) -m tools.environment --browser

@@ -58,7 +58,7 @@ class StagedVector(StaticVector):
         return TokenVectors(vectors, vectors)
 
     def settle(self, t: float) -> float:
-        return max((first for first in self.cuts if first <= t), default=0)
+        return max((first for first in self.starts if first <= t), default=0)
 
 
 class LearnedEverywhere(StaticVector):

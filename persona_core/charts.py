@@ -65,11 +65,12 @@ def loss_chart(losses: Mapping[str, Sequence[float]], steps: int, smooth: int = 
     """
     panels = []
     for color, (name, values) in zip(COLORS, losses.items()):
-        at = np.linspace(1, steps, len(values))
+        at = np.linspace(1, steps, len(values)).tolist()
         means = [float(np.mean(values[max(0, i - smooth + 1) : i + 1])) for i in range(len(values))]
         chart = Chart(f"{name} loss, last mean {means[-1]:.4g}", "step", (1, max(steps, 2)), (min(values), max(values)))
+        pale = 128 + color[0] // 2, 128 + color[1] // 2, 128 + color[2] // 2
         chart.axes()
-        chart.curve(at, values, tuple(128 + c // 2 for c in color), 1)
+        chart.curve(at, values, pale, 1)
         chart.curve(at, means, color, 3)
         panels.append(chart.tensor())
     return torch.cat(panels, dim=1) if panels else to_tensor(Image.new("RGB", SIZE, PAPER))

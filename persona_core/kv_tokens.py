@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
-from .representation import TokenVectors, on_sphere
+from .representation import Learnable, Saved, TokenVectors, on_sphere
 from .stages import LAST_TIMESTEP, Stages
 
 HEADS = 8
@@ -20,7 +20,7 @@ REACH = 64
 TIMESTEPS = LAST_TIMESTEP + 1
 
 
-class KVTokens(nn.Module):
+class KVTokens(Saved):
     """What is kept of such a persona: its vectors [S, 2, D], one pair of K and V tokens for each stage.
 
     word: [D], the input embedding of the supercategory. widths: of the text encoders; none: there is one. Stage 0 holds
@@ -28,6 +28,7 @@ class KVTokens(nn.Module):
     """
 
     kind = "kv_tokens"
+    vectors: Tensor
     tokens, stages = 1, Stages(0, LAST_TIMESTEP)
 
     def __init__(self, word: Tensor, vectors: Tensor, widths: tuple[int, ...] = ()):
@@ -50,11 +51,11 @@ class KVTokens(nn.Module):
         return {"kind": "SeFi-IDE's K/V tokens", "tokens": self.tokens, "stages": f"{len(self.vectors)}, even"}
 
     @property
-    def cuts(self) -> tuple[int, ...]:
+    def starts(self) -> tuple[int, ...]:
         """The first timestep of each stage."""
         return tuple(first_timestep(stage, len(self.vectors)) for stage in range(len(self.vectors)))
 
-    def settle(self, t: float) -> float:
+    def clamped(self, t: float) -> float:
         """The timestep whose vectors stand for t: the first one of its stage."""
         return float(first_timestep(int(stage_of(torch.tensor(t), len(self.vectors))), len(self.vectors)))
 
@@ -66,7 +67,7 @@ class KVTokens(nn.Module):
         return self
 
 
-class TokenExpander(nn.Module):
+class TokenExpander(Learnable):
     """What is learned: for each text encoder a module that expands its word to the pairs of all stages.
 
     word: [D]. count: S. seed: of the initial weights. widths: of the text encoders; none: there is one. At the start
@@ -105,6 +106,8 @@ class EncoderTokens(nn.Module):
     times as long as any word, and the rest of the prompt is lost.
     """
 
+    word: Tensor
+
     def __init__(self, word: Tensor, count: int, seed: int):
         super().__init__()
         width = len(word)
@@ -115,9 +118,9 @@ class EncoderTokens(nn.Module):
             self.attentions = nn.ModuleList(nn.MultiheadAttention(width, HEADS, batch_first=True) for _ in range(2))
             self.norms = nn.ModuleList(LayerNorm(width) for _ in range(3))
             self.feed_forward = nn.Sequential(Linear(width, width), nn.GELU(), Linear(width, width))
-        for last in (*(attention.out_proj for attention in self.attentions), self.feed_forward[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        for last in (*(f"attentions.{number}.out_proj" for number in range(2)), "feed_forward.2"):
+            nn.init.zeros_(self.get_parameter(f"{last}.weight"))
+            nn.init.zeros_(self.get_parameter(f"{last}.bias"))
 
     def forward(self) -> Tensor:
         width = len(self.word)

@@ -91,7 +91,8 @@ def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
         for keys in (attention.keys, attention.reference.detach())
     )
     # Of the difference, not of both: bringing maps to a size is linear, and costs as much as making them.
-    difference = brought_to(tuple(-(-side // 2) for side in attention.latent), ours - theirs)
+    height, width = attention.latent
+    difference = brought_to((-(-height // 2), -(-width // 2)), ours - theirs)
     squares = reduce(difference.square(), "b heads l h w -> b l", "mean")
     return ((squares * chosen).sum(1) / chosen.sum(1)).mean()  # each row counts alike, however long its prompt is
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
-from .representation import TokenVectors, on_sphere
+from .representation import Learnable, Saved, TokenVectors, on_sphere
 from .stages import GRID, Stages
 
 TIME_WIDTH = 2048
@@ -20,7 +20,7 @@ ANCHORS = 200
 HIDDEN = 128
 
 
-class StageMapper(nn.Module):
+class StageMapper(Learnable, Saved):
     """t -> N vectors on the sphere of the supercategory's word, and N bypass vectors for V.
 
     word: [D], the input embedding of the supercategory. stages: the dynamic stage; t outside it is clamped.
@@ -31,7 +31,8 @@ class StageMapper(nn.Module):
     At the start every token vector is the word itself and the bypass is zero.
     """
 
-    kind, noises_per_look = "stage_mapper", 1
+    kind = "stage_mapper"
+    image_embeddings: Tensor | None
 
     def __init__(
         self,
@@ -73,10 +74,10 @@ class StageMapper(nn.Module):
         }
 
     @property
-    def cuts(self) -> tuple[int, ...]:
+    def starts(self) -> tuple[int, ...]:
         return self.stages.t_lo, self.stages.t_hi + 1
 
-    def settle(self, t: float) -> float:
+    def clamped(self, t: float) -> float:
         return min(max(t, self.stages.t_lo), self.stages.t_hi)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
@@ -108,9 +109,9 @@ class StageMapper(nn.Module):
         mapper = StageMapper(self.word, self.stages, self.tokens, widths=self.widths).to(self.word.device)
         state = {name: value for name, value in self.state_dict().items() if name != "image_embeddings"}
         if self.image_embeddings is not None:
-            first = self.bypass[0]
-            state["bypass.0.bias"] = first.bias + first.weight[:, HIDDEN:] @ self.image_embeddings.mean(0)
-            state["bypass.0.weight"] = first.weight[:, :HIDDEN]
+            weight, bias = state["bypass.0.weight"], state["bypass.0.bias"]
+            state["bypass.0.bias"] = bias + weight[:, HIDDEN:] @ self.image_embeddings.mean(0)
+            state["bypass.0.weight"] = weight[:, :HIDDEN]
         mapper.load_state_dict(state)
         return mapper
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .kv_tokens import KVTokens
 from .mapper import StageMapper
-from .representation import Representation
+from .representation import Saved
 from .stages import Stages
 
 FORMAT = "persona/1"
@@ -38,7 +38,7 @@ class Persona:
     """
 
     name: str
-    representation: Representation
+    representation: Saved
     family: str
     supercategory: str
     settings: Mapping[str, object] = field(default_factory=dict)

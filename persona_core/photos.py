@@ -34,7 +34,7 @@ class Photo:
 
     def resized(self, resolution: int, multiple: int) -> "Photo":
         """About resolution x resolution pixels in the photo's own shape, in multiples of `multiple`."""
-        height, width = fit(*self.image.shape[:2], resolution, multiple)
+        height, width = fit(self.image.shape[0], self.image.shape[1], resolution, multiple)
         image = resize(rearrange(self.image, "h w c -> 1 c h w"), height, width)
         mask = resize(rearrange(self.mask, "h w -> 1 1 h w"), height, width)
         return Photo(rearrange(image, "1 c h w -> h w c"), rearrange(mask, "1 1 h w -> h w"))
@@ -108,14 +108,15 @@ def prepare(
     Raises `faces.NoFaceFound`, ValueError.
     """
     image = rgb(image)
+    boxes: Sequence[tuple[int, int, int, int]] = ()
     if mask is None and recipe.supercategory.lower() in faces.FACE_WORDS:
         found = [faces.locate_face(picture, pack, picture_index=index) for index, picture in enumerate(image)]
-        size = image.shape[1:3]
+        size = image.shape[1], image.shape[2]
         ready = [Photo(picture, faces.face_mask(face, *size)) for picture, face in zip(image, found)]
         boxes = [faces.square_crop(face, *size) for face in found]
     else:
         ready = photos(image, mask)
-        boxes = [mask_square(photo) for photo in ready] if mask is not None else None
+        boxes = [mask_square(photo) for photo in ready] if mask is not None else ()
     if crop and boxes:
         ready = [photo.crop(box) for photo, box in zip(ready, boxes)]
     ready = [photo.resized(recipe.resolution, multiple) for photo in ready]

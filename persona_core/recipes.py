@@ -25,14 +25,17 @@ def settings_of(
     preset: str, seed: int, steps: int = 0, learning_rate: float = 0.0, batch_size: int = 0
 ) -> TrainingSettings:
     """A preset's settings, but for those that are given: 0 is the preset's. A learning rate that is given stays."""
-    own = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
-    own = {name: value for name, value in own.items() if value}
     usual = PRESETS[preset]
-    if 0 < steps < usual.steps:
-        own["warmup"] = usual.warmup * steps // usual.steps
-    if learning_rate:
-        own |= {"decay": False, "warmup": 0}
-    return replace(usual, seed=seed, **own)
+    warmup = usual.warmup * steps // usual.steps if 0 < steps < usual.steps else usual.warmup
+    return replace(
+        usual,
+        seed=seed,
+        steps=steps or usual.steps,
+        learning_rate=learning_rate or usual.learning_rate,
+        batch_size=batch_size or usual.batch_size,
+        decay=usual.decay and not learning_rate,
+        warmup=0 if learning_rate else warmup,
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Recipe:
 
     def settings(self) -> dict[str, object]:
         """What Persona Info shows."""
-        settings = {
+        settings: dict[str, object] = {
             "steps": self.learning.steps,
             "learning rate": self.learning.learning_rate,
             "learning rate falls": self.learning.decay,

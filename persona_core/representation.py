@@ -6,10 +6,9 @@ vectors lie one behind the other.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .stages import Stages
 
@@ -55,34 +54,28 @@ class TokenVectors:
         return TokenVectors(keys, values, None if self.bypass is None else self.bypass * strength)
 
 
-class Representation(Protocol):
-    """A persona as it is learned and used: a function of the timestep. Implementations are `nn.Module`s.
+class Representation(nn.Module):
+    """A persona as it is learned and used: a function of the timestep.
 
     tokens: N. stages: the timesteps that are learned. word: [D], the input embedding of the supercategory.
     widths: how many of the D numbers each text encoder takes.
-    cuts: the timesteps at which another piece of the function begins; inside a piece it is smooth, or constant.
     """
 
     tokens: int
     stages: Stages
     word: Tensor
     widths: tuple[int, ...]
-    cuts: tuple[int, ...]
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """The vectors for timesteps t [B] in 0..999; `picture` [B] tells which reference a row shows."""
-        ...
-
-    def settle(self, t: float) -> float:
-        """A timestep that has the same vectors as t, and is the same all over a piece that is constant."""
-        ...
+        raise NotImplementedError
 
     def exported(self) -> "Saved":
         """The same function with no more than generating needs: this is what a file keeps."""
-        ...
+        raise NotImplementedError
 
 
-class Learnable(Representation, Protocol):
+class Learnable(Representation):
     """A representation that `training.train` can learn.
 
     noises_per_look: how many rows of a step may be one look, which is a picture, a prompt, a timestep and whether the
@@ -90,24 +83,33 @@ class Learnable(Representation, Protocol):
     docs/presets.md has what more of them cost and give.
     """
 
-    noises_per_look: int
+    noises_per_look = 1
 
 
-class Saved(Representation, Protocol):
+class Saved(Representation):
     """A representation as a file keeps it. kind: its name there."""
 
     kind: str
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The timesteps at which another piece of the function begins; inside a piece it is smooth, or constant."""
+        raise NotImplementedError
+
+    def clamped(self, t: float) -> float:
+        """A timestep that has the same vectors as t, and is the same all over a piece that is constant."""
+        raise NotImplementedError
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int, widths: tuple[int, ...]
     ) -> "Saved":
         """From the tensors of a file. Raises what loading such as do not fit raises."""
-        ...
+        raise NotImplementedError
 
     def facts(self) -> dict[str, object]:
         """What Persona Info says of it."""
-        ...
+        raise NotImplementedError
 
 
 def on_sphere(vectors: Tensor, reference: Tensor, widths: Sequence[int] = ()) -> Tensor:

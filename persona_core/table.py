@@ -56,17 +56,17 @@ class AppliedPersona:
         return math.ceil((1 - self.end_at) * LAST_TIMESTEP), math.floor((1 - self.start_at) * LAST_TIMESTEP)
 
     @property
-    def cuts(self) -> set[int]:
+    def starts(self) -> set[int]:
         """The timesteps at which something else begins to stand at the placeholder."""
         lowest, highest = self.reach
-        return {lowest, highest + 1, *self.persona.representation.cuts}
+        return {lowest, highest + 1, *self.persona.representation.starts}
 
     def clamped(self, t: float) -> float | None:
         """The timestep whose vectors stand at the placeholder at t, or None for the word."""
         stages, (lowest, highest) = self.persona.representation.stages, self.reach
         if self.strength == 0 or (t > stages.t_hi and self.early == WORD) or (t < stages.t_lo and self.late == WORD):
             return None
-        return self.persona.representation.settle(t) if lowest <= t <= highest else None
+        return self.persona.representation.clamped(t) if lowest <= t <= highest else None
 
     @torch.no_grad()
     def vectors(self, t: float) -> TokenVectors | None:
@@ -102,7 +102,7 @@ class Segment:
 
 def plan(applied: Sequence[AppliedPersona]) -> list[Segment]:
     """Cut the timesteps where a piece of a persona begins; leave out where every persona is its word."""
-    firsts = {0, LAST_TIMESTEP + 1}.union(*(use.cuts for use in applied))
+    firsts = {0, LAST_TIMESTEP + 1}.union(*(use.starts for use in applied))
     # Timesteps are whole numbers, so a cut between two of them leaves no question of whose end it is.
     ends = sorted(first - 0.5 for first in firsts)
     segments = []

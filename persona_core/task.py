@@ -179,7 +179,8 @@ class ReferenceWord:
     encoded once."""
 
     def __init__(self, word: Tensor):
-        self.word, self.known = word, {}
+        self.word = word
+        self.known: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def contexts(self, text: TextEncoder, prompts: Sequence[str], like: TokenVectors) -> Tensor:

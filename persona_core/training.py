@@ -104,15 +104,15 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(index)
             optimizer.zero_grad()
-            seen = dict.fromkeys(objective.terms, 0.0)
+            seen = dict.fromkeys(objective.terms, torch.zeros(()))
             draws = sample_batch(problem, index)
             for some in draws.split(rows):
                 step = forward(problem, some)
                 share = len(some.t) / settings.batch_size
                 terms = {name: share * term(step) for name, term in objective.terms.items()}
-                scaler.scale(sum(terms.values())).backward()
+                scaler.scale(sum(terms.values(), torch.zeros(()))).backward()
                 for name, term in terms.items():
-                    seen[name] += term.detach()
+                    seen[name] = seen[name] + term.detach()
             # At once, and only now: reading a number makes a GPU wait.
             losses = dict(zip(seen, torch.stack(list(seen.values())).tolist()))
             check_finite(losses, index)
@@ -169,10 +169,9 @@ def forward(problem: TrainingTask, draws: Batch) -> Step:
     target = denoiser.target(clean, draws.noise, t)
     seen = noisy, t, encoding.keys, encoding.values
     if problem.objective.reference is None:
-        prediction, attentions = denoiser.predict(*seen, pooled=encoding.pooled), ()
-    else:
-        plain = problem.objective.reference.contexts(text, draws.prompts, vectors)
-        prediction, attentions = denoiser.predict_watched(*seen, plain, pooled=encoding.pooled)
+        return Step(encoding, denoiser.predict(*seen, pooled=encoding.pooled), target, mask)
+    plain = problem.objective.reference.contexts(text, draws.prompts, vectors)
+    prediction, attentions = denoiser.predict_watched(*seen, plain, pooled=encoding.pooled)
     return Step(encoding, prediction, target, mask, attentions)
 
 
@@ -192,7 +191,7 @@ def snapshot(
     representation: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> dict[str, Tensor]:
     """Parameters, optimizer and loss scale as one flat dict of CPU tensors."""
-    tensors = {f"parameter.{name}": value for name, value in representation.named_parameters()}
+    tensors: dict[str, Tensor] = {f"parameter.{name}": value for name, value in representation.named_parameters()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
     tensors |= {f"scaler.{name}": torch.tensor(value) for name, value in scaler.state_dict().items()}
@@ -209,8 +208,8 @@ def restore(
     if not tensors:
         return
     with torch.no_grad():
-        for name, value in representation.named_parameters():
-            value.copy_(tensors[f"parameter.{name}"])
+        for name, parameter in representation.named_parameters():
+            parameter.copy_(tensors[f"parameter.{name}"])
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         kind, _, name = key.partition(".")

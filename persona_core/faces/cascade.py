@@ -27,7 +27,8 @@ def face_squares(pixels: np.ndarray, votes: int = 24, balance: float = 0.35) -> 
     boxes = np.concatenate([hits, mirrored])
     is_mirrored = np.repeat([False, True], [len(hits), len(mirrored)])
 
-    squares, alike, free = [], _overlap(boxes) > 0.4, np.ones(len(boxes), bool)
+    squares: list[tuple] = []
+    alike, free = _overlap(boxes) > 0.4, np.ones(len(boxes), bool)
     while free.any():
         group = alike[((alike & free).sum(1) * free).argmax()] & free
         if group.sum() < votes:

@@ -228,7 +228,7 @@ def test_a_staged_vector_stands_in_the_middle_stage_alone():
     assert (learned.at(t).keys == 2).all()  # while it is learned
     staged = learned.exported()
     assert torch.equal((staged.at(t).values[:, 0] == 2).all(1), torch.tensor([False, False, True, True, False, False]))
-    assert all(torch.equal(staged.at(torch.tensor([staged.settle(x)])).keys, staged.at(x[None]).keys) for x in t)
+    assert all(torch.equal(staged.at(torch.tensor([staged.clamped(x)])).keys, staged.at(x[None]).keys) for x in t)
 
 
 def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():

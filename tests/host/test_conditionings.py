@@ -230,7 +230,20 @@ def a_loop(context):
         into_an_empty_one,
         a_loop,
     ],
-    ids=str,
+    ids=[
+        "another precision",
+        "a part in place",
+        "all in place",
+        "stacked and summed",
+        "normed",
+        "in chunks",
+        "row by row",
+        "layer norm",
+        "by its deviation",
+        "with noise",
+        "into an empty one",
+        "a loop",
+    ],
 )
 def test_whatever_torch_computes_with_a_context_follows_at_every_t(both, encoded, caplog, change):
     context, extra = encode(both, ANN)[0]  # of its own, to be changed in place
