@@ -103,7 +103,7 @@ class Recipe:
 class KVRecipe(Recipe):
     """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe.
 
-    pairs: the number of even stages. augment: whether the lesson's photos are variants, see augmentation.augmented.
+    pairs: the number of even stages. augment: whether the lesson's photos are variants, see photos.augmented.
     """
 
     supercategory: str = "person"

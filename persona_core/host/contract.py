@@ -17,7 +17,6 @@ TRIED = "0.3.75 to 0.33.0"  # see README
 HOST = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "server", "comfyui_version")
 
 
-
 def broken(needs: Iterable[Need] = CONTRACT) -> list[str]:
     """What this host lacks, a part of a sentence for each name."""
     return [problem for need in needs if (problem := problem_with(need))]
