@@ -39,7 +39,7 @@ class StaticVector(nn.Module):
         vectors = self.vector.expand(len(t), 1, -1)
         return TokenVectors(vectors, vectors)
 
-    def settle(self, t: float) -> float:
+    def clamped(self, t: float) -> float:
         return 0
 
     def exported(self) -> "StaticVector":
@@ -57,7 +57,7 @@ class StagedVector(StaticVector):
         vectors = torch.where(inside, super().at(t).keys, self.word)
         return TokenVectors(vectors, vectors)
 
-    def settle(self, t: float) -> float:
+    def clamped(self, t: float) -> float:
         return max((first for first in self.starts if first <= t), default=0)
 
 
