@@ -13,7 +13,7 @@ from persona_core.mapper import HIDDEN, StageMapper, zero_linear
 from persona_core.photos import Photo
 from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.recipes import KVRecipe, Recipe
-from persona_core.representation import TokenVectors, on_sphere
+from persona_core.representation import Learnable, Saved, TokenVectors, on_sphere
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 from persona_core.task import TrainingSettings
 
@@ -25,10 +25,10 @@ DRAWS = 4  # of noise at each timestep at which stages are looked for
 KV_RATE = 5e-3
 
 
-class StaticVector(nn.Module):
+class StaticVector(Learnable, Saved):
     """Textual Inversion (arXiv 2208.01618): one vector, the same at all timesteps, that starts at the word."""
 
-    tokens, noises, stages, cuts = 1, 1, ALWAYS, (0,)
+    tokens, stages, starts = 1, ALWAYS, (0,)
 
     def __init__(self, word: Tensor):
         super().__init__()
@@ -50,7 +50,7 @@ class StagedVector(StaticVector):
     """Textual Inversion's vector, learned at all timesteps, that stands in the middle stage alone: before and after it
     the word does."""
 
-    cuts = (MIDDLE.t_lo, MIDDLE.t_hi + 1)
+    starts = (MIDDLE.t_lo, MIDDLE.t_hi + 1)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         inside = ((t >= MIDDLE.t_lo) & (t <= MIDDLE.t_hi))[:, None, None]
