@@ -61,4 +61,4 @@ lint: setup
 	@$(RUN) -m ruff check .
 
 clean:
-	rm -rf .venv .comfyui demo .pytest_cache .ruff_cache
+	rm -rf .venv .comfyui demo .mypy_cache .pytest_cache .ruff_cache
