@@ -13,6 +13,7 @@ from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.fingerprint import Weights, fingerprint
 from persona_core.host.learn.memory import kept_by, layers_of
 from persona_core.host.learn.partition import attention_curve
+from persona_core.host.learn.weights import stored
 from persona_core.recipes import KVRecipe
 from persona_core.task import TrainingSettings
 
@@ -24,13 +25,19 @@ KINDS = "packed", "fp8"
 def test_it_learns_what_the_same_numbers_in_ordinary_layers_teach(kind, recipe, lesson, tmp_path):
     model = quantized.model(kind)
     lesson = replace(lesson, model=model, recipe=recipe or lesson.recipe)
-    before = {name: (one, one.data_ptr()) for name, one in model.model.diffusion_model.named_parameters()}
+    before = {name: (type(one), numbers(one)) for name, one in model.model.diffusion_model.named_parameters()}
     start = learned(shortened(lesson), tmp_path, name="start")
     mine = learned(lesson, tmp_path, name="quantized")
     same = learned(replace(lesson, model=quantized.read_out(model)), tmp_path, name="read out")
     assert alike(moved(mine.representation, tensors(start)), moved(same.representation, tensors(start)))
     after = dict(model.model.diffusion_model.named_parameters())
-    assert all(after[name] is one and one.data_ptr() == place for name, (one, place) in before.items())
+    assert list(after) == list(before)
+    for name, (kind, values) in before.items():
+        assert type(after[name]) is kind and all(map(torch.equal, numbers(after[name]), values))
+
+
+def numbers(weight: torch.Tensor) -> list[torch.Tensor]:
+    return [tensor.detach().view(torch.uint8).clone() for tensor in map(torch.atleast_1d, stored(weight))]
 
 
 def shortened(lesson):
@@ -69,4 +76,6 @@ def test_weights_are_there_anyway_but_what_is_made_of_them_is_not(kind):
             kept[one] = sum(kept_by(step, layers_of(denoiser.unet), list(denoiser.unet.parameters())).values())
     linear = [part for part in denoiser.unet.modules() if isinstance(part, torch.nn.Linear)]
     read = sum(part.weight.numel() * 4 for part in linear)
-    assert 0.5 * read < kept[model] - kept[one] <= read * 1.01
+    # Newer hosts make them once more for the backward pass.
+    least = 0 if kind == "fp8" else 0.5 * read
+    assert least <= kept[model] - kept[one] <= read * 1.01
