@@ -40,7 +40,7 @@ from bench.tried import Trial
 from miniworld.measuring import sitter
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.learn.run import TrainingJob, load_progress, train_persona
-from persona_core.recipes import PRESETS, Recipe
+from persona_core.recipes import PRESETS, Recipe, StageMapperRecipe
 from persona_core.table import AppliedPersona
 from persona_core.task import TrainingSettings
 
@@ -84,7 +84,7 @@ class Way:
 def persona_magic(settings: TrainingSettings, tokens: int) -> Recipe:
     """settings: as the node has them; the rate is brought to the small world's here."""
     settings = replace(settings, learning_rate=RATE * settings.learning_rate)
-    return Recipe(te_weight=LEARN["te_weight"], resolution=32, tokens=tokens, learning=settings)
+    return StageMapperRecipe(te_weight=LEARN["te_weight"], resolution=32, tokens=tokens, learning=settings)
 
 
 def row(name: str, number: int) -> str:
@@ -160,17 +160,17 @@ def work(bench: Bench, name: str, number: int) -> str:
     photo = photo_of(person)
     trial = way.trial(way.recipe)
     with tempfile.TemporaryDirectory() as folder, trial.changes():
-        lesson, unfinished = TrainingJob("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
+        job, unfinished = TrainingJob("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
         began = time.monotonic()
         try:
-            persona = train_persona(lesson, "presets", unfinished, trial.on_step)
+            persona = train_persona(job, "presets", unfinished, trial.on_step)
         except tried.Flat:
             steps = load_progress(unfinished, "presets").step
-            lesson = replace(lesson, recipe=with_steps(trial.recipe, steps))
-            persona = train_persona(lesson, "presets", unfinished, tried.NOTHING)  # as far as it was
+            job = replace(job, recipe=with_steps(trial.recipe, steps))
+            persona = train_persona(job, "presets", unfinished, tried.NOTHING)  # as far as it was
         seconds = time.monotonic() - began
     clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
-    passes = lesson.recipe.learning.steps * way.recipe.learning.batch_size
+    passes = job.recipe.learning.steps * way.recipe.learning.batch_size
     facts = {"passes": passes, "seconds": seconds, "size": file_size(persona)}
     judge(bench, name, number, person, clip, PLACEHOLDER, **facts)
     return f"{name} {number}"

@@ -12,7 +12,7 @@ from persona_core.losses import PLACEHOLDER, PROMPT
 from persona_core.mapper import HIDDEN, StageMapper, zero_linear
 from persona_core.photos import Photo
 from persona_core.prompts import PHOTO_PROMPTS
-from persona_core.recipes import KVRecipe, Recipe
+from persona_core.recipes import KVTokensRecipe, Recipe, StageMapperRecipe
 from persona_core.representation import Learnable, Saved, TokenVectors, on_sphere
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 from persona_core.task import TrainingSettings
@@ -118,7 +118,7 @@ class OneSided(TokenExpander):
 
 
 @dataclass(frozen=True)
-class OneSidedRecipe(KVRecipe):
+class OneSidedRecipe(KVTokensRecipe):
     """keys: whether K is the side that is learned."""
 
     keys: bool = True
@@ -128,7 +128,7 @@ class OneSidedRecipe(KVRecipe):
 
 
 @dataclass(frozen=True)
-class TextualInversion(Recipe):
+class TextualInversion(StageMapperRecipe):
     """To be used with te_weight=0."""
 
     vector: type[StaticVector] = StaticVector
@@ -138,7 +138,7 @@ class TextualInversion(Recipe):
 
 
 @dataclass(frozen=True)
-class Altered(Recipe):
+class Altered(StageMapperRecipe):
     """PersonaMagic with another mapper."""
 
     mapper: type[StageMapper] = StageMapper
@@ -174,7 +174,9 @@ class Rival:
         return partition(curve.timesteps, curve.iou).stages, len(curve.timesteps)
 
 
-def kv_recipe(settings: TrainingSettings, recipe: type[KVRecipe] = KVRecipe, **changes: object) -> KVRecipe:
+def kv_recipe(
+    settings: TrainingSettings, recipe: type[KVTokensRecipe] = KVTokensRecipe, **changes: object
+) -> KVTokensRecipe:
     """K/V tokens, learned from the photo and the prompts of the others, at their own rate."""
     learning = replace(settings, learning_rate=KV_RATE, weight_decay=0.0)
     return recipe(supercategory="face", resolution=32, learning=learning, prompts=PHOTO_PROMPTS, **changes)
@@ -184,7 +186,7 @@ def rivals(settings: TrainingSettings, te_weight: float, budgets: tuple[int, ...
     """All rows that learn, by a short name. settings, te_weight: PersonaMagic's."""
     steps = (settings.steps,)
     all_steps = tuple(sorted({*budgets, *steps}))
-    full = Recipe(te_weight=te_weight, resolution=32, learning=settings)
+    full = StageMapperRecipe(te_weight=te_weight, resolution=32, learning=settings)
 
     def static(rate: float, vector: type[StaticVector] = StaticVector) -> TextualInversion:
         learning = replace(settings, learning_rate=rate)
@@ -194,7 +196,11 @@ def rivals(settings: TrainingSettings, te_weight: float, budgets: tuple[int, ...
         return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, after=all_steps)
 
     def kv(
-        title: str, recipe: type[KVRecipe] = KVRecipe, masked: bool = True, augmented: bool = False, **changes
+        title: str,
+        recipe: type[KVTokensRecipe] = KVTokensRecipe,
+        masked: bool = True,
+        augmented: bool = False,
+        **changes,
     ) -> Rival:
         made = kv_recipe(settings, recipe, **changes)
         return Rival(f"K/V tokens: {title}", made, masked=masked, augmented=augmented, after=steps)

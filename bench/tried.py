@@ -83,11 +83,11 @@ def spread(recipe: Recipe) -> Trial:
 def rich_for_each(recipe: Recipe) -> Trial:
     """A rich prompt for each row, as in the published code."""
 
-    def sample_batch(problem: TrainingTask, index: int) -> training.Batch:
-        draws = plain_batch(problem, index)
+    def sample_batch(task: TrainingTask, index: int) -> training.Batch:
+        draws = plain_batch(task, index)
         chance, rows = torch.Generator().manual_seed(index), len(draws.t)
-        choice = torch.randint(len(problem.objective.rich), (rows,), generator=chance)
-        return replace(draws, rich=[problem.objective.rich[one] for one in choice], rich_t=draws.t)
+        choice = torch.randint(len(task.objective.rich), (rows,), generator=chance)
+        return replace(draws, rich=[task.objective.rich[one] for one in choice], rich_t=draws.t)
 
     return Trial(recipe, sample_batch=sample_batch)
 
@@ -185,36 +185,36 @@ def cross_initialized_and_kept_close(recipe: Recipe) -> Trial:
     return cross_initialized(recipe, KeptClose)
 
 
-def looking(recipe: Recipe, noises_per_look: int) -> Recipe:
+def with_noise_multiplicity(recipe: Recipe, noise_multiplicity: int) -> Recipe:
     """The same with so many noises a look."""
 
     class Looking(type(recipe)):
         def representation(self, *given: object) -> Learnable:
             made = super().representation(*given)
-            made.noises_per_look = noises_per_look
+            made.noise_multiplicity = noise_multiplicity
             return made
 
     return Looking(**attributes(recipe))
 
 
 def apart(recipe: Recipe) -> Trial:
-    return Trial(looking(recipe, 1))
+    return Trial(with_noise_multiplicity(recipe, 1))
 
 
 def paired(recipe: Recipe) -> Trial:
-    return Trial(looking(recipe, 2))
+    return Trial(with_noise_multiplicity(recipe, 2))
 
 
 def opposite(recipe: Recipe) -> Trial:
     """Two noises a look, each other's opposite."""
 
-    def sample_batch(problem: TrainingTask, index: int) -> training.Batch:
-        draws = plain_batch(problem, index)
+    def sample_batch(task: TrainingTask, index: int) -> training.Batch:
+        draws = plain_batch(task, index)
         noise = draws.noise.clone()
         noise[1::2] = -noise[:-1:2]
         return replace(draws, noise=noise)
 
-    return Trial(looking(recipe, 2), sample_batch=sample_batch)
+    return Trial(with_noise_multiplicity(recipe, 2), sample_batch=sample_batch)
 
 
 class Flat(Exception):
@@ -225,19 +225,19 @@ class HeldOut:
     """Looks now and then at the loss of noises and timesteps that are never learned from, and stops when it is flat."""
 
     def __init__(self):
-        self.problem, self.losses = None, []
+        self.task, self.losses = None, []
 
-    def forward(self, problem: TrainingTask, draws: training.Batch) -> Step:
-        self.problem = problem
-        return plain_forward(problem, draws)
+    def forward(self, task: TrainingTask, draws: training.Batch) -> Step:
+        self.task = task
+        return plain_forward(task, draws)
 
     @torch.no_grad()
     def on_step(self, progress: Progress) -> None:
         if progress.step % LOOK_EVERY:
             return
         settings = TrainingSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
-        problem = replace(self.problem, settings=settings)
-        step = plain_forward(problem, plain_batch(problem, 0))
+        task = replace(self.task, settings=settings)
+        step = plain_forward(task, plain_batch(task, 0))
         self.losses.append(float(masked_noise_loss(step)))
         if len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > (1 - GAIN) * min(self.losses[:-PATIENCE]):
             raise Flat

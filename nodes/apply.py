@@ -1,11 +1,14 @@
 """A persona in use: Apply Stage-Regulated Embedding."""
 
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
 from comfy_api.latest import io
 
 from ..persona_core.host.apply.encoding import apply_to_clip
 from ..persona_core.host.apply.sampling import apply_to_model
 from ..persona_core.host.compat import lends_weights
 from ..persona_core.host.model import check_persona
+from ..persona_core.persona import Persona
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
 from . import sockets
 
@@ -93,17 +96,17 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        clip,
-        persona,
-        placeholder,
-        strength,
-        early_stage,
-        late_stage,
-        start_at=0.0,
-        end_at=1.0,
-        key_locking=0.0,
-        context_preservation=0.0,
+        model: ModelPatcher,
+        clip: CLIP,
+        persona: Persona,
+        placeholder: str,
+        strength: float,
+        early_stage: str,
+        late_stage: str,
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        key_locking: float = 0.0,
+        context_preservation: float = 0.0,
     ) -> io.NodeOutput:
         applied = AppliedPersona(
             persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation

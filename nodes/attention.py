@@ -3,7 +3,10 @@
 import comfy.sample
 import comfy.samplers
 import comfy.utils
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..persona_core.charts import word_grid
 from ..persona_core.host.apply.attention_view import watch
@@ -73,7 +76,18 @@ class PersonaAttention(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, clip, vae, latent_image, text, negative, seed, steps, cfg, sampler_name, scheduler
+        cls,
+        model: ModelPatcher,
+        clip: CLIP,
+        vae: VAE,
+        latent_image: dict[str, Tensor],
+        text: str,
+        negative: str,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
     ) -> io.NodeOutput:
         check_unet(model)
         check_text(model, clip)

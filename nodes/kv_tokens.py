@@ -1,19 +1,22 @@
 """Learning of the second kind: Face-Wise K/V Tokens."""
 
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..persona_core import faces
 from ..persona_core.host import store
+from ..persona_core.host.insightface import pack_without
 from ..persona_core.host.learn.latents import coarsest_cell
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import check_models
 from ..persona_core.losses import COMPARED
 from ..persona_core.photos import augmented, prepare
 from ..persona_core.prompts import FACE_PROMPTS, PHOTO_PROMPTS
-from ..persona_core.recipes import KVRecipe
+from ..persona_core.recipes import KVTokensRecipe
 from ..persona_core.task import TrainingSettings
-from . import notices, sockets, teaching
-from .faces import insightface_folders
+from . import notices, sockets, training
 
 
 class FaceWiseKVTokens(io.ComfyNode):
@@ -21,7 +24,7 @@ class FaceWiseKVTokens(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        shared = teaching.shared_inputs()
+        shared = training.shared_inputs()
         return io.Schema(
             node_id="PersonaKVTokens",
             display_name="Face-Wise K/V Tokens",
@@ -42,7 +45,13 @@ class FaceWiseKVTokens(io.ComfyNode):
                     max=10,
                     tooltip="Into how many even stages sampling is cut. Each has its own pair of K and V tokens; the paper uses 5.",
                 ),
-                shared["steps"],
+                io.Int.Input(
+                    "steps",
+                    default=1000,
+                    min=1,
+                    max=20000,
+                    tooltip="How long to learn. 1000 is the published recipe; a few hundred give a first look.",
+                ),
                 io.Float.Input(
                     "learning_rate",
                     default=5e-3,
@@ -52,7 +61,13 @@ class FaceWiseKVTokens(io.ComfyNode):
                     round=False,
                     tooltip="How big each step of learning is. Too high: the loss jumps or stops being a number.",
                 ),
-                shared["batch_size"],
+                io.Int.Input(
+                    "batch_size",
+                    default=2,
+                    min=1,
+                    max=32,
+                    tooltip="How many noised copies of the photo are looked at in each step. More is steadier and needs more memory.",
+                ),
                 io.Float.Input(
                     "attention_weight",
                     default=3e-3,
@@ -95,7 +110,7 @@ class FaceWiseKVTokens(io.ComfyNode):
                 ),
                 *(shared[name] for name in ("train_seed", "reuse", "mask")),
             ],
-            outputs=teaching.OUTPUTS,
+            outputs=training.OUTPUTS,
         )
 
     @classmethod
@@ -104,13 +119,32 @@ class FaceWiseKVTokens(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, clip, vae, image, name, supercategory, pairs, steps, learning_rate, batch_size, attention_weight,
-        attention_tokens, reference_word, te_weight, augment, resolution, crop_to_face, mirror, train_seed, reuse,
-        mask=None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: ModelPatcher,
+        clip: CLIP,
+        vae: VAE,
+        image: Tensor,
+        name: str,
+        supercategory: str,
+        pairs: int,
+        steps: int,
+        learning_rate: float,
+        batch_size: int,
+        attention_weight: float,
+        attention_tokens: str,
+        reference_word: str,
+        te_weight: float,
+        augment: bool,
+        resolution: int,
+        crop_to_face: bool,
+        mirror: bool,
+        train_seed: int,
+        reuse: bool,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
         name = store.check_name(name, folders=False)
         supercategory = supercategory.strip()
-        recipe = KVRecipe(
+        recipe = KVTokensRecipe(
             supercategory=supercategory,
             te_weight=te_weight,
             resolution=resolution,
@@ -123,13 +157,13 @@ class FaceWiseKVTokens(io.ComfyNode):
             pairs=pairs,
             augment=augment,
         )
-        pack = faces.choose_pack(insightface_folders()) if mask is None else None
+        pack = pack_without(mask)
         check_models(model, clip, vae, supercategory, recipe.reference if attention_weight else "")
         notices.warn_of_white(image)
         photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
         if augment:
             photos = augmented(photos, train_seed)
-        return teaching.persona_of(TrainingJob(name, model, clip, vae, photos, recipe), reuse, cls)
+        return training.train(TrainingJob(name, model, clip, vae, photos, recipe), reuse, cls)
 
 
 NODES = [FaceWiseKVTokens]

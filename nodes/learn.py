@@ -1,18 +1,20 @@
 """Learning: Learn Persona (one-shot)."""
 
+from comfy.clip_vision import ClipVisionModel
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..persona_core import faces
-from ..persona_core import recipes as presets
 from ..persona_core.host import store
+from ..persona_core.host.insightface import pack_without
 from ..persona_core.host.learn.latents import coarsest_cell, embed
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import check_models
 from ..persona_core.photos import prepare
-from ..persona_core.recipes import Recipe
+from ..persona_core.recipes import DEFAULT, PRESETS, StageMapperRecipe, settings_of
 from ..persona_core.stages import Stages
-from . import notices, sockets, teaching
-from .faces import insightface_folders
+from . import notices, sockets, training
 
 
 class LearnPersona(io.ComfyNode):
@@ -20,7 +22,7 @@ class LearnPersona(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        shared = teaching.shared_inputs()
+        shared = training.shared_inputs()
         return io.Schema(
             node_id="PersonaLearn",
             display_name="Learn Persona (one-shot)",
@@ -102,43 +104,62 @@ class LearnPersona(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "preset",
-                    options=list(presets.PRESETS),
-                    default=presets.DEFAULT,
+                    options=list(PRESETS),
+                    default=DEFAULT,
                     optional=True,
                     tooltip="How long and how fast to learn, where steps, learning_rate and batch_size are 0. quick: a first look, 60 pictures through the UNet. balanced: 200. published: the paper's 2000.",
                 ),
             ],
-            outputs=teaching.OUTPUTS,
+            outputs=training.OUTPUTS,
         )
 
     @classmethod
-    def validate_inputs(cls, preset: str = presets.DEFAULT) -> bool | str:
-        return sockets.check_choices(preset=(preset, presets.PRESETS))
+    def validate_inputs(cls, preset: str = DEFAULT) -> bool | str:
+        return sockets.check_choices(preset=(preset, PRESETS))
 
     @classmethod
     def execute(
-        cls, model, clip, vae, image, name, supercategory, tokens, steps, learning_rate, batch_size, te_weight,
-        resolution, crop_to_face, mirror, train_seed, reuse, mask=None, stages=None, clip_vision=None,
-        attention_weight=0.0, preset=presets.DEFAULT,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: ModelPatcher,
+        clip: CLIP,
+        vae: VAE,
+        image: Tensor,
+        name: str,
+        supercategory: str,
+        tokens: int,
+        steps: int,
+        learning_rate: float,
+        batch_size: int,
+        te_weight: float,
+        resolution: int,
+        crop_to_face: bool,
+        mirror: bool,
+        train_seed: int,
+        reuse: bool,
+        mask: Tensor | None = None,
+        stages: Stages | None = None,
+        clip_vision: ClipVisionModel | None = None,
+        attention_weight: float = 0.0,
+        preset: str = DEFAULT,
+    ) -> io.NodeOutput:
         name = store.check_name(name, folders=False)
-        recipe = Recipe(
+        recipe = StageMapperRecipe(
             supercategory=supercategory.strip(),
             tokens=tokens,
             te_weight=te_weight,
             resolution=resolution,
             mirror=mirror,
             stages=stages or Stages(),
-            learning=presets.settings_of(preset, train_seed, steps, learning_rate, batch_size),
+            learning=settings_of(preset, train_seed, steps, learning_rate, batch_size),
             attention_weight=attention_weight,
         )
-        pack = faces.choose_pack(insightface_folders()) if mask is None else None
+        pack = pack_without(mask)
         check_models(model, clip, vae, recipe.supercategory)
         notices.warn_of_white(image)
         photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)
-        lesson = TrainingJob(name, model, clip, vae, photos, recipe, embeddings)
-        return teaching.persona_of(lesson, reuse, cls)
+        job = TrainingJob(name, model, clip, vae, photos, recipe, embeddings)
+        return training.train(job, reuse, cls)
 
 
 NODES = [LearnPersona]

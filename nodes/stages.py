@@ -1,7 +1,10 @@
 """Where along the sampling a persona is dynamic: Stage Partition from Attention, Stages."""
 
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..persona_core.charts import iou_chart, map_grid
 from ..persona_core.host.learn.latents import coarsest_cell
@@ -80,7 +83,17 @@ class StagePartition(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, clip, vae, image, mask, supercategory, grid_step, noise_draws, resolution, draw_seed
+        cls,
+        model: ModelPatcher,
+        clip: CLIP,
+        vae: VAE,
+        image: Tensor,
+        mask: Tensor,
+        supercategory: str,
+        grid_step: int,
+        noise_draws: int,
+        resolution: int,
+        draw_seed: int,
     ) -> io.NodeOutput:
         check_models(model, clip, vae, supercategory)
         photo = photos(image[:1], mask[:1] if mask.ndim == 3 else mask)[0]
@@ -133,7 +146,11 @@ class StagesByHand(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, t_lo: int, t_hi: int) -> io.NodeOutput:
+    def execute(
+        cls,
+        t_lo: int,
+        t_hi: int,
+    ) -> io.NodeOutput:
         return io.NodeOutput(Stages(t_lo, t_hi))
 
 

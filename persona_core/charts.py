@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .stages import Stages
+from .stages import LAST_TIMESTEP, Stages
 
 SIZE, MARGIN = (768, 384), (118, 48, 28, 60)  # left, top, right, bottom
 PAPER, INK, GRID, SHADE = (255, 255, 255), (40, 40, 40), (225, 225, 225), (225, 238, 252)
@@ -80,7 +80,9 @@ def iou_chart(timesteps: Tensor, iou: Tensor, smoothed: Tensor, stages: Stages, 
     """IoU [T] over timesteps [T], the stage as a band: [1, H, W, 3]."""
     found = "flat, so the default" if flat else "dynamic stage"
     title = f"IoU of attention; {found}: {stages.t_lo} to {stages.t_hi}"
-    chart = Chart(title, "timestep t (999 = most noise)", (0, 999), (0, max(float(iou.max()), 0.05)))
+    chart = Chart(
+        title, f"timestep t ({LAST_TIMESTEP} = most noise)", (0, LAST_TIMESTEP), (0, max(float(iou.max()), 0.05))
+    )
     chart.shade(stages.t_lo, stages.t_hi)
     chart.axes()
     chart.curve(timesteps.tolist(), iou.tolist(), (170, 195, 220), 1)

@@ -74,7 +74,7 @@ class TokenExpander(Learnable):
     every token is the word.
     """
 
-    tokens, stages, noises_per_look = 1, Stages(0, LAST_TIMESTEP), 2
+    tokens, stages, noise_multiplicity = 1, Stages(0, LAST_TIMESTEP), 2
 
     def __init__(self, word: Tensor, count: int = 5, seed: int = 0, widths: tuple[int, ...] = ()):
         super().__init__()

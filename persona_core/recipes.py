@@ -38,32 +38,30 @@ def settings_of(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What the artist chooses, beside the photos; the defaults are PersonaMagic's.
+    """What the artist chooses for either method, beside the photos.
 
     te_weight: lambda_TE. attention_weight: the face-wise attention loss's lambda; attention_tokens: whose maps it
     compares; reference: the word it compares with, the supercategory if empty. resolution: pixels a side, about.
     """
 
-    supercategory: str = "face"
-    tokens: int = 4
-    te_weight: float = 1e-3
+    supercategory: str
+    te_weight: float
+    attention_weight: float
+    prompts: Sequence[str]
+    learning: TrainingSettings
     resolution: int = 512
     mirror: bool = False
-    stages: Stages = Stages()
-    learning: TrainingSettings = TrainingSettings()
-    attention_weight: float = 0.0
     attention_tokens: str = ALL
     reference: str = ""
-    prompts: Sequence[str] = PHOTO_PROMPTS
 
     def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
         """What is learned, as it starts.
 
         word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders.
         """
-        return StageMapper(word, self.stages, self.tokens, images, self.learning.seed, widths)
+        raise NotImplementedError
 
     def objective(self, word: Callable[[str, str], Tensor]) -> Objective:
         """The loss, and the prompts it is learned with. word: gives the input embeddings [D] of a word, by the word and
@@ -99,19 +97,34 @@ class Recipe:
         return settings
 
 
-@dataclass(frozen=True)
-class KVRecipe(Recipe):
+@dataclass(frozen=True, kw_only=True)
+class StageMapperRecipe(Recipe):
+    """PersonaMagic; the defaults are its published recipe. tokens: 1 to 4. stages: of which one is dynamic."""
+
+    supercategory: str = "face"
+    te_weight: float = 1e-3
+    attention_weight: float = 0.0
+    prompts: Sequence[str] = PHOTO_PROMPTS
+    learning: TrainingSettings = TrainingSettings()
+    tokens: int = 4
+    stages: Stages = Stages()
+
+    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
+        return StageMapper(word, self.stages, self.tokens, images, self.learning.seed, widths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KVTokensRecipe(Recipe):
     """Face-wise K/V tokens (SeFi-IDE); the defaults are its published recipe.
 
-    pairs: the number of even stages. augment: whether the lesson's photos are variants, see photos.augmented.
+    pairs: the number of even stages. augment: whether the photos are variants, see photos.augmented.
     """
 
     supercategory: str = "person"
-    tokens: int = 1
     te_weight: float = 0.0
-    learning: TrainingSettings = TrainingSettings(learning_rate=5e-3, weight_decay=0.0)
     attention_weight: float = 3e-3
     prompts: Sequence[str] = FACE_PROMPTS
+    learning: TrainingSettings = TrainingSettings(learning_rate=5e-3, weight_decay=0.0)
     pairs: int = 5
     augment: bool = False
 

@@ -78,12 +78,12 @@ class Representation(nn.Module):
 class Learnable(Representation):
     """A representation that `training.train` can learn.
 
-    noises_per_look: how many rows of a step may be one look, which is a picture, a prompt, a timestep and whether the
-    bypass is kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1;
+    noise_multiplicity: how many rows of a step may be one example, which is a picture, a prompt, a timestep and whether
+    the bypass is kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1;
     docs/presets.md has what more of them cost and give.
     """
 
-    noises_per_look = 1
+    noise_multiplicity = 1
 
 
 class Saved(Representation):
@@ -110,6 +110,15 @@ class Saved(Representation):
     def facts(self) -> dict[str, object]:
         """What Persona Info says of it."""
         raise NotImplementedError
+
+
+def add_bypass(hidden: Tensor, bypass: Tensor, where: Tensor) -> Tensor:
+    """h' = normalize(h + b) * ||h|| at the persona's tokens (NeTI's textual bypass, arXiv 2305.15391).
+
+    hidden, bypass: [..., L, W], the text encoder's last hidden state and what is added to it. where: [..., L], true at
+    the persona's tokens; the others stay.
+    """
+    return torch.where(where[..., None], on_sphere(hidden + bypass, hidden), hidden)
 
 
 def on_sphere(vectors: Tensor, reference: Tensor, widths: Sequence[int] = ()) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a learning problem is made of: what text encoder, denoiser, losses and the learning loop hand each other.
+"""What a training task is made of: what text encoder, denoiser, losses and the learning loop hand each other.
 
 Shapes: B rows of a step, R of them at once, N persona tokens, L tokens of the context, D its width, latents C x h x w,
 P rich prompts, M references.
@@ -19,8 +19,8 @@ class TrainingSettings:
     """How to learn; the defaults are PersonaMagic's published recipe (section 4.1 and its code).
 
     decay: the learning rate falls evenly to 0 at the end, instead of staying as it is. warmup: steps in which it rises
-    evenly first. Adam's first step is as long as any, but one look at noise is all that it knows: with a high rate and
-    no warm-up it throws the vectors far from their word, and some people's never come back.
+    evenly first. Adam's first step is as long as any, but all it knows is one batch's noise: with a high rate and no
+    warm-up it throws the vectors far from their word, and some people's never come back.
     """
 
     steps: int = 1000
@@ -28,7 +28,7 @@ class TrainingSettings:
     batch_size: int = 2
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-2
-    bypass_dropout: float = 0.5  # probability a look, see Learnable
+    bypass_dropout: float = 0.5  # probability an example, see Learnable
     seed: int = 0
     decay: bool = False
     warmup: int = 0
@@ -204,7 +204,7 @@ class TrainingTask:
     settings: TrainingSettings
 
     @property
-    def noises_per_look(self) -> int:
-        """How many rows of a step are one look: as many as the representation allows, if that leaves two looks."""
-        allowed = self.representation.noises_per_look
+    def noise_multiplicity(self) -> int:
+        """How many rows of a step are one example: as many as the representation allows, if two examples are left."""
+        allowed = self.representation.noise_multiplicity
         return allowed if self.settings.batch_size >= 2 * allowed else 1

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from .task import Step, TrainingTask
 
-KEEP_EVERY = 100  # steps, so that a crash costs little
+SAVE_EVERY = 100  # steps, so that a crash costs little
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What chance decides in a step.
+    """What chance decides in a step. Rows of one example (a picture, a prompt, a timestep) differ in their noise alone.
 
     picture, t: [B]. noise: [B, C, h, w]. bypass: [B], whether it is kept. prompts: B. rich, rich_t: a rich prompt and
     its timestep [1], or none where the objective has none.
@@ -68,25 +68,25 @@ class LossNotFinite(ArithmeticError):
 
 
 def train(
-    problem: TrainingTask,
+    task: TrainingTask,
     progress: Progress | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
-    keep: Callable[[Progress], None] = lambda progress: None,
+    save: Callable[[Progress], None] = lambda progress: None,
     scaler: torch.amp.GradScaler | None = None,
     micro_batch: int | None = None,
 ) -> Progress:
-    """Learn the problem's representation in place (PersonaMagic, section 3.4) and return its history.
+    """Learn the task's representation in place (PersonaMagic, section 3.4) and return its history.
 
     progress: where to go on from; the result is then that of a run which never stopped, because every step
-    draws from its own generator. on_step may raise to stop. keep is given the progress with its tensors every
-    KEEP_EVERY steps and when learning ends, for whatever reason.
+    draws from its own generator. on_step may raise to stop. save is given the progress with its tensors every
+    SAVE_EVERY steps and when learning ends, for whatever reason.
     scaler: loss scaling, for denoisers that compute in fp16. micro_batch: the most rows at once, all of a step if None;
     fewer need less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
     """
-    representation, objective, settings = problem.representation, problem.objective, problem.settings
+    representation, objective, settings = task.representation, task.objective, task.settings
     rows = micro_batch or settings.batch_size
     if rows < settings.batch_size:
-        rows = max(1, rows - rows % problem.noises_per_look)
+        rows = max(1, rows - rows % task.noise_multiplicity)
     progress = progress or Progress()
     parameters = list(representation.parameters())
     optimizer = torch.optim.AdamW(
@@ -95,83 +95,83 @@ def train(
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     restore(representation, optimizer, scaler, progress.tensors)
 
-    def keep_now() -> None:
+    def save_now() -> None:
         progress.tensors = snapshot(representation, optimizer, scaler)
-        keep(progress)
+        save(progress)
 
     try:
         for index in range(progress.step, settings.steps):
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(index)
             optimizer.zero_grad()
-            seen = dict.fromkeys(objective.terms, torch.zeros(()))
-            draws = sample_batch(problem, index)
-            for some in draws.split(rows):
-                step = forward(problem, some)
-                share = len(some.t) / settings.batch_size
+            totals = dict.fromkeys(objective.terms, torch.zeros(()))
+            for batch in sample_batch(task, index).split(rows):
+                step = forward(task, batch)
+                share = len(batch.t) / settings.batch_size
                 terms = {name: share * term(step) for name, term in objective.terms.items()}
                 scaler.scale(sum(terms.values(), torch.zeros(()))).backward()
                 for name, term in terms.items():
-                    seen[name] = seen[name] + term.detach()
+                    totals[name] = totals[name] + term.detach()
             # At once, and only now: reading a number makes a GPU wait.
-            losses = dict(zip(seen, torch.stack(list(seen.values())).tolist()))
+            losses = dict(zip(totals, torch.stack(list(totals.values())).tolist()))
             check_finite(losses, index)
             scaler.step(optimizer)
             scaler.update()
             for name, loss in losses.items():
                 progress.losses.setdefault(name, []).append(loss)
-            if progress.step % KEEP_EVERY == 0:
-                keep_now()
+            if progress.step % SAVE_EVERY == 0:
+                save_now()
             on_step(progress)
     finally:
-        keep_now()
+        save_now()
     return progress
 
 
-def sample_batch(problem: TrainingTask, index: int) -> Batch:
+def sample_batch(task: TrainingTask, index: int) -> Batch:
     """Pictures, timesteps, noise and prompts for step `index`: always the same."""
-    stages, latents, objective = problem.representation.stages, problem.references.latents, problem.objective
-    settings, rows = problem.settings, problem.settings.batch_size
+    stages, latents, objective = task.representation.stages, task.references.latents, task.objective
+    settings, rows = task.settings, task.settings.batch_size
     # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
 
-    look = torch.arange(rows) // problem.noises_per_look  # of each row
-    looks = int(look[-1]) + 1
+    example = torch.arange(rows) // task.noise_multiplicity  # of each row
+    examples = int(example[-1]) + 1
 
-    def drawn(highest: int, count: int = looks) -> Tensor:
+    def drawn(highest: int, count: int = examples) -> Tensor:
         return torch.randint(highest, (count,), generator=generator)
 
     # One a step, however many rows: as the paper's, where a step is one row.
     rich = 1 if objective.rich else 0
     return Batch(
-        picture=drawn(len(latents))[look],
-        t=stages.random(looks, generator)[look].to(latents.device),
+        picture=drawn(len(latents))[example],
+        t=stages.random(examples, generator)[example].to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
-        bypass=(torch.rand(looks, generator=generator) >= settings.bypass_dropout)[look],
-        prompts=[objective.prompts[i] for i in drawn(len(objective.prompts))[look]],
+        bypass=(torch.rand(examples, generator=generator) >= settings.bypass_dropout)[example],
+        prompts=[objective.prompts[i] for i in drawn(len(objective.prompts))[example]],
         rich=[objective.rich[i] for i in drawn(len(objective.rich), rich)] if rich else (),
         rich_t=stages.random(rich, generator).to(latents.device),
     )
 
 
-def forward(problem: TrainingTask, draws: Batch) -> Step:
-    """Predict for what was drawn."""
-    references, text, denoiser = problem.references, problem.text, problem.denoiser
-    t, picture, noises = draws.t, draws.picture, problem.noises_per_look
-    look = slice(None, None, noises)
-    rich_picture = picture[: len(draws.rich)]
-    vectors = problem.representation.at(torch.cat([t[look], draws.rich_t]), torch.cat([picture[look], rich_picture]))
-    encoding = text.encode(draws.prompts[look], vectors.keep_bypass(draws.bypass[look]), draws.rich)
-    encoding = encoding.to(references.latents.device).repeated(noises, len(t))
+def forward(task: TrainingTask, batch: Batch) -> Step:
+    """What the models make of a batch."""
+    references, text, denoiser = task.references, task.text, task.denoiser
+    t, picture = batch.t, batch.picture
+    # The text encoder reads an example once, whatever number of noises it goes with.
+    each = slice(None, None, task.noise_multiplicity)
+    rich_picture = picture[: len(batch.rich)]
+    vectors = task.representation.at(torch.cat([t[each], batch.rich_t]), torch.cat([picture[each], rich_picture]))
+    encoding = text.encode(batch.prompts[each], vectors.keep_bypass(batch.bypass[each]), batch.rich)
+    encoding = encoding.to(references.latents.device).repeated(task.noise_multiplicity, len(t))
     clean, mask = references.latents[picture], references.masks[picture]
-    noisy = add_noise(clean, draws.noise, denoiser.alphas_cumprod[t])
-    target = denoiser.target(clean, draws.noise, t)
-    seen = noisy, t, encoding.keys, encoding.values
-    if problem.objective.reference is None:
-        return Step(encoding, denoiser.predict(*seen, pooled=encoding.pooled), target, mask)
-    plain = problem.objective.reference.contexts(text, draws.prompts, vectors)
-    prediction, attentions = denoiser.predict_watched(*seen, plain, pooled=encoding.pooled)
+    noisy = add_noise(clean, batch.noise, denoiser.alphas_cumprod[t])
+    target = denoiser.target(clean, batch.noise, t)
+    inputs = noisy, t, encoding.keys, encoding.values
+    if task.objective.reference is None:
+        return Step(encoding, denoiser.predict(*inputs, pooled=encoding.pooled), target, mask)
+    reference = task.objective.reference.contexts(text, batch.prompts, vectors)
+    prediction, attentions = denoiser.predict_watched(*inputs, reference, pooled=encoding.pooled)
     return Step(encoding, prediction, target, mask, attentions)
 
 

@@ -47,14 +47,14 @@ def measure(file: Path, architecture: str, latent: int, repeats: int) -> list[Ta
 
     ids = torch.tensor([token for token, *_ in clip.tokenize(PROMPT)["l"][0]], device=device)
     photo = torch.rand(1, 3, latent * 8, latent * 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    lesson = TrainingJob(models, ids, WORD, photo.to(device))
+    job = TrainingJob(models, ids, WORD, photo.to(device))
     precision = "fp16" if host.GPU else "fp32"
     runs, rows, told = {}, {}, {}
     for batch in INVERTED:
         name = f"textual inversion, batch {batch}, {precision}"
-        runs[name], rows[name] = TextualInversion(lesson, batch).step, batch
+        runs[name], rows[name] = TextualInversion(job, batch).step, batch
     published = "published PersonaMagic, batch 1 x 2, fp32"
-    runs[published], rows[published] = Published(lesson).step, Published.ROWS
+    runs[published], rows[published] = Published(job).step, Published.ROWS
     peers = list(runs)
     for kind, (model, clip, _) in hosts.items():
         for batch in OURS:

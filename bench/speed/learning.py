@@ -14,7 +14,7 @@ from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import compute_dtype
-from persona_core.recipes import KVRecipe, Recipe
+from persona_core.recipes import KVTokensRecipe, Recipe, StageMapperRecipe
 from persona_core.task import References, TrainingTask
 from persona_core.training import train
 
@@ -22,9 +22,9 @@ from .page import Table
 from .watch import PARTS, Watch
 
 KINDS = {
-    "Learn Persona": Recipe(),
-    "K/V tokens without attention loss": KVRecipe(attention_weight=0.0),
-    "K/V tokens": KVRecipe(),
+    "Learn Persona": StageMapperRecipe(),
+    "K/V tokens without attention loss": KVTokensRecipe(attention_weight=0.0),
+    "K/V tokens": KVTokensRecipe(),
 }
 BATCHES = 1, 2, 4
 WATCHED = 2  # the batch of which is told where the time goes
@@ -45,25 +45,25 @@ class Learner:
             references = References(latents, torch.ones_like(latents[:, :1]))
             representation, objective = representation.to(denoiser.device), recipe.objective(text.towers.word)
             settings = replace(recipe.learning, steps=steps, batch_size=batch)
-            self.problem = TrainingTask(representation, references, text, denoiser, objective, settings)
+            self.task = TrainingTask(representation, references, text, denoiser, objective, settings)
 
     def ready(self):
         return differentiable(self.model, self.clip.patcher, dtype=compute_dtype(self.model))
 
     def scaler(self) -> torch.amp.GradScaler:
-        denoiser = self.problem.denoiser
+        denoiser = self.task.denoiser
         return torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
 
     def step(self) -> float:
         """Seconds of one step."""
         with self.ready():
-            return seconds(lambda: train(self.problem, scaler=self.scaler())) / self.problem.settings.steps
+            return seconds(lambda: train(self.task, scaler=self.scaler())) / self.task.settings.steps
 
     def shares(self) -> dict[str, float]:
         """Where the time of a step goes."""
-        watch = Watch(self.problem.text, self.problem.denoiser)
+        watch = Watch(self.task.text, self.task.denoiser)
         with self.ready(), watch.watching():
-            train(replace(self.problem, text=watch, denoiser=watch), scaler=self.scaler())
+            train(replace(self.task, text=watch, denoiser=watch), scaler=self.scaler())
         return watch.shares()
 
 

@@ -48,30 +48,30 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
     with learner.ready():
         unet = model.model.diffusion_model
         weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
-        kept = saved_by_row(learner.problem, weights)
+        kept = saved_by_row(learner.task, weights)
         room = room_for(batch * sum(kept.values()), patchers, model.load_device)
         chosen = fit(kept, batch, room) if way == FITS else smallest(layers_of(unet))
         size = 2 * sum(weight.numel() for weight in weights)  # in 16 bit
         denoiser = FrozenDenoiser(model)
         denoiser.attention = attention_pytorch  # as on a GPU, where it keeps no probabilities
-        on_card = saved_by_row(replace(learner.problem, denoiser=denoiser), weights)
+        on_card = saved_by_row(replace(learner.task, denoiser=denoiser), weights)
         card = fit(on_card, 1, CARD - size - comfy.model_management.minimum_inference_memory())
         found = {
-            "rows": chosen.rows, "twice": len(chosen.twice), "layers": len(layers_of(unet)),
+            "rows": chosen.micro_batch, "twice": len(chosen.checkpointed), "layers": len(layers_of(unet)),
             "estimate": needed(kept, chosen), "weights": size,
             "everything": needed(on_card, Fit(1, frozenset())),
             "all twice": needed(on_card, smallest(key for key in on_card if key is not REST)),
-            "twice on the card": len(card.twice),
+            "twice on the card": len(card.checkpointed),
         }  # fmt: skip
         if found["estimate"] > MOST * host.memory():
             return found
         forget_peak()
         before = memory_now()
         if way == FITS:
-            train_in_memory(learner.problem, patchers, Progress(), lambda progress: None, lambda progress: None)
+            train_in_memory(learner.task, patchers, Progress(), lambda progress: None, lambda progress: None)
         else:
-            with gradient_checkpointing(chosen.twice):
-                train(learner.problem, scaler=learner.scaler(), micro_batch=chosen.rows)
+            with gradient_checkpointing(chosen.checkpointed):
+                train(learner.task, scaler=learner.scaler(), micro_batch=chosen.micro_batch)
         return {**found, "peak": peak_memory() - before}
 
 

@@ -46,9 +46,9 @@ class TextualInversion:
     On a GPU in mixed precision: UNet and autoencoder in fp16, the text encoder under autocast.
     """
 
-    def __init__(self, lesson: TrainingJob, rows: int):
-        self.lesson, self.rows, models = lesson, rows, lesson.models
-        self.gpu = lesson.photo.is_cuda
+    def __init__(self, job: TrainingJob, rows: int):
+        self.job, self.rows, models = job, rows, job.models
+        self.gpu = job.photo.is_cuda
         self.unet, self.vae, self.text = models.unet, models.vae, copy.deepcopy(models.text)
         if self.gpu:
             self.unet, self.vae = (copy.deepcopy(model).half() for model in (self.unet, self.vae))
@@ -56,16 +56,16 @@ class TextualInversion:
         self.table = self.text.get_input_embeddings().weight.requires_grad_()
         self.before = self.table.detach().clone()
         self.others = torch.arange(len(self.table), device=self.table.device) != TEXT.vocab_size
-        self.ids = lesson.ids.clone()
-        self.ids[lesson.place] = TEXT.vocab_size
+        self.ids = job.ids.clone()
+        self.ids[job.place] = TEXT.vocab_size
         self.optimizer = torch.optim.AdamW([self.table], lr=5e-4, weight_decay=1e-2)
-        self.scaler = torch.amp.GradScaler(lesson.photo.device.type, enabled=self.gpu)
+        self.scaler = torch.amp.GradScaler(job.photo.device.type, enabled=self.gpu)
 
     def step(self) -> float:
         return seconds(self.learn)
 
     def learn(self) -> None:
-        noisy, noise, t = self.lesson.noised(self.vae, self.rows, 0, 999)
+        noisy, noise, t = self.job.noised(self.vae, self.rows, 0, 999)
         with torch.autocast(noisy.device.type, torch.float16, enabled=self.gpu):
             context = self.text(self.ids.expand(self.rows, -1)).last_hidden_state
         prediction = self.unet(noisy, t, context.to(self.unet.dtype)).sample
@@ -104,17 +104,17 @@ class Published:
 
     ROWS, TOKENS, TE = 2, 4, 1e-3
 
-    def __init__(self, lesson: TrainingJob):
-        self.lesson, self.models, stages = lesson, lesson.models, Stages()
+    def __init__(self, job: TrainingJob):
+        self.job, self.models, stages = job, job.models, Stages()
         self.stages = stages
-        self.text = copy.deepcopy(lesson.models.text)
+        self.text = copy.deepcopy(job.models.text)
         self.text.set_attn_implementation("eager")  # the others do not tell their attention
         words = self.text.get_input_embeddings()
-        device, word = lesson.photo.device, words.weight[lesson.ids[lesson.place]]
+        device, word = job.photo.device, words.weight[job.ids[job.place]]
         images = torch.zeros(1, VISION.hidden_size, device=device)
         self.mapper = StageMapper(word, stages, self.TOKENS, images).to(device)
         self.optimizer = torch.optim.AdamW(self.mapper.parameters(), lr=1e-4, weight_decay=1e-2)
-        start, ids = lesson.place, lesson.ids
+        start, ids = job.place, job.ids
         self.ids = torch.cat([ids[:start], ids[start].expand(self.TOKENS), ids[start + 1 :]])[None, : len(ids)]
         place = torch.arange(len(ids), device=device)[None]
         self.persona = (place >= start) & (place < start + self.TOKENS)
@@ -136,9 +136,9 @@ class Published:
 
     def loss(self) -> Tensor:
         """Of one row: noise in the mask, and Tandem Equilibrium of another prompt."""
-        noisy, noise, t = self.lesson.noised(self.models.vae, 1, self.stages.t_lo, self.stages.t_hi)
+        noisy, noise, t = self.job.noised(self.models.vae, 1, self.stages.t_lo, self.stages.t_hi)
         with torch.no_grad():
-            small = F.interpolate(self.lesson.photo, (VISION.image_size,) * 2, mode="bicubic", antialias=True)
+            small = F.interpolate(self.job.photo, (VISION.image_size,) * 2, mode="bicubic", antialias=True)
             self.mapper.image_embeddings = self.models.vision(small).pooler_output
         found = self.mapper.at(t, torch.zeros_like(t))
         self.vectors = found.keys

@@ -1,7 +1,8 @@
 """What a CLIP object of the host holds: its text encoders, their family, their words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import update_wrapper
 
 import comfy.sd
 import torch
@@ -11,6 +12,14 @@ from torch import Tensor, nn
 
 class UnsupportedModel(ValueError):
     """A MODEL or CLIP that the method does not reach."""
+
+
+class StandIn:
+    """What Apply puts in the place of a method of a text encoder; it has that one's name, as packs ask for it."""
+
+    def __init__(self, original: Callable):
+        self.original = original
+        update_wrapper(self, original)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,11 @@ class TextTower:
     def key(self) -> str:
         """Under which name the host's tokens hold this encoder's pairs."""
         return self.name.removeprefix("clip_")
+
+    @property
+    def special_tokens(self) -> frozenset[int]:
+        """The tokens that are of no word: start, end, padding."""
+        return frozenset((self.tokenizer.start_token, self.tokenizer.end_token, self.tokenizer.pad_token))
 
     def word_id(self, word: str, called: str = "supercategory") -> int:
         """The one token of a word. Raises ValueError if it has none or several, naming the input it came from."""

@@ -6,13 +6,14 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_base import SDXL
 from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
+from comfy.sd import CLIP, VAE
 
 from ..persona import Persona
 from ..stages import LAST_TIMESTEP
 from .clip import UnsupportedModel, text_towers
 
 
-def check_models(model, clip, vae, supercategory: str, reference: str = "") -> None:
+def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, supercategory: str, reference: str = "") -> None:
     """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit.
 
     reference: the word of the face-wise attention loss, if it has one of its own.
@@ -26,7 +27,7 @@ def check_models(model, clip, vae, supercategory: str, reference: str = "") -> N
         towers.word(reference, "reference word")
 
 
-def check_text(model, clip) -> None:
+def check_text(model: ModelPatcher, clip: CLIP) -> None:
     """Raise UnsupportedModel with a sentence for a CLIP that is missing, unknown, or of another checkpoint."""
     towers, width = text_towers(clip), text_width(model)
     if width != towers.width:
@@ -35,14 +36,17 @@ def check_text(model, clip) -> None:
         )
 
 
-def check_persona(model, persona: Persona) -> None:
-    """Raise ValueError with a sentence for a MODEL that takes other text than the persona was learned with."""
+def check_persona(model: ModelPatcher, persona: Persona) -> None:
+    """Raise ValueError with a sentence for a MODEL that takes other text than the persona was learned with,
+    UnsupportedModel for one of another kind."""
     width = text_width(model)
-    if width not in (None, len(persona.representation.word)):
+    if width is None:
+        raise not_a_unet(model)
+    if width != len(persona.representation.word):
         raise persona.not_for(f"this MODEL takes text {width} wide")
 
 
-def check_vae(model, vae) -> None:
+def check_vae(model: ModelPatcher, vae: VAE) -> None:
     """Raise UnsupportedModel with a sentence for a VAE that is empty or makes other latents than the MODEL takes."""
     if getattr(vae, "first_stage_model", None) is None:
         raise UnsupportedModel("The VAE is empty: this checkpoint carries none. Load one with Load VAE.")
@@ -80,8 +84,12 @@ def check_supported(patcher: ModelPatcher) -> None:
 def check_unet(patcher: ModelPatcher) -> None:
     """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those that the pack knows."""
     if not isinstance(patcher.model.diffusion_model, UNetModel):
-        name = type(patcher.model.model_config).__name__
-        raise UnsupportedModel(f"Personas work with UNet models of the SD1.5, SD2 and SDXL kind; this MODEL is {name}.")
+        raise not_a_unet(patcher)
+
+
+def not_a_unet(patcher: ModelPatcher) -> UnsupportedModel:
+    name = type(patcher.model.model_config).__name__
+    return UnsupportedModel(f"Personas work with UNet models of the SD1.5, SD2 and SDXL kind; this MODEL is {name}.")
 
 
 def predicts(sampling, kind: type) -> bool:

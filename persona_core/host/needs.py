@@ -118,6 +118,9 @@ CONTRACT = (
     Need("comfy.sd:VAE.first_stage_model", None, "None, where a checkpoint has none"),
     Need("comfy.sd:VAE.latent_channels", None, "a number"),
     Need("comfy.sd:VAE.spacial_compression_encode", "", "pixels a cell"),
+    # An image encoder.
+    Need("comfy.clip_vision:ClipVisionModel.encode_image", "image", "what has image_embeds [B, E]"),
+    Need("comfy.clip_vision:ClipVisionModel.patcher", None, "its ModelPatcher"),
     # Sampling: a wrapper of each step and of each run, and attention patches in it.
     Need("comfy.patcher_extension:WrappersMP.CALC_COND_BATCH", None, "of calc_cond_batch"),
     Need("comfy.patcher_extension:WrappersMP.OUTER_SAMPLE", None, "of a guider's outer_sample"),
@@ -157,7 +160,6 @@ CONTRACT = (
     Need("comfy.model_management:throw_exception_if_processing_interrupted", ""),
     Need("comfy.utils:ProgressBar.update_absolute", "value, total"),
     Need("comfy.utils:ProgressBar.update", "value"),
-    Need("comfy.utils:common_upscale", "samples, width, height, upscale_method, crop", "a tensor"),
     Need("comfy.utils:repeat_to_batch_size", "tensor, batch_size", "a tensor"),
     # Nodes, files, the server.
     Need("comfy_api.latest:ComfyExtension.get_node_list", ""),

@@ -129,11 +129,11 @@ def test_trials_draw_what_they_say():
     spread = tried.spread(recipe).recipe.stages
     parts = torch.stack([spread.random(4, torch.Generator().manual_seed(seed)) for seed in range(99)])
     assert (parts.diff(dim=1) > 0).all() and parts.min() < 410 and parts.max() > 790
-    problem = drawing(recipe)
+    task = drawing(recipe)
     with tried.rich_for_each(recipe).changes():
-        draws = training.sample_batch(problem, 0)
+        draws = training.sample_batch(task, 0)
     assert len(draws.rich) == 4 and torch.equal(draws.rich_t, draws.t)
-    assert len(training.sample_batch(problem, 0).rich) == 1
+    assert len(training.sample_batch(task, 0).rich) == 1
     for trial, looks in ((tried.apart, 4), (tried.paired, 2), (tried.opposite, 2)):
         for asked in (recipe, kv_recipe(recipe.learning)):
             assert len(training.sample_batch(drawing(trial(asked).recipe), 0).t.unique()) == looks

@@ -23,12 +23,12 @@ OBJECTIVE = Objective({}, ["a {}", "the {}", "one {}"], ["{} reads", "{} runs"])
 MAPPER = StageMapper(torch.ones(8), STAGES)
 
 
-def problem(objective=OBJECTIVE, learned=MAPPER, text=None, denoiser=None, **settings):
+def task(objective=OBJECTIVE, learned=MAPPER, text=None, denoiser=None, **settings):
     return TrainingTask(learned, REFERENCES, text, denoiser, objective, TrainingSettings(**settings))
 
 
 def drawn(index=0, objective=OBJECTIVE, learned=MAPPER, **settings):
-    return sample_batch(problem(objective, learned, **settings), index)
+    return sample_batch(task(objective, learned, **settings), index)
 
 
 def test_each_timestep_of_the_stage_is_as_likely():
@@ -94,7 +94,7 @@ class Reads:
 def test_a_look_is_read_once_and_each_of_its_rows_gets_it(rows, micro_batch, reads):
     """With a bypass that depends on the picture, and so does not fit what another row looks at."""
     learned, stub, seen = StageMapper(torch.ones(8), STAGES, 2, torch.eye(3)), Reads(), []
-    learned.noises_per_look = 2
+    learned.noise_multiplicity = 2
     torch.manual_seed(2)
     for parameter in learned.parameters():
         torch.nn.init.normal_(parameter)
@@ -103,7 +103,7 @@ def test_a_look_is_read_once_and_each_of_its_rows_gets_it(rows, micro_batch, rea
         seen.append((step.encoding, step.prediction.detach()))
         return 0 * step.prediction.sum()
 
-    asked = problem(Objective({"noise": term}, OBJECTIVE.prompts), learned, stub, stub, batch_size=rows, steps=1)
+    asked = task(Objective({"noise": term}, OBJECTIVE.prompts), learned, stub, stub, batch_size=rows, steps=1)
     train(asked, micro_batch=micro_batch)
     assert stub.read == reads
     draws = sample_batch(asked, 0)
@@ -122,7 +122,7 @@ def test_a_text_encoder_on_another_device_than_the_denoiser_is_no_matter():
     elsewhere = torch.device("meta")
     references = References(*(tensor.to(elsewhere) for tensor in (REFERENCES.latents, REFERENCES.masks)))
     vectors = TokenVectors(torch.ones(2, 1, 8), torch.ones(2, 1, 8))
-    learned = SimpleNamespace(stages=STAGES, noises_per_look=1, at=lambda t, picture: vectors)
+    learned = SimpleNamespace(stages=STAGES, noise_multiplicity=1, at=lambda t, picture: vectors)
     denoiser = Reads()
     denoiser.alphas_cumprod = denoiser.alphas_cumprod.to(elsewhere)
     asked = TrainingTask(learned, references, Reads(), denoiser, OBJECTIVE, TrainingSettings())

@@ -3,7 +3,7 @@
 import torch
 
 from persona_core.mapper import ANCHORS, HIDDEN, StageMapper, sinusoid
-from persona_core.representation import TokenVectors
+from persona_core.representation import TokenVectors, add_bypass
 from persona_core.stages import Stages
 
 WORD = torch.randn(48, generator=torch.Generator().manual_seed(3)) * 0.02
@@ -103,3 +103,16 @@ def test_strength_moves_on_the_sphere_from_the_word_to_the_persona():
     half = vectors.blend(WORD, 0.5)
     torch.testing.assert_close(half.keys.norm(dim=-1), WORD.norm().expand(3, 4))
     torch.testing.assert_close(half.bypass, 0.5 * vectors.bypass)
+
+
+def test_the_bypass_turns_a_token_and_keeps_its_length():
+    generator = torch.Generator().manual_seed(0)
+    hidden, bypass = torch.randn(2, 2, 5, 8, generator=generator)
+    where = torch.zeros(2, 5, dtype=torch.bool)
+    where[0, 1], where[1, 3:] = True, True
+    moved = add_bypass(hidden, bypass, where)
+    assert torch.equal(moved[~where], hidden[~where])
+    torch.testing.assert_close(moved[where].norm(dim=-1), hidden[where].norm(dim=-1))
+    asked, seen = (hidden + bypass)[where], moved[where]
+    torch.testing.assert_close(torch.cosine_similarity(seen, asked, dim=-1), torch.ones(3))
+    assert (torch.cosine_similarity(seen, hidden[where], dim=-1) < 0.99).all()

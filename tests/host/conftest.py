@@ -11,7 +11,7 @@ from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.learn import memory
 from persona_core.host.learn.run import TrainingJob
 from persona_core.photos import Photo
-from persona_core.recipes import Recipe
+from persona_core.recipes import StageMapperRecipe
 from persona_core.table import AppliedPersona
 from persona_core.task import TrainingSettings
 
@@ -69,9 +69,9 @@ def photo():
 
 
 @pytest.fixture
-def lesson(model, clip, vae, photo):
+def job(model, clip, vae, photo):
     learning = TrainingSettings(steps=6, learning_rate=1e-3, batch_size=2, seed=5)
-    return TrainingJob("ann", model, clip, vae, [photo], Recipe(resolution=64, learning=learning))
+    return TrainingJob("ann", model, clip, vae, [photo], StageMapperRecipe(resolution=64, learning=learning))
 
 
 @pytest.fixture

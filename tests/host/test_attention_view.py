@@ -23,18 +23,18 @@ def look(model, clip, text, steps=10):
 def test_words_and_their_places_before_and_in_the_dynamic_stage(clip, applied):
     tower = text_towers(clip).first
     section = applied.tokenize("a photo of <ann> holding a cup")[tower.key][0]
-    dynamic = dict(words_at(section, 600, tower.tokenizer))
+    dynamic = dict(words_at(section, 600, tower))
     assert dynamic == {
         "a": [1], "photo": [2], "of": [3], "<ann>": [4, 5, 6, 7], "holding": [8], "a (2)": [9], "cup": [10]
     }  # fmt: skip
-    early = dict(words_at(section, 900, tower.tokenizer))
+    early = dict(words_at(section, 900, tower))
     assert early["<ann>"] == [4] and early["cup"] == [7] and list(early) == list(dynamic)
 
 
 def test_pieces_of_one_word_are_one_word(clip):
     tower = text_towers(clip).first
     section = clip.tokenize("an xylophonist sings")[tower.key][0]
-    words = words_at(section, 0, tower.tokenizer)
+    words = words_at(section, 0, tower)
     assert [word for word, _ in words] == ["an", "xylophonist", "sings"] and len(words[1][1]) > 1
 
 

@@ -13,6 +13,7 @@ import sys
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import comfy.conds
 import comfy.hooks
@@ -94,6 +95,11 @@ class Given:
         return tiny_models.vae()
 
     @cached_property
+    def clip_vision(self):
+        with TemporaryDirectory() as folder:
+            return tiny_models.clip_vision(Path(folder))
+
+    @cached_property
     def hidden(self):
         return torch.zeros(1, 77, 64)
 
@@ -154,6 +160,7 @@ MODEL, OPENAI, ATTENTION = (
 )
 TOKENIZER, CLIP_MODEL, PATCHER = "comfy.sd1_clip:SDTokenizer.", "comfy.clip_model:", "comfy.model_patcher:ModelPatcher."
 MEMORY, VAE, SD1, FOLDERS = "comfy.model_management:", "comfy.sd:VAE.", "comfy.sd1_clip:", "folder_paths:"
+VISION = "comfy.clip_vision:ClipVisionModel."
 # What a name gives, by the name; of each that the contract says something of.
 GIVES = {
     "comfy.sd:CLIP.clone": lambda g: (c := g.clip.clone()).patcher is not g.clip.patcher
@@ -245,6 +252,8 @@ GIVES = {
     VAE + "first_stage_model": lambda g: g.vae.first_stage_model is not None,
     VAE + "latent_channels": lambda g: g.vae.latent_channels == 4,
     VAE + "spacial_compression_encode": lambda g: g.vae.spacial_compression_encode() == 8,
+    VISION + "encode_image": lambda g: g.clip_vision.encode_image(torch.zeros(2, 48, 40, 3))["image_embeds"].shape == (2, 16),
+    VISION + "patcher": lambda g: isinstance(g.clip_vision.patcher, comfy.model_patcher.ModelPatcher),
     "comfy.patcher_extension:WrappersMP.CALC_COND_BATCH": of_step,
     "comfy.patcher_extension:WrappersMP.OUTER_SAMPLE": lambda g: of_patch(g)
     and isinstance(g.run[patcher_extension.WrappersMP.OUTER_SAMPLE][0][0].class_obj, comfy.samplers.CFGGuider),
@@ -273,8 +282,6 @@ GIVES = {
     == torch.float16,
     MEMORY + "is_device_cpu": lambda g: comfy.model_management.is_device_cpu(torch.device("cpu")) is True,
     MEMORY + "OOM_EXCEPTION": lambda g: issubclass(comfy.model_management.OOM_EXCEPTION, BaseException),
-    "comfy.utils:common_upscale": lambda g: comfy.utils.common_upscale(torch.zeros(1, 3, 8, 8), 4, 4, "lanczos", "disabled").shape
-    == (1, 3, 4, 4),
     "comfy.utils:repeat_to_batch_size": lambda g: comfy.utils.repeat_to_batch_size(torch.zeros(1, 2), 3).shape == (3, 2),
     "comfy_api.latest:io.Custom": lambda g: {"Input", "Output"} <= set(dir(io.Custom("PERSONA"))),
     "comfy_api.latest:ui.PreviewImage": lambda g: hasattr(ui.PreviewImage, "as_dict"),

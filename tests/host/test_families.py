@@ -16,7 +16,7 @@ from persona_core.host.learn.partition import attention_curve
 from persona_core.host.learn.run import train_persona
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.persona import Persona
-from persona_core.recipes import KVRecipe, Recipe
+from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.representation import TokenVectors
 from persona_core.table import AppliedPersona
 
@@ -43,15 +43,15 @@ FAMILIES = {
     "sdxl in-painting": Family("sdxl", in_channels=9),
 }
 RECIPES = {
-    "mapper": Recipe(attention_weight=3e-3),
-    "pairs": KVRecipe(supercategory="face", te_weight=1e-3),
+    "mapper": StageMapperRecipe(attention_weight=3e-3),
+    "pairs": KVTokensRecipe(supercategory="face", te_weight=1e-3),
 }
 
 
 @pytest.fixture(params=FAMILIES)
-def taught(request, lesson):
+def taught(request, job):
     model, clip = FAMILIES[request.param].make()
-    return replace(lesson, model=model, clip=clip)
+    return replace(job, model=model, clip=clip)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lessons import alike, moved, noise
+from jobs import alike, moved, noise
 from torch import nn
 
 from persona_core.host.clip import text_towers
@@ -25,7 +25,7 @@ from persona_core.host.learn.memory import (
 )
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import compute_dtype
-from persona_core.recipes import KVRecipe, Recipe
+from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.task import References, TrainingSettings, TrainingTask
 from persona_core.training import train
 
@@ -54,37 +54,37 @@ def weights_of(*patchers):
     return [weight for patcher in patchers for weight in patcher.model.parameters()]
 
 
-def kept_by_a_step(problem, layers, weights):
+def kept_by_a_step(task, layers, weights):
     """Bytes that a step of one row really keeps."""
-    problem = replace(problem, settings=replace(problem.settings, batch_size=1))
-    return kept_by(lambda: first_terms(problem), layers, weights)
+    task = replace(task, settings=replace(task.settings, batch_size=1))
+    return kept_by(lambda: first_terms(task), layers, weights)
 
 
 @pytest.mark.parametrize("dtype, cells", [(torch.float32, 1), (torch.bfloat16, 1), (torch.bfloat16, math.inf)])
-@pytest.mark.parametrize("recipe", [Recipe(), KVRecipe(), Recipe(attention_weight=3e-3)])
+@pytest.mark.parametrize("recipe", [StageMapperRecipe(), KVTokensRecipe(), StageMapperRecipe(attention_weight=3e-3)])
 def test_what_a_row_keeps_is_told_from_smaller_ones(model, clip, recipe, dtype, cells):
     model = model.clone()
     model.set_model_compute_dtype(dtype)
     for size in ((32, 32), (40, 56)):
-        with opened(model, clip, recipe, size, cells) as problem:
+        with opened(model, clip, recipe, size, cells) as task:
             layers, weights = layers_of(model.model.diffusion_model), weights_of(model, clip.patcher)
-            real, told = kept_by_a_step(problem, layers, weights), saved_by_row(problem, weights)
+            real, told = kept_by_a_step(task, layers, weights), saved_by_row(task, weights)
             # The first layer comes before the context, so autograd passes it by.
             assert {key for key, size in real.items() if size} == {REST, *layers[1:]}
             assert sum(told.values()) == pytest.approx(sum(real.values()), rel=0.05)
             assert all(told[key] == pytest.approx(real[key], rel=0.05, abs=2**14) for key in real)
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), KVRecipe()])
+@pytest.mark.parametrize("recipe", [StageMapperRecipe(), KVTokensRecipe()])
 def test_layers_computed_twice_keep_less(model, clip, recipe):
-    with opened(model, clip, recipe, (16, 16)) as problem:
+    with opened(model, clip, recipe, (16, 16)) as task:
         layers, weights = layers_of(model.model.diffusion_model), weights_of(model, clip.patcher)
-        usual = kept_by_a_step(problem, layers, weights)
+        usual = kept_by_a_step(task, layers, weights)
         with gradient_checkpointing(layers):
-            less = kept_by_a_step(problem, layers, weights)
+            less = kept_by_a_step(task, layers, weights)
         half = layers[::2]
         with gradient_checkpointing(half):
-            between = kept_by_a_step(problem, layers, weights)
+            between = kept_by_a_step(task, layers, weights)
     assert sum(less[layer] for layer in layers) < 0.15 * sum(usual[layer] for layer in layers)  # their inputs
     assert sum(less.values()) < sum(between.values()) < sum(usual.values())
     assert all(between[layer] == usual[layer] > 0 for layer in layers[1::2])
@@ -97,8 +97,8 @@ def step_of(layers_keep: list[float], rest: float):
 
 def needed(kept, fitted: Fit) -> float:
     """Bytes of the rows at once, where layers that are computed twice need theirs one after the other."""
-    twice = [kept[layer] for layer in fitted.twice]
-    return fitted.rows * (sum(kept.values()) - sum(twice) + max(twice, default=0))
+    twice = [kept[layer] for layer in fitted.checkpointed]
+    return fitted.micro_batch * (sum(kept.values()) - sum(twice) + max(twice, default=0))
 
 
 def test_where_everything_has_room_nothing_is_computed_twice():
@@ -116,9 +116,9 @@ def test_with_less_room_the_largest_layers_are_computed_twice_and_no_more():
 def test_with_still_less_room_fewer_rows_are_looked_at_at_once():
     layers, kept = step_of([20, 50, 30, 10], 40)
     every = frozenset(layers)
-    assert fit(kept, 8, 8 * 90) == Fit(8, every) and fit(kept, 8, 8 * 90 - 1).rows == 4
+    assert fit(kept, 8, 8 * 90) == Fit(8, every) and fit(kept, 8, 8 * 90 - 1).micro_batch == 4
     assert fit(kept, 8, 4 * 150) == Fit(4, frozenset())  # all rows are too many even with every layer computed twice
-    assert fit(kept, 3, 3 * 90 - 1).rows == 1
+    assert fit(kept, 3, 3 * 90 - 1).micro_batch == 1
     assert fit(kept, 8, 90) == Fit(1, every)
 
 
@@ -135,19 +135,19 @@ def test_what_is_chosen_has_room_and_what_is_faster_has_none():
         rows, room = chance.randint(1, 9), chance.uniform(-1, 400)
         fitted = fit(kept, rows, room)
         choice = [rows >> halvings for halvings in range(rows.bit_length())]
-        assert fitted.rows in choice
+        assert fitted.micro_batch in choice
         assert needed(kept, fitted) <= room or fitted == Fit(1, frozenset(layers))
         order = sorted(layers, key=kept.get, reverse=True)
-        fewer = Fit(fitted.rows, frozenset(order[: len(fitted.twice) - 1]))
-        assert not fitted.twice or needed(kept, fewer) > room
-        more = [one for one in choice if one > fitted.rows]
+        fewer = Fit(fitted.micro_batch, frozenset(order[: len(fitted.checkpointed) - 1]))
+        assert not fitted.checkpointed or needed(kept, fewer) > room
+        more = [one for one in choice if one > fitted.micro_batch]
         assert all(needed(kept, Fit(one, frozenset(layers))) > room for one in more)
 
 
 # Weights that make every term count in a tiny UNet.
-ATTENTION = KVRecipe(attention_weight=1e6, learning=TrainingSettings(4, 5e-3, 5, weight_decay=0.0, seed=5))
+ATTENTION = KVTokensRecipe(attention_weight=1e6, learning=TrainingSettings(4, 5e-3, 5, weight_decay=0.0, seed=5))
 RECIPES = [
-    Recipe(te_weight=10.0, learning=TrainingSettings(4, 1e-3, 3, seed=5)),
+    StageMapperRecipe(te_weight=10.0, learning=TrainingSettings(4, 1e-3, 3, seed=5)),
     replace(ATTENTION, te_weight=10.0),
     replace(ATTENTION, attention_tokens="the placeholder only", attention_weight=1e5),
     replace(ATTENTION, attention_tokens="the prompt's tokens"),
@@ -158,13 +158,13 @@ RECIPES = [
 def test_a_row_at_a_time_learns_the_same(model, clip, recipe):
     found, losses = [], []
     for micro_batch in (None, 3, 2, 1):
-        with opened(model, clip, recipe) as problem:
+        with opened(model, clip, recipe) as task:
             with torch.no_grad():  # at the word itself, the attention loss is nothing but rounding
-                for number, parameter in enumerate(problem.representation.parameters()):
+                for number, parameter in enumerate(task.representation.parameters()):
                     parameter += 1e-2 * noise(*parameter.shape, seed=number)
-            start = {name: value.clone() for name, value in problem.representation.state_dict().items()}
-            losses.append(train(problem, micro_batch=micro_batch).losses)
-            found.append(moved(problem.representation, start))
+            start = {name: value.clone() for name, value in task.representation.state_dict().items()}
+            losses.append(train(task, micro_batch=micro_batch).losses)
+            found.append(moved(task.representation, start))
     for few, told in zip(found[1:], losses[1:]):
         assert alike(found[0], few)
         assert {name: pytest.approx(values, rel=1e-3) for name, values in losses[0].items()} == told

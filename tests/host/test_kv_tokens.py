@@ -6,7 +6,7 @@ import comfy.ldm.modules.attention
 import pytest
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from lessons import learned
+from jobs import learned
 from recording import Recorder, encode, sample
 
 from persona_core.host.apply.encoding import apply_to_clip
@@ -19,7 +19,7 @@ from persona_core.host.model import cross_attention_blocks
 from persona_core.kv_tokens import KVTokens
 from persona_core.losses import COMPARED
 from persona_core.persona import Persona
-from persona_core.recipes import KVRecipe
+from persona_core.recipes import KVTokensRecipe
 from persona_core.table import AppliedPersona
 from persona_core.task import TrainingSettings
 
@@ -34,9 +34,9 @@ def bob(clip):
 
 
 @pytest.fixture
-def kv_lesson(lesson):
+def kv_lesson(job):
     settings = TrainingSettings(steps=4, learning_rate=5e-3, batch_size=2, weight_decay=0.0, seed=5)
-    return replace(lesson, recipe=KVRecipe(resolution=64, learning=settings))
+    return replace(job, recipe=KVTokensRecipe(resolution=64, learning=settings))
 
 
 def context_of(clip, text, *standing):
@@ -196,8 +196,8 @@ def test_an_interrupted_run_goes_on_to_the_same_persona(kv_lesson, tmp_path):
     assert resumed.losses == whole.losses
 
 
-def test_learn_persona_takes_the_attention_loss_too(lesson, tmp_path):
-    persona = learned(replace(lesson, recipe=replace(lesson.recipe, attention_weight=0.003)), tmp_path)
+def test_learn_persona_takes_the_attention_loss_too(job, tmp_path):
+    persona = learned(replace(job, recipe=replace(job.recipe, attention_weight=0.003)), tmp_path)
     assert set(persona.losses) == {"noise", "equilibrium", "attention"}
 
 

@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
-from lessons import learned, tensors
+from jobs import learned, tensors
 from recording import encode, sample
 
 from persona_core.host.apply.encoding import apply_to_clip
@@ -49,92 +49,92 @@ def test_an_embedding_file_beside_it(monkeypatch, tmp_path, ann):
 
 
 @pytest.mark.parametrize("lent", [("model",), ("model", "clip")])
-def test_learning_where_weights_are_lent_is_learning(lesson, monkeypatch, tmp_path, lent):
-    usual = learned(lesson, tmp_path, name="usual")
-    newer_hosts.lend_weights(monkeypatch, lesson.model)
+def test_learning_where_weights_are_lent_is_learning(job, monkeypatch, tmp_path, lent):
+    usual = learned(job, tmp_path, name="usual")
+    newer_hosts.lend_weights(monkeypatch, job.model)
     if "clip" in lent:
-        newer_hosts.lend_weights(monkeypatch, lesson.clip.patcher, again=lambda: tiny_models.clip().patcher)
-    found = learned(lesson, tmp_path, name="lent", fingerprint="any")
+        newer_hosts.lend_weights(monkeypatch, job.clip.patcher, again=lambda: tiny_models.clip().patcher)
+    found = learned(job, tmp_path, name="lent", fingerprint="any")
     assert found.losses == usual.losses
     for name, value in tensors(usual).items():
         torch.testing.assert_close(tensors(found)[name], value)
 
 
-def test_a_lora_is_learned_with_where_weights_are_lent(lesson, monkeypatch, tmp_path):
+def test_a_lora_is_learned_with_where_weights_are_lent(job, monkeypatch, tmp_path):
     key = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
-    patched = lesson.model.clone()
+    patched = job.model.clone()
     patched.add_patches({key: ("diff", (torch.ones_like(patched.get_model_object(key)),))})
-    lesson = replace(lesson, model=patched)
-    usual = learned(lesson, tmp_path, name="usual")
+    job = replace(job, model=patched)
+    usual = learned(job, tmp_path, name="usual")
     newer_hosts.lend_weights(monkeypatch, patched)
-    found = learned(lesson, tmp_path, name="lent", fingerprint="any")
+    found = learned(job, tmp_path, name="lent", fingerprint="any")
     assert found.losses == usual.losses
 
 
-def test_learning_after_painting_where_weights_are_lent(lesson, applied, monkeypatch, tmp_path):
-    newer_hosts.lend_weights(monkeypatch, lesson.model)
+def test_learning_after_painting_where_weights_are_lent(job, applied, monkeypatch, tmp_path):
+    newer_hosts.lend_weights(monkeypatch, job.model)
     newer_hosts.keep_what_painting_borrowed(monkeypatch)
-    sample(lesson.model, encode(applied, PLAIN), encode(applied, ""), steps=2)
-    persona = learned(lesson, tmp_path, fingerprint="any")
-    assert len(persona.losses["noise"]) == lesson.recipe.learning.steps
+    sample(job.model, encode(applied, PLAIN), encode(applied, ""), steps=2)
+    persona = learned(job, tmp_path, fingerprint="any")
+    assert len(persona.losses["noise"]) == job.recipe.learning.steps
 
 
-def test_the_stages_of_a_model_that_lends_its_weights(lesson, monkeypatch):
+def test_the_stages_of_a_model_that_lends_its_weights(job, monkeypatch):
     """Nothing is learned there, so nothing need be read again."""
-    arguments = lesson.model, lesson.clip, lesson.vae, lesson.photos[0], "face", 250, 1, 0, lambda *_: None
+    arguments = job.model, job.clip, job.vae, job.photos[0], "face", 250, 1, 0, lambda *_: None
     usual = attention_curve(*arguments)
-    kind = newer_hosts.lend_weights(monkeypatch, lesson.model)
+    kind = newer_hosts.lend_weights(monkeypatch, job.model)
     found = attention_curve(*arguments)
     assert torch.equal(found.iou, usual.iou) and torch.equal(found.maps, usual.maps) and kind.read_again == 0
 
 
 @pytest.mark.parametrize("part", ["MODEL", "CLIP"])
-def test_a_loader_that_cannot_say_how_to_read_again_gets_a_sentence(lesson, monkeypatch, tmp_path, part):
-    patcher = {"MODEL": lesson.model, "CLIP": lesson.clip.patcher}[part]
+def test_a_loader_that_cannot_say_how_to_read_again_gets_a_sentence(job, monkeypatch, tmp_path, part):
+    patcher = {"MODEL": job.model, "CLIP": job.clip.patcher}[part]
     newer_hosts.lend_weights(monkeypatch, patcher)
     patcher.cached_patcher_init = None
     with pytest.raises(UnsupportedModel, match=f"loader of this {part} does not say.*Load Checkpoint"):
-        learned(lesson, tmp_path, fingerprint="any")
+        learned(job, tmp_path, fingerprint="any")
 
 
-def test_what_was_read_again_for_learning_is_not_kept(lesson, monkeypatch, tmp_path):
-    kind = newer_hosts.lend_weights(monkeypatch, lesson.model)
+def test_what_was_read_again_for_learning_is_not_kept(job, monkeypatch, tmp_path):
+    kind = newer_hosts.lend_weights(monkeypatch, job.model)
     comfy.model_management.unload_all_models()
-    learned(lesson, tmp_path, fingerprint="any")
+    learned(job, tmp_path, fingerprint="any")
     assert kind.read_again == 1 and comfy.model_management.loaded_models() == []
 
 
-def test_what_holds_on_to_lent_weights_gets_a_sentence(lesson, monkeypatch, tmp_path):
-    block = lesson.model.model.diffusion_model.middle_block
-    lesson.model.add_object_patch("diffusion_model.middle_block.forward", block.forward)
-    newer_hosts.lend_weights(monkeypatch, lesson.model)
+def test_what_holds_on_to_lent_weights_gets_a_sentence(job, monkeypatch, tmp_path):
+    block = job.model.model.diffusion_model.middle_block
+    job.model.add_object_patch("diffusion_model.middle_block.forward", block.forward)
+    newer_hosts.lend_weights(monkeypatch, job.model)
     with pytest.raises(
         UnsupportedModel, match=r"into this MODEL \(diffusion_model.middle_block.forward\).*as it is loaded"
     ):
-        learned(lesson, tmp_path, fingerprint="any")
+        learned(job, tmp_path, fingerprint="any")
 
 
-def test_a_schedule_of_ones_own_is_learned_with_where_weights_are_lent(lesson, monkeypatch, tmp_path, applied):
+def test_a_schedule_of_ones_own_is_learned_with_where_weights_are_lent(job, monkeypatch, tmp_path, applied):
     """It is put into the model too, and lies there after painting, but holds on to no weight."""
-    zsnr = ModelSamplingDiscrete().patch(lesson.model, "eps", True)[0]
-    lesson = replace(lesson, model=zsnr)
-    usual = learned(lesson, tmp_path, name="usual")
+    zsnr = ModelSamplingDiscrete().patch(job.model, "eps", True)[0]
+    job = replace(job, model=zsnr)
+    usual = learned(job, tmp_path, name="usual")
     newer_hosts.lend_weights(monkeypatch, zsnr)
     sample(zsnr, encode(applied, PLAIN), encode(applied, ""), steps=2)
-    assert learned(lesson, tmp_path, name="lent", fingerprint="any").losses == usual.losses
+    assert learned(job, tmp_path, name="lent", fingerprint="any").losses == usual.losses
 
 
-def test_an_sdxl_persona_is_learned_with_a_clip_out_of_apply(monkeypatch, tmp_path, lesson, make_persona_of):
+def test_an_sdxl_persona_is_learned_with_a_clip_out_of_apply(monkeypatch, tmp_path, job, make_persona_of):
     """Its pooled text comes from the text encoders that were read anew, not from those that are lent."""
     clip = tiny_models.clip("sdxl")
     taught = apply_to_clip(clip, AppliedPersona(make_persona_of("sdxl")), "<ann>")
-    lesson = replace(lesson, model=tiny_models.model(sdxl=True), clip=taught)
-    usual = learned(lesson, tmp_path, name="usual", fingerprint="any")
+    job = replace(job, model=tiny_models.model(sdxl=True), clip=taught)
+    usual = learned(job, tmp_path, name="usual", fingerprint="any")
     newer_hosts.lend_weights(monkeypatch, taught.patcher, again=lambda: tiny_models.clip("sdxl").patcher)
     asked = []
     for tower in (clip.cond_stage_model.clip_l, clip.cond_stage_model.clip_g):
         tower.register_forward_hook(lambda *_: asked.append(1))
-    found = learned(lesson, tmp_path, name="lent", fingerprint="any")
+    found = learned(job, tmp_path, name="lent", fingerprint="any")
     assert found.losses == usual.losses and not asked
 
 

@@ -9,28 +9,28 @@ from dataclasses import replace
 from functools import partial
 
 import comfy.model_management
-import lessons
+import jobs
 import pytest
 import torch
-from lessons import alike, moved, own_forwards, tensors
+from jobs import alike, moved, own_forwards, tensors
 
 from persona_core.host.learn.memory import out_of_memory
 from persona_core.host.learn.run import TooLittleMemory, load_progress
 from persona_core.photos import Photo
-from persona_core.recipes import KVRecipe
+from persona_core.recipes import KVTokensRecipe
 from persona_core.task import TrainingSettings
 
 PRINT = "fingerprint"  # of all lessons here: another pack's functions have no lasting one
-learned = partial(lessons.learned, fingerprint=PRINT)
+learned = partial(jobs.learned, fingerprint=PRINT)
 
 
 @pytest.fixture
-def lesson(lesson):
+def job(job):
     """Of a picture that is not square."""
-    photo = lesson.photos[0]
+    photo = job.photos[0]
     wide = Photo(torch.cat([photo.image, photo.image[:, :32]], 1), torch.cat([photo.mask, photo.mask[:, :32]], 1))
-    learning = replace(lesson.recipe.learning, seed=1)
-    return replace(lesson, photos=[wide], recipe=replace(lesson.recipe, learning=learning))
+    learning = replace(job.recipe.learning, seed=1)
+    return replace(job, photos=[wide], recipe=replace(job.recipe, learning=learning))
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ class Trouble:
 
 
 @pytest.fixture
-def start(lesson, tmp_path):
-    """What every persona of the lesson starts as."""
-    settings = replace(lesson.recipe.learning, steps=0)
-    return tensors(learned(replace(lesson, recipe=replace(lesson.recipe, learning=settings)), tmp_path, name="start"))
+def start(job, tmp_path):
+    """What every persona of the job starts as."""
+    settings = replace(job.recipe.learning, steps=0)
+    return tensors(learned(replace(job, recipe=replace(job.recipe, learning=settings)), tmp_path, name="start"))
 
 
 def out_of_memory_error():
@@ -74,13 +74,13 @@ def warnings(caplog) -> list[str]:
 
 
 @pytest.mark.parametrize("step", [1, 4])
-def test_out_of_memory_learning_goes_on_with_what_needs_least(lesson, tmp_path, caplog, plenty, start, step):
-    unet = lesson.model.model.diffusion_model
-    usual = learned(lesson, tmp_path, name="usual")
+def test_out_of_memory_learning_goes_on_with_what_needs_least(job, tmp_path, caplog, plenty, start, step):
+    unet = job.model.model.diffusion_model
+    usual = learned(job, tmp_path, name="usual")
     before = {name: value.clone() for name, value in unet.state_dict().items()}
-    trouble, passes = Trouble(lesson.model, out_of_memory_error(), step, rows=1), []
+    trouble, passes = Trouble(job.model, out_of_memory_error(), step, rows=1), []
     unet.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
-    persona = learned(replace(lesson, model=trouble.model), tmp_path, trouble.on_step)
+    persona = learned(replace(job, model=trouble.model), tmp_path, trouble.on_step)
     assert trouble.raised == 1 and trouble.done == 6
     assert [2] * step + [1] * 2 * (7 - step) == passes[-step - 2 * (7 - step) :]
     [warning] = warnings(caplog)
@@ -90,31 +90,31 @@ def test_out_of_memory_learning_goes_on_with_what_needs_least(lesson, tmp_path, 
         assert persona.losses[name] == pytest.approx(losses, rel=1e-4)
     assert alike(*(moved(one.representation, start) for one in (usual, persona)))
     assert all(torch.equal(value, before[name]) for name, value in unet.state_dict().items())
-    assert not own_forwards(lesson.model) and torch.is_inference_mode_enabled()
+    assert not own_forwards(job.model) and torch.is_inference_mode_enabled()
 
 
-def test_where_not_even_the_least_fits_the_artist_is_told_and_goes_on_later(lesson, tmp_path, caplog, plenty, start):
-    usual = learned(lesson, tmp_path, name="usual")
-    trouble = Trouble(lesson.model, out_of_memory_error(), 3, rows=0)
+def test_where_not_even_the_least_fits_the_artist_is_told_and_goes_on_later(job, tmp_path, caplog, plenty, start):
+    usual = learned(job, tmp_path, name="usual")
+    trouble = Trouble(job.model, out_of_memory_error(), 3, rows=0)
     with pytest.raises(TooLittleMemory, match="one picture of 96x64 pixels.*Lower the resolution"):
-        learned(replace(lesson, model=trouble.model), tmp_path, trouble.on_step)
-    assert trouble.raised == 2 and len(warnings(caplog)) == 1 and not own_forwards(lesson.model)
+        learned(replace(job, model=trouble.model), tmp_path, trouble.on_step)
+    assert trouble.raised == 2 and len(warnings(caplog)) == 1 and not own_forwards(job.model)
     assert load_progress(tmp_path / "run.partial", PRINT).step == 2
     steps = []
-    resumed = learned(lesson, tmp_path, lambda progress: steps.append(progress.step))
+    resumed = learned(job, tmp_path, lambda progress: steps.append(progress.step))
     assert steps == [3, 4, 5, 6] and len(resumed.losses["noise"]) == 6
     assert alike(*(moved(one.representation, start) for one in (usual, resumed)))
 
 
-def test_where_not_even_finding_out_fits_the_least_is_tried(lesson, tmp_path, caplog, plenty):
-    large = replace(lesson, photos=[Photo(torch.rand(160, 160, 3), torch.ones(160, 160))])
-    trouble, rows = Trouble(lesson.model, out_of_memory_error(), 1, rows=0), []
+def test_where_not_even_finding_out_fits_the_least_is_tried(job, tmp_path, caplog, plenty):
+    large = replace(job, photos=[Photo(torch.rand(160, 160, 3), torch.ones(160, 160))])
+    trouble, rows = Trouble(job.model, out_of_memory_error(), 1, rows=0), []
 
     def look(module, args):
         rows.append(len(args[0]))
         trouble.rows = trouble.raised  # so that after the first failure one row at a time fits
 
-    lesson.model.model.diffusion_model.register_forward_pre_hook(look)
+    job.model.model.diffusion_model.register_forward_pre_hook(look)
     persona = learned(replace(large, model=trouble.model), tmp_path)
     assert trouble.raised == 1 and len(persona.losses["noise"]) == 6 and not warnings(caplog)
     assert rows == [1] * (1 + 2 * 6)  # what found out, and the pictures one by one
@@ -128,10 +128,10 @@ def test_where_not_even_finding_out_fits_the_least_is_tried(lesson, tmp_path, ca
         comfy.model_management.InterruptProcessingException(),
     ],
 )
-def test_other_errors_are_not_taken_for_too_little_memory(lesson, tmp_path, caplog, plenty, error):
-    trouble = Trouble(lesson.model, error, 3, rows=1)
+def test_other_errors_are_not_taken_for_too_little_memory(job, tmp_path, caplog, plenty, error):
+    trouble = Trouble(job.model, error, 3, rows=1)
     with pytest.raises(type(error)) as caught:
-        learned(replace(lesson, model=trouble.model), tmp_path, trouble.on_step)
+        learned(replace(job, model=trouble.model), tmp_path, trouble.on_step)
     assert caught.value is error and trouble.raised == 1 and not warnings(caplog)
 
 
@@ -155,7 +155,7 @@ from pathlib import Path
 import comfy.model_management, tiny_models, torch
 from persona_core.host.learn import run as learner
 from persona_core.photos import Photo
-from persona_core.recipes import Recipe
+from persona_core.recipes import StageMapperRecipe
 from persona_core.task import TrainingSettings
 
 torch.set_num_threads(1)
@@ -166,14 +166,14 @@ learning = TrainingSettings(steps=1, batch_size=8, learning_rate=1e-3)
 with torch.inference_mode():
     models = tiny_models.model(), tiny_models.clip(), tiny_models.vae()
     photo = Photo(torch.rand(256, 256, 3), torch.ones(256, 256))
-    lesson = learner.TrainingJob("ann", *models, [photo], Recipe(resolution=256, learning=learning))
+    job = learner.TrainingJob("ann", *models, [photo], StageMapperRecipe(resolution=256, learning=learning))
     # Once before, with one row, so that all that stays is there.
-    few = replace(lesson.recipe, learning=replace(learning, batch_size=1))
-    learner.train_persona(replace(lesson, recipe=few), "few", Path("few.partial"), lambda progress: None)
+    few = replace(job.recipe, learning=replace(learning, batch_size=1))
+    learner.train_persona(replace(job, recipe=few), "few", Path("few.partial"), lambda progress: None)
     status = Path("/proc/self/status").read_text().splitlines()
     used = 1024 * int(next(line.split()[1] for line in status if line.startswith("VmSize:")))
     resource.setrlimit(resource.RLIMIT_AS, (used + 75 * 2**20, resource.RLIM_INFINITY))
-    persona = learner.train_persona(lesson, "all", Path("all.partial"), lambda progress: None)
+    persona = learner.train_persona(job, "all", Path("all.partial"), lambda progress: None)
 print(json.dumps(persona.losses))
 """
 
@@ -193,11 +193,11 @@ def tensors_alive() -> int:
 
 
 @pytest.mark.parametrize("trouble", [False, True])
-def test_nothing_of_a_learned_persona_stays(lesson, tmp_path, plenty, kept, trouble):
-    recipe, counts = KVRecipe(supercategory="face", resolution=64, learning=TrainingSettings(2, batch_size=7)), []
+def test_nothing_of_a_learned_persona_stays(job, tmp_path, plenty, kept, trouble):
+    recipe, counts = KVTokensRecipe(supercategory="face", resolution=64, learning=TrainingSettings(2, batch_size=7)), []
     for number in range(3):
-        given = Trouble(lesson.model, out_of_memory_error(), 1 if trouble else 99, rows=1)
-        learned(replace(lesson, model=given.model, recipe=recipe), tmp_path, given.on_step, f"{number}")
+        given = Trouble(job.model, out_of_memory_error(), 1 if trouble else 99, rows=1)
+        learned(replace(job, model=given.model, recipe=recipe), tmp_path, given.on_step, f"{number}")
         assert given.raised == trouble
         del given
         counts.append(tensors_alive())

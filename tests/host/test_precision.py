@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import tiny_models
 import torch
-from lessons import learned, noise
+from jobs import learned, noise
 from torch import nn
 
 from persona_core.host.learn import attention
@@ -78,7 +78,7 @@ def test_attention_in_half_precision_and_its_gradients_are_nearly_those_in_full(
         assert all(torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.999 for other in others)
 
 
-def test_learning_says_how_large_its_latents_are(lesson, tmp_path, monkeypatch):
+def test_learning_says_how_large_its_latents_are(job, tmp_path, monkeypatch):
     told = []
 
     def denoiser(model, cells):
@@ -86,5 +86,5 @@ def test_learning_says_how_large_its_latents_are(lesson, tmp_path, monkeypatch):
         return FrozenDenoiser(model, cells)
 
     monkeypatch.setattr(learner, "FrozenDenoiser", denoiser)
-    learned(lesson, tmp_path)
+    learned(job, tmp_path)
     assert told == [8 * 8]

@@ -6,7 +6,7 @@ import pytest
 import quantized
 import tiny_models
 import torch
-from lessons import alike, learned, moved, tensors
+from jobs import alike, learned, moved, tensors
 
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
@@ -14,21 +14,21 @@ from persona_core.host.learn.fingerprint import Weights, fingerprint
 from persona_core.host.learn.memory import kept_by, layers_of
 from persona_core.host.learn.partition import attention_curve
 from persona_core.host.learn.weights import stored
-from persona_core.recipes import KVRecipe
+from persona_core.recipes import KVTokensRecipe
 from persona_core.task import TrainingSettings
 
 KINDS = "packed", "fp8"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("recipe", [None, KVRecipe(learning=TrainingSettings(steps=4, seed=1), pairs=2)])
-def test_it_learns_what_the_same_numbers_in_ordinary_layers_teach(kind, recipe, lesson, tmp_path):
+@pytest.mark.parametrize("recipe", [None, KVTokensRecipe(learning=TrainingSettings(steps=4, seed=1), pairs=2)])
+def test_it_learns_what_the_same_numbers_in_ordinary_layers_teach(kind, recipe, job, tmp_path):
     model = quantized.model(kind)
-    lesson = replace(lesson, model=model, recipe=recipe or lesson.recipe)
+    job = replace(job, model=model, recipe=recipe or job.recipe)
     before = {name: (type(one), numbers(one)) for name, one in model.model.diffusion_model.named_parameters()}
-    start = learned(shortened(lesson), tmp_path, name="start")
-    mine = learned(lesson, tmp_path, name="quantized")
-    same = learned(replace(lesson, model=quantized.read_out(model)), tmp_path, name="read out")
+    start = learned(shortened(job), tmp_path, name="start")
+    mine = learned(job, tmp_path, name="quantized")
+    same = learned(replace(job, model=quantized.read_out(model)), tmp_path, name="read out")
     assert alike(moved(mine.representation, tensors(start)), moved(same.representation, tensors(start)))
     after = dict(model.model.diffusion_model.named_parameters())
     assert list(after) == list(before)
@@ -40,9 +40,9 @@ def numbers(weight: torch.Tensor) -> list[torch.Tensor]:
     return [tensor.detach().view(torch.uint8).clone() for tensor in map(torch.atleast_1d, stored(weight))]
 
 
-def shortened(lesson):
-    recipe = lesson.recipe
-    return replace(lesson, recipe=replace(recipe, learning=replace(recipe.learning, steps=1, learning_rate=1e-9)))
+def shortened(job):
+    recipe = job.recipe
+    return replace(job, recipe=replace(recipe, learning=replace(recipe.learning, steps=1, learning_rate=1e-9)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,7 +8,7 @@ import comfy.model_management
 import pytest
 import tiny_models
 import torch
-from lessons import learned, own_forwards
+from jobs import learned, own_forwards
 
 from persona_core.host.learn.memory import room_for
 from persona_core.photos import Photo
@@ -17,9 +17,9 @@ RESERVE = comfy.model_management.minimum_inference_memory()
 
 
 @pytest.fixture
-def large(lesson):
-    """A lesson whose steps are not so small that nothing is to be found out."""
-    return replace(lesson, photos=[Photo(torch.rand(160, 160, 3), torch.ones(160, 160))])
+def large(job):
+    """A job whose steps are not so small that nothing is to be found out."""
+    return replace(job, photos=[Photo(torch.rand(160, 160, 3), torch.ones(160, 160))])
 
 
 def test_what_is_free_decides_how_a_step_is_made_to_fit(large, tmp_path, caplog, free, kept):

@@ -1,5 +1,6 @@
 """Tiny MODEL, CLIP and VAE of the host's own classes with seeded random weights: a test run takes a moment."""
 
+import json
 import math
 from functools import cache
 
@@ -8,6 +9,7 @@ import comfy.sd
 import comfy.supported_models
 import comfy.supported_models_base
 import torch
+from comfy.clip_vision import ClipVisionModel
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
@@ -24,6 +26,10 @@ TEXT_G = dict(TEXT, hidden_size=128, intermediate_size=256)
 VAE = dict(
     double_z=True, z_channels=4, resolution=64, in_channels=3, out_ch=3, ch=32, ch_mult=[1, 1, 1, 1], num_res_blocks=1,
     attn_resolutions=[], dropout=0.0,
+)  # fmt: skip
+VISION = dict(
+    model_type="clip_vision_model", image_size=32, patch_size=16, hidden_size=32, num_hidden_layers=2,
+    num_attention_heads=2, intermediate_size=64, projection_dim=16, num_channels=3, hidden_act="quick_gelu",
 )  # fmt: skip
 
 
@@ -63,6 +69,19 @@ def model(
     return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
 
 
+def flux() -> ModelPatcher:
+    """A MODEL of another kind: Flux, small."""
+    settings = dict(
+        image_model="flux", in_channels=16, out_channels=16, vec_in_dim=32, context_in_dim=64, hidden_size=64,
+        mlp_ratio=2.0, num_heads=2, depth=1, depth_single_blocks=1, axes_dim=[4, 14, 14], theta=10000, patch_size=2,
+        qkv_bias=True, guidance_embed=True,
+    )  # fmt: skip
+    config = comfy.supported_models.Flux(settings)
+    config.set_inference_dtype(torch.float32, None)
+    device = torch.device("cpu")
+    return ModelPatcher(config.get_model({}, "", device=device), device, device)
+
+
 CLIPS = {
     "sd1": (SD1Tokenizer, SD1ClipModel),
     "sd2": (SD2Tokenizer, SD2ClipModel),
@@ -92,6 +111,15 @@ def vae() -> comfy.sd.VAE:
     network = AutoencoderKL(ddconfig=VAE, embed_dim=4)
     fill(network, 2)
     return comfy.sd.VAE(sd=network.state_dict(), config={"params": {"ddconfig": VAE, "embed_dim": 4}})
+
+
+def clip_vision(folder) -> ClipVisionModel:
+    """An image encoder of 16 numbers a picture. folder: for its configuration, which the host reads from a file."""
+    file = folder / "vision.json"
+    file.write_text(json.dumps(VISION))
+    encoder = ClipVisionModel(file)
+    fill(encoder.model, 3)
+    return encoder
 
 
 def persona(made_for, name="ann", t_lo=400, t_hi=800, tokens=4, supercategory="face", seed=0) -> Persona:

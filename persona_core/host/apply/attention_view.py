@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import comfy.sample
-import torch.nn.functional as F
 from comfy.ldm.modules import attention
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
 from torch import Tensor
 
-from ...attention import attention_maps
-from ..clip import text_towers
+from ...attention import shown_sizes, token_maps
+from ..clip import TextTower, text_towers
 from ..model import cross_attention_blocks
-from .prompt import PersonaToken
+from ..tokenizer import PersonaToken
+from .prompt import Section
 from .sampling import discrete_timestep
-from .sections import Section
 
 WORD_END = "</w>"
 
@@ -32,7 +32,7 @@ class WordMaps:
 
 def watch(
     model: ModelPatcher,
-    clip,
+    clip: CLIP,
     text: str,
     negative: str,
     latents: Tensor,
@@ -52,7 +52,7 @@ def watch(
     """
     tower = text_towers(clip).first
     section = clip.tokenize(text)[tower.key][0]
-    if not words_at(section, 0, tower.tokenizer):
+    if not words_at(section, 0, tower):
         raise ValueError("The text holds no word whose attention could be shown. Write a prompt.")
     watched, seen = watching(model, tuple(latents.shape[-2:]), moments)
     conditionings = [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in (text, negative)]
@@ -63,7 +63,7 @@ def watch(
     found = []
     for moment in moments:
         t, maps = seen[moment].t, seen[moment].total / seen[moment].count
-        found.append(WordMaps(t, {word: maps[places].sum(0) for word, places in words_at(section, t, tower.tokenizer)}))
+        found.append(WordMaps(t, {word: maps[places].sum(0) for word, places in words_at(section, t, tower)}))
     return painted, found
 
 
@@ -85,7 +85,7 @@ def watching(
     """
     model, seen = model.clone(), {}
     sampling = model.get_model_object("model_sampling")
-    wanted = {tuple(-(-side // part) for side in size) for part in (2, 4)}
+    shown = shown_sizes(size)
 
     def keep(t: float, maps: Tensor) -> None:
         for moment in moments:
@@ -96,15 +96,15 @@ def watching(
                 seen[moment].count += 1
 
     def watched(original: Callable):
-        def look(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
+        def attend(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
             shape, groups = tuple(extra["activations_shape"][2:]), extra["cond_or_uncond"]
-            if shape in wanted and 0 in groups:
+            if shape in shown and 0 in groups:
                 row = groups.index(0) * (len(query) // len(groups))
-                shares = attention_maps(query[row : row + 1], key[row : row + 1], extra["n_heads"], shape).mean(1)
-                keep(discrete_timestep(sampling, extra["sigmas"][:1]), F.interpolate(shares, size, mode="bilinear")[0])
+                maps = token_maps(query[row : row + 1], key[row : row + 1], extra["n_heads"], shape, size)
+                keep(discrete_timestep(sampling, extra["sigmas"][:1]), maps[0])
             return original(query, key, value, extra)
 
-        return look
+        return attend
 
     replaced = model.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
     for block in cross_attention_blocks(model.model.diffusion_model):
@@ -120,13 +120,12 @@ def chosen_attention(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> 
     )
 
 
-def words_at(section: Section, t: float, tokenizer) -> list[tuple[str, list[int]]]:
+def words_at(section: Section, t: float, tower: TextTower) -> list[tuple[str, list[int]]]:
     """The words of a prompt and the places of their tokens in its context at t, in reading order.
 
     A persona's N tokens count as one word; while its common word stands for it, it has one token.
     A word that comes twice is told apart by its number.
     """
-    special = {tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token}
     words, place, begun = [], 0, None
     for token, _ in section:
         if isinstance(token, PersonaToken):
@@ -138,8 +137,8 @@ def words_at(section: Section, t: float, tokenizer) -> list[tuple[str, list[int]
             place += 1 if dynamic or token.index == 0 else 0
             begun = None
             continue
-        if isinstance(token, int) and token not in special:
-            piece = tokenizer.inv_vocab[token]
+        if isinstance(token, int) and token not in tower.special_tokens:
+            piece = tower.tokenizer.inv_vocab[token]
             if begun is None:
                 words.append(("", []))
             words[-1] = (words[-1][0] + piece.removesuffix(WORD_END), [*words[-1][1], place])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...stages import GRID, LAST_TIMESTEP
+from ..tokenizer import flat
 
 FOLLOWING = ContextVar("following", default=False)  # whether a sampler follows the tables of its conditionings
 IN_PLACE = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__"}
@@ -71,25 +72,25 @@ class PersonaContext(Tensor):
         arguments = args, kwargs or {}
         if function is Tensor.__iter__:
             return iter(args[0].unbind(0))
-        was = replaced(arguments, Was.of)
+        recorded = replaced(arguments, Recorded.of)
         to_a_layer, changed = comes_to_a_layer(function, args), changed_in_place(function, args)
         # What packs fuse with the features of a picture (PhotoMaker) are single tokens [n, D].
-        if to_a_layer and args[0].ndim == 3 and not all(table.constant for table in tables_in(was)):
-            raise PersonaNotFollowed(tables_in(was))
+        if to_a_layer and args[0].ndim == 3 and not all(table.constant for table in tables_in(recorded)):
+            raise PersonaNotFollowed(tables_in(recorded))
         if function is Tensor.numpy and not args[0].table.constant:
-            return told_apart(args[0])
+            return numbers_of(args[0])
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*arguments[0], **arguments[1])
             if to_a_layer or function is Tensor.as_subclass:
                 return result
             if changed is None:
-                return followed(function, was, result)
+                return followed(function, recorded, result)
             if isinstance(changed, cls):
-                changed.table = ComputedTable(function, was, changed.as_subclass(Tensor).clone())
+                changed.table = ComputedTable(function, recorded, changed.as_subclass(Tensor).clone())
             return result
 
 
-def told_apart(context: PersonaContext) -> np.ndarray:
+def numbers_of(context: PersonaContext) -> np.ndarray:
     """The numbers of a context, four of them rounded another way, which ones depends on what it is at other t.
 
     Packs tell by them whether a prompt is another than the last time, and the base is the common word's for everyone.
@@ -107,13 +108,13 @@ def told_apart(context: PersonaContext) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Was:
+class Recorded:
     """What a tensor was when a function was given it; it may be written into later. value: a plain one, or a Table."""
 
     value: "Tensor | Table"
 
     @classmethod
-    def of(cls, tensor: Tensor) -> "Was":
+    def of(cls, tensor: Tensor) -> "Recorded":
         return cls(tensor.table if isinstance(tensor, PersonaContext) else tensor.detach().clone())
 
 
@@ -159,7 +160,7 @@ class ComputedTable:
             return self.base, self.base
 
         def on(side: int) -> Tensor:
-            then = lambda was: was.value if isinstance(was.value, Tensor) else contexts[id(was.value)][side]  # noqa: E731
+            then = lambda one: one.value if isinstance(one.value, Tensor) else contexts[id(one.value)][side]  # noqa: E731
             return self.made_of(*replaced(self.arguments, then))
 
         return on(0), on(1)
@@ -174,7 +175,8 @@ class ComputedTable:
 
 
 def followed(function: Callable, arguments: tuple[tuple, dict], result: object) -> object:
-    """What a function of torch made of contexts, as contexts that have their table. arguments: with a Was for each."""
+    """What a function of torch made of contexts, as contexts that have their table. arguments: with a Recorded for each
+    tensor."""
     if isinstance(result, (tuple, list)):
         parts = [
             with_table(part, ComputedTable(function, arguments, part.clone(), number)) if is_context(part) else part
@@ -216,22 +218,15 @@ def comes_to_a_layer(function: Callable, args: tuple) -> bool:
     return (target.dtype, target.device) != (source.dtype, source.device)
 
 
-def flat(value: object) -> list:
-    """All that lies in nested lists, tuples and dicts."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [one for part in value for one in flat(part)] if isinstance(value, (list, tuple)) else [value]
-
-
 def tables_in(arguments: object) -> list[Table]:
     """The tables of what contexts were, each once."""
-    was = [one.value for one in flat(arguments) if isinstance(one, Was)]
-    return list(dict.fromkeys(value for value in was if not isinstance(value, Tensor)))
+    values = [one.value for one in flat(arguments) if isinstance(one, Recorded)]
+    return list(dict.fromkeys(value for value in values if not isinstance(value, Tensor)))
 
 
 def replaced(value: object, by: Callable) -> object:
-    """The same nested lists, tuples and dicts with something else for each tensor, or for each Was."""
-    if isinstance(value, (Tensor, Was)):
+    """The same nested lists, tuples and dicts with something else for each tensor, or for each Recorded."""
+    if isinstance(value, (Tensor, Recorded)):
         return by(value)
     if isinstance(value, Mapping):
         return {name: replaced(one, by) for name, one in value.items()}

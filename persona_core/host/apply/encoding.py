@@ -13,22 +13,23 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...representation import on_sphere
+from ...representation import TokenVectors, add_bypass
 from ...table import AppliedPersona, ContextTable, plan
-from ..clip import TextTowers, text_towers
-from .context import flat
-from .prompt import PersonaToken, PersonaTokens, StandIn, known_placeholders, warn_of_text, whole, with_placeholder
+from ..clip import StandIn, TextTowers, text_towers
+from ..tokenizer import PersonaToken, PersonaTokens, flat, known_placeholders, warn_of_text, whole, with_placeholder
+from .prompt import PlaceholderEmbeddings, Row, Section, Subject, Word, fill
 from .sampling import attach
-from .sections import Row, Section, Standing, Subject, Word, filled
 
 ENCODE = "encode_token_weights"
 ROUNDING = 1e-2  # of a token's length: the host may compute in half precision
 
 
 def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str, hooked: bool = True) -> comfy.sd.CLIP:
-    """A clone of `clip` in which `placeholder` is this persona. Raises ValueError with a sentence.
+    """A clone of `clip` in which `placeholder`, anywhere in a prompt, is this persona.
 
-    hooked: see `sampling.attach`.
+    What encodes a prompt with it then gives a conditioning that carries a `ContextTable`. Other placeholders of `clip`
+    stay. hooked: see `sampling.attach`. Raises ValueError with a sentence for a placeholder that cannot be used, and
+    for a persona of another family; UnsupportedModel.
     """
     towers = text_towers(clip)
     persona = applied.persona
@@ -99,6 +100,26 @@ class Bypass:
             self.moves = {}
 
 
+@dataclass(frozen=True)
+class Point:
+    """A timestep of the grid: what stands at each placeholder, of those whose word does not."""
+
+    vectors: Mapping[Subject, TokenVectors]
+
+    @classmethod
+    def at(cls, t: float, subjects: Iterable[Subject]) -> "Point":
+        vectors = {subject: subject.applied.vectors(t) for subject in subjects}
+        return cls({subject: one for subject, one in vectors.items() if one is not None})
+
+    @property
+    def preserved(self) -> float:
+        """How far the context is preserved: the persona that asks for most decides."""
+        return max((subject.applied.context_preservation for subject in self.vectors), default=0.0)
+
+    def embeddings(self, side: Callable[..., PlaceholderEmbeddings]) -> dict[Subject, PlaceholderEmbeddings]:
+        return {subject: side(subject, vectors) for subject, vectors in self.vectors.items()}
+
+
 class PersonaEncode(StandIn):
     """Stands in for the host's `encode_token_weights` on a CLIP that knows placeholders.
 
@@ -123,7 +144,7 @@ class PersonaEncode(StandIn):
                 warn_of_text(as_text)
             return self.original(pairs)
         words = {
-            key: [filled(section, key, columns, {}).pairs for section in sections[key]]
+            key: [fill(section, key, columns, {}).pairs for section in sections[key]]
             for key, columns in self.columns.items()
         }
         context, pooled, *extra = self.original({**pairs, **words})
@@ -138,53 +159,46 @@ class PersonaEncode(StandIn):
         where a persona preserves the context."""
         placeholders = frozenset(subject.placeholder for subject in subjects)
         segments = plan([subject.applied for subject in subjects])
-        grid = [
-            {subject: subject.applied.vectors(t) for subject in subjects} for segment in segments for t in segment.grid
-        ]
+        lengths = [len(segment.grid) for segment in segments]
+        grid = [Point.at(t, subjects) for segment in segments for t in segment.grid]
         if not grid:
             return ContextTable(base, (), (), (), placeholders)
-        # Of the personas that stand at each point, the one that asks for most decides.
-        preserved = [
-            max((subject.applied.context_preservation for subject in point if point[subject] is not None), default=0.0)
-            for point in grid
-        ]
-        lengths = [len(segment.grid) for segment in segments]
+        preserved = [point.preserved for point in grid]
         # Without the personas, all of a segment is one prompt.
         starts = accumulate(lengths[:-1], initial=0) if any(preserved) else ()
         sides = (
-            (Standing.for_keys, grid),
-            (Standing.for_values, grid),
-            (Standing.without, [grid[start] for start in starts]),
+            [point.embeddings(PlaceholderEmbeddings.for_keys) for point in grid],
+            [point.embeddings(PlaceholderEmbeddings.for_values) for point in grid],
+            [grid[start].embeddings(PlaceholderEmbeddings.without) for start in starts],
         )
-        standings = [
-            {subject: side(subject, vectors) for subject, vectors in point.items() if vectors is not None}
-            for side, points in sides
-            for point in points
-        ]
-        # The host cuts what one of two encoders has more.
-        count = min(len(encoder) for encoder in sections.values())
-        rows = {
-            key: [
-                filled(section, key, columns, standing) for standing in standings for section in sections[key][:count]
-            ]
-            for key, columns in self.columns.items()
-        }
-        # All in one batch, in which K's rows come first; or one prompt after the other, where a section's context
-        # depends on the others.
-        independent = self.sections_are_independent()
-        size, spared = (len(standings) * count, len(grid) * count) if independent else (count, 0)
-        contexts = [
-            self.encode({key: encoder[start : start + size] for key, encoder in rows.items()}, spared)
-            for start in range(0, len(standings) * count, size)
-        ]
-        context = torch.cat([one.reshape(-1, base.shape[1], base.shape[2]) for one in contexts])
-        keys, values, without = context.split([len(points) for _, points in sides])
+        rows, count = self.rows(sections, [embeddings for side in sides for embeddings in side])
+        contexts = self.encode_all(rows, count, len(grid)).reshape(-1, *base.shape[1:])
+        keys, values, without = contexts.split([len(side) for side in sides])
         if any(preserved):
-            others = self.others(rows).reshape(context.shape)[: len(grid)].to(keys)
-            back = others * torch.tensor(preserved).to(keys)[:, None, None]
+            others = self.others(rows).reshape(contexts.shape)[: len(grid)].to(keys)
+            share = others * torch.tensor(preserved).to(keys)[:, None, None]
             without = without.repeat_interleave(torch.tensor(lengths, device=without.device), 0)
-            keys, values = torch.lerp(keys, without, back), torch.lerp(values, without, back)
+            keys, values = torch.lerp(keys, without, share), torch.lerp(values, without, share)
         return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths), placeholders)
+
+    def rows(
+        self, sections: Mapping[str, Sequence[Section]], prompts: Sequence[Mapping[Subject, PlaceholderEmbeddings]]
+    ) -> tuple[dict[str, list[Row]], int]:
+        """The prompt's sections once for each set of embeddings, for each encoder by its key, and how many sections
+        there are: the host cuts what one of two encoders has more."""
+        count = min(len(encoder) for encoder in sections.values())
+        return {
+            key: [fill(section, key, columns, one) for one in prompts for section in sections[key][:count]]
+            for key, columns in self.columns.items()
+        }, count
+
+    def encode_all(self, rows: Mapping[str, Sequence[Row]], count: int, points: int) -> Tensor:
+        """The contexts of rows, `count` a prompt, of which the first `points` prompts are K's: in one batch, or one
+        prompt after the other, where a section's context depends on the others."""
+        total = len(next(iter(rows.values())))
+        size, spared = (total, points * count) if self.sections_are_independent() else (count, 0)
+        parts = ({key: encoder[i : i + size] for key, encoder in rows.items()} for i in range(0, total, size))
+        return torch.cat([self.encode(part, spared).flatten(0, 1) for part in parts])
 
     def encode(self, rows: Mapping[str, Sequence[Row]], spared: int) -> Tensor:
         """The contexts of sections as those of one prompt."""
@@ -243,7 +257,7 @@ class BypassLayers(StandIn):
         which, found = nearest(x.float() - position, tokens)  # before the layers, which add to x in place
         found[: self.bypass.spared] = False
         ends = self.original(x, *args, **kwargs)
-        return tuple(end if end is None else moved(end, which, found, bypass) for end in ends)
+        return tuple(end if end is None else add_bypass(end, bypass[which].to(end), found) for end in ends)
 
 
 def nearest(x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -251,12 +265,6 @@ def nearest(x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     distance = torch.cdist(x.flatten(0, 1), tokens, compute_mode="donot_use_mm_for_euclid_dist")
     least, which = distance.view(*x.shape[:2], -1).min(-1)
     return which, least < ROUNDING * tokens.norm(dim=-1)[which]
-
-
-def moved(hidden: Tensor, which: Tensor, found: Tensor, bypass: Tensor) -> Tensor:
-    """A hidden state [R, L, W] with the bypass of what stands at each place added where something does."""
-    there = on_sphere(hidden + bypass[which].to(hidden), hidden)
-    return torch.where(found[..., None], there, hidden)
 
 
 def install(clip: comfy.sd.CLIP, towers: TextTowers, placeholder: str) -> None:

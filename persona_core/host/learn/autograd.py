@@ -16,9 +16,7 @@ COMPUTED_IN = torch.float32, torch.float16, torch.bfloat16
 
 
 @contextmanager
-def differentiable(
-    *patchers: ModelPatcher, dtype: torch.dtype | None = None, deterministic: bool = True
-) -> Iterator[None]:
+def differentiable(*patchers: ModelPatcher, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Load models whole and let autograd run through them, though the host runs nodes in inference mode.
 
     dtype: what they compute in, see `frozen_weights`. Inference tensors made outside (latents, conditionings) must be
@@ -29,8 +27,7 @@ def differentiable(
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         for patcher in patchers:
             stack.enter_context(frozen_weights(patcher.model, dtype))
-        if deterministic:
-            stack.enter_context(deterministic_algorithms())
+        stack.enter_context(deterministic_algorithms())
         yield
 
 

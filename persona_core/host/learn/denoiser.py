@@ -4,18 +4,16 @@ Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from comfy.cli_args import args
 from comfy.model_management import is_device_cpu
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.model_sampling import V_PREDICTION
-from einops import reduce
 from torch import Tensor
 
-from ...attention import attention_maps
+from ...attention import shown_sizes, token_maps
 from ...task import CrossAttention
 from ..compat import with_own_weights
 from ..model import check_supported, compute_dtype, cross_attention_blocks, predicts
@@ -59,14 +57,14 @@ class FrozenDenoiser:
         options["patches"].setdefault("attn2_patch", []).append(lambda n, k, v, _: (n, torch.cat([k, reference], 1), v))
 
         def watched(block: tuple, original: Callable):
-            def look(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
+            def attend(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
                 heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
                 key, beside = key[:, :-length], key[:, -length:]
                 seen = CrossAttention(query, key[:, :length], beside, heads, shape, tuple(noisy.shape[-2:]))
                 layers.setdefault(block, seen)  # not again when the backward pass computes a layer once more
                 return original(query, key, value, extra)
 
-            return look
+            return attend
 
         replaced = options["patches_replace"].setdefault("attn2", {})
         for block in cross_attention_blocks(self.unet):
@@ -95,27 +93,24 @@ class FrozenDenoiser:
         context: Tensor,
         token: int,
         pooled: Tensor | None = None,
-        sizes: Sequence[int] = (2, 4),
     ) -> Tensor:
         """Where a token of the prompt looks: cross-attention probabilities [B, h, w] of noisy latents [B, C, h, w].
 
-        Mean over heads and over the layers that work at 1/2 and 1/4 of the latent's size, brought to its size.
+        Mean over heads and over the layers of `attention.shown_sizes`, at the latent's size.
         """
-        height, width = noisy.shape[-2:]
-        wanted = {(-(-height // size), -(-width // size)) for size in sizes}
-        maps = []
+        latent = tuple(noisy.shape[-2:])
+        shown, maps = shown_sizes(latent), []
 
         def record(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
             heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
-            if shape in wanted:
-                shares = attention_maps(query, key, heads, shape).mean(1)[:, token : token + 1]
-                maps.append(F.interpolate(shares, (height, width), mode="bilinear"))
+            if shape in shown:
+                maps.append(token_maps(query, key, heads, shape, latent)[:, token])
             return self.attend(query, key, value, extra)
 
         options = self.options(t)
         options["patches_replace"]["attn2"] = dict.fromkeys(cross_attention_blocks(self.unet), record)
         self.forward(noisy, t, context, options, pooled)
-        return reduce(torch.stack(maps), "layers b 1 h w -> b h w", "mean")
+        return torch.stack(maps).mean(0)
 
     def forward(self, noisy: Tensor, t: Tensor, context: Tensor, options: dict, pooled: Tensor | None) -> Tensor:
         """The UNet's output [B, C, h, w] in fp32, computed in the host's precision. context: [B, L, D].

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from comfy.clip_vision import ClipVisionModel
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from einops import rearrange
 from torch import Tensor
 
@@ -11,20 +14,20 @@ from ...photos import Photo
 from .memory import unloaded_after
 
 
-def coarsest_cell(model, vae) -> int:
+def coarsest_cell(model: ModelPatcher, vae: VAE) -> int:
     """How many pixels a side one cell of the UNet's lowest level covers: 64 for SD1.x and SD2.x."""
     levels = len(model.model.model_config.unet_config["channel_mult"])
     return vae.spacial_compression_encode() * 2 ** (levels - 1)
 
 
-def encode(model, vae, pictures: Sequence[Photo]) -> tuple[Tensor, Tensor]:
+def encode(model: ModelPatcher, vae: VAE, pictures: Sequence[Photo]) -> tuple[Tensor, Tensor]:
     """Latents [M, C, h, w] as the UNet takes them, and masks [M, 1, h, w] at their size."""
     latents = model.model.process_latent_in(vae.encode(torch.stack([photo.image for photo in pictures])))
     masks = rearrange(torch.stack([photo.mask for photo in pictures]), "m h w -> m 1 h w")
     return latents.clone(), F.interpolate(masks, latents.shape[-2:], mode="area").to(latents)
 
 
-def embed(clip_vision, references: list[Photo]) -> Tensor:
+def embed(clip_vision: ClipVisionModel, references: Sequence[Photo]) -> Tensor:
     """Image embeddings [M, E] of the photos. An encoder that was not loaded before is not after."""
     with unloaded_after(clip_vision.patcher):
         return torch.cat(

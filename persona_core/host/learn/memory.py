@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
+from ... import training
 from ...task import References, TrainingTask
-from ...training import forward, sample_batch
 from .attention import attention_in_pieces
 from .weights import stored
 
@@ -28,11 +28,11 @@ PROBED = 8, 16, 24  # a side of the latents that a step is tried with
 
 @dataclass(frozen=True)
 class Fit:
-    """How a step is made to fit. rows: that are looked at at once. twice: the layers that are computed again in the
+    """How a step is made to fit. micro_batch: rows at once. checkpointed: the layers that are computed again in the
     backward pass, instead of keeping all that they computed."""
 
-    rows: int
-    twice: frozenset[nn.Module]
+    micro_batch: int
+    checkpointed: frozenset[nn.Module]
 
 
 def layers_of(unet: UNetModel) -> list[nn.Module]:
@@ -45,7 +45,7 @@ def gradient_checkpointing(layers: Iterable[nn.Module]) -> Iterator[None]:
     """Within, these layers keep nothing but their inputs for the backward pass, which computes them once more."""
     with ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(wrapped(layer, twice))
+            stack.enter_context(wrapped(layer, checkpointed))
         yield
 
 
@@ -62,7 +62,7 @@ def wrapped(layer: nn.Module, wrap: Callable[[Callable], Callable]) -> Iterator[
             layer.forward = own
 
 
-def twice(forward: Callable) -> Callable:
+def checkpointed(forward: Callable) -> Callable:
     def call(*inputs, **named):
         # The host writes into its options where it is, and by the time of the second time it is elsewhere.
         inputs = tuple(dict(one) if isinstance(one, dict) else one for one in inputs)
@@ -72,40 +72,40 @@ def twice(forward: Callable) -> Callable:
     return call
 
 
-def fit_into_memory(problem: TrainingTask, patchers: Sequence[ModelPatcher]) -> tuple[Fit, float]:
+def fit_into_memory(task: TrainingTask, patchers: Sequence[ModelPatcher]) -> tuple[Fit, float]:
     """How a step is made to fit beside the models of these patchers, which are loaded, and the bytes it may use."""
-    rows, device = problem.settings.batch_size, problem.denoiser.device
-    if rows * math.prod(problem.references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
+    rows, device = task.settings.batch_size, task.denoiser.device
+    if rows * math.prod(task.references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
         return Fit(rows, frozenset()), room_for(0, patchers, device)
     weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
     kept = None
     try:
-        kept = saved_by_row(problem, weights)
+        kept = saved_by_row(task, weights)
     except Exception as error:
         if not out_of_memory(error):
             raise
     if kept is None:  # not where the error is, which holds on to all that was computed
-        return smallest(layers_of(problem.denoiser.unet)), room_for(math.inf, patchers, device)
+        return smallest(layers_of(task.denoiser.unet)), room_for(math.inf, patchers, device)
     room = room_for(rows * sum(kept.values()), patchers, device)
     return fit(kept, rows, room), room
 
 
-def saved_by_row(problem: TrainingTask, weights: Iterable[Tensor]) -> dict[nn.Module | None, float]:
+def saved_by_row(task: TrainingTask, weights: Iterable[Tensor]) -> dict[nn.Module | None, float]:
     """Bytes that autograd keeps of one row of a step, by layer and for the REST: told from steps on small copies of the
     latents. weights: they are there anyway."""
-    tensors, layers = (problem.references.latents, problem.references.masks), layers_of(problem.denoiser.unet)
-    one, counts = replace(problem, settings=replace(problem.settings, batch_size=1)), []
+    tensors, layers = (task.references.latents, task.references.masks), layers_of(task.denoiser.unet)
+    one, counts = replace(task, settings=replace(task.settings, batch_size=1)), []
     for side in PROBED:
         small = References(*(interpolate(tensor, (side, side), mode="area") for tensor in tensors))
         counts.append(kept_by(partial(first_terms, replace(one, references=small)), layers, weights))
-    degree = 2 if problem.denoiser.attention is attention_in_pieces else 1
-    return scaled(counts, math.prod(problem.references.latents.shape[-2:]), degree)
+    degree = 2 if task.denoiser.attention is attention_in_pieces else 1
+    return scaled(counts, math.prod(task.references.latents.shape[-2:]), degree)
 
 
-def first_terms(problem: TrainingTask) -> list[Tensor]:
-    """The loss terms of a problem's first step."""
-    step = forward(problem, sample_batch(problem, 0))
-    return [term(step) for term in problem.objective.terms.values()]
+def first_terms(task: TrainingTask) -> list[Tensor]:
+    """The loss terms of a task's first step."""
+    step = training.forward(task, training.sample_batch(task, 0))
+    return [term(step) for term in task.objective.terms.values()]
 
 
 def kept_by(step: Callable[[], object], layers: Sequence[nn.Module], weights: Iterable[Tensor]) -> Counter:
@@ -156,7 +156,7 @@ def fit(kept: Mapping[nn.Module | None, float], rows: int, room: float) -> Fit:
     """The fastest way to fit a step of so many rows. kept: bytes of one row, by layer and for the REST. room: bytes.
 
     Layers are computed twice, those that keep most first, until the rest has room; a layer that is computed twice needs
-    its own bytes once, while it is. If all are and it is still too much, fewer rows are looked at at once.
+    its own bytes once, while it is. If all are and it is still too much, fewer rows go at once.
     """
     layers = sorted((key for key in kept if key is not REST), key=kept.get, reverse=True)
     for micro_batch in (rows >> halvings for halvings in range(rows.bit_length())):
@@ -169,8 +169,8 @@ def fit(kept: Mapping[nn.Module | None, float], rows: int, room: float) -> Fit:
 
 def needed(kept: Mapping[nn.Module | None, float], fitted: Fit) -> float:
     """Bytes of a step, from those that one row keeps; layers computed twice have theirs one after the other."""
-    twice = [kept[layer] for layer in fitted.twice]
-    return fitted.rows * (sum(kept.values()) - sum(twice) + max(twice, default=0.0))
+    twice = [kept[layer] for layer in fitted.checkpointed]
+    return fitted.micro_batch * (sum(kept.values()) - sum(twice) + max(twice, default=0.0))
 
 
 def smallest(layers: Iterable[nn.Module]) -> Fit:

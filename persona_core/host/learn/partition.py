@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import comfy.model_management
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from torch import Tensor
 
 from ...photos import Photo
@@ -28,9 +30,9 @@ class AttentionCurve:
 
 
 def attention_curve(
-    model,
-    clip,
-    vae,
+    model: ModelPatcher,
+    clip: CLIP,
+    vae: VAE,
     photo: Photo,
     supercategory: str,
     step: int,

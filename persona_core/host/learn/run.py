@@ -9,7 +9,8 @@ from pathlib import Path
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
-from safetensors.torch import save
+from comfy.sd import CLIP, VAE
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ...persona import Persona, PersonaFileError, read_safetensors, write_whole
@@ -22,7 +23,8 @@ from ..messages import log, warn
 from ..model import compute_dtype
 from .autograd import differentiable
 from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, model_for_learning
-from .fingerprint import Weights, fingerprint
+from .fingerprint import Weights
+from .fingerprint import fingerprint as fingerprint_of
 from .latents import encode
 from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_memory, smallest, unloaded_after
 from .text import DifferentiableText, clip_for_learning
@@ -41,8 +43,8 @@ class TrainingJob:
 
     name: str
     model: ModelPatcher
-    clip: object
-    vae: object
+    clip: CLIP
+    vae: VAE
     photos: Sequence[Photo]
     recipe: Recipe
     image_embeddings: Tensor | None = None
@@ -54,12 +56,12 @@ class TrainingJob:
         texts = [Weights(self.clip.patcher, name) for name in names]
         weights = Weights(self.model, "diffusion_model."), *texts, Weights(self.vae.patcher)
         behaviour = behaviour_of(self.model), self.clip.layer_idx
-        return fingerprint(pictures, self.recipe, self.image_embeddings, weights, behaviour)
+        return fingerprint_of(pictures, self.recipe, self.image_embeddings, weights, behaviour)
 
 
 def train_persona(
-    lesson: TrainingJob,
-    print_of_inputs: str,
+    job: TrainingJob,
+    fingerprint: str,
     unfinished: Path,
     on_step: Callable[[Progress], None],
     on_trouble: Callable[[str], None] = warn,
@@ -71,77 +73,80 @@ def train_persona(
     learning goes on otherwise than it began.
     Raises LossNotFinite, TooLittleMemory, and whatever `on_step` raises.
     """
-    recipe = lesson.recipe
-    model, clip = model_for_learning(lesson.model), clip_for_learning(lesson.clip)
+    recipe = job.recipe
+    model, clip = model_for_learning(job.model), clip_for_learning(job.clip)
     towers = text_towers(clip)
-    with unloaded_after(model, clip.patcher, lesson.vae.patcher):
-        latents, masks = encode(lesson.model, lesson.vae, lesson.photos)
+    with unloaded_after(model, clip.patcher, job.vae.patcher):
+        latents, masks = encode(job.model, job.vae, job.photos)
         with differentiable(model, clip.patcher, dtype=compute_dtype(model)):
             denoiser = FrozenDenoiser(model, math.prod(latents.shape[-2:]))
             device = denoiser.device
-            images = None if lesson.image_embeddings is None else lesson.image_embeddings.clone()
+            images = None if job.image_embeddings is None else job.image_embeddings.clone()
             word = towers.word(recipe.supercategory)
             representation = recipe.representation(word, images, towers.widths).to(device)
             text = DifferentiableText(clip, representation.tokens, recipe.supercategory, denoiser.dtype)
             references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
             objective, settings = recipe.objective(towers.word), recipe.learning
-            problem = TrainingTask(representation, references, text, denoiser, objective, settings)
-            progress = load_progress(unfinished, print_of_inputs) or Progress()
+            task = TrainingTask(representation, references, text, denoiser, objective, settings)
+            progress = load_progress(unfinished, fingerprint) or Progress()
 
-            def keep(progress: Progress) -> None:
+            def save_unfinished(progress: Progress) -> None:
                 if progress.step:
-                    save_progress(unfinished, progress, print_of_inputs)
+                    save_progress(unfinished, progress, fingerprint)
 
             try:
-                train_in_memory(problem, (model, clip.patcher), progress, on_step, keep, on_trouble)
+                train_in_memory(task, (model, clip.patcher), progress, on_step, save_unfinished, on_trouble)
             except LossNotFinite as error:
                 raise LossNotFinite(
-                    f"Learning '{lesson.name}' stopped because {error}. Try a lower learning rate; if it happens in "
+                    f"Learning '{job.name}' stopped because {error}. Try a lower learning rate; if it happens in "
                     "the first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI "
                     "with --fp32-vae or --force-fp32."
                 ) from error
     return Persona(
-        name=lesson.name,
+        name=job.name,
         representation=representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
         settings=recipe.settings(),
         losses=progress.losses,
-        fingerprint=print_of_inputs,
+        fingerprint=fingerprint,
     )
 
 
 def train_in_memory(
-    problem: TrainingTask,
+    task: TrainingTask,
     patchers: Sequence[ModelPatcher],
     progress: Progress,
     on_step: Callable[[Progress], None],
-    keep: Callable[[Progress], None],
+    save: Callable[[Progress], None],
     on_trouble: Callable[[str], None] = warn,
 ) -> None:
-    """`learn` in the memory there is; and if that was misjudged, say so and go on from there with what needs least.
+    """`train` in the memory there is; and if that was misjudged, say so and go on from there with what needs least.
 
     patchers: of the loaded models. Raises TooLittleMemory.
     """
-    denoiser, rows = problem.denoiser, problem.settings.batch_size
+    denoiser, rows = task.denoiser, task.settings.batch_size
     layers = layers_of(denoiser.unet)
-    first, room = fit_into_memory(problem, patchers)
+    first, room = fit_into_memory(task, patchers)
     for fitted in dict.fromkeys((first, smallest(layers))):
-        how = f"{fitted.rows} of {rows} pictures at once, {len(fitted.twice)} of {len(layers)} layers computed twice"
+        how = (
+            f"{fitted.micro_batch} of {rows} pictures at once, {len(fitted.checkpointed)} of {len(layers)} layers "
+            "computed twice"
+        )
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
         if fitted != first:
             on_trouble(f"Out of memory at step {progress.step + 1}: goes on from there with {how}.")
         scaler = torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
         try:
-            with gradient_checkpointing(fitted.twice):
-                train(problem, progress, on_step, keep, scaler, fitted.rows)
+            with gradient_checkpointing(fitted.checkpointed):
+                train(task, progress, on_step, save, scaler, fitted.micro_batch)
             return
         except Exception as error:
             if not out_of_memory(error):
                 raise
         # Here, where the error is gone, which held on to all that was computed.
         comfy.model_management.soft_empty_cache()
-    height, width = (PIXELS * side for side in problem.references.latents.shape[-2:])
+    height, width = (PIXELS * side for side in task.references.latents.shape[-2:])
     raise TooLittleMemory(
         f"Learning needs more memory than there is: one picture of {width}x{height} pixels at a time does not fit, "
         "even with every layer computed twice. Lower the resolution, or close what else uses this memory. How far "
@@ -149,21 +154,21 @@ def train_in_memory(
     )
 
 
-def save_progress(path: Path, progress: Progress, print_of_inputs: str) -> None:
+def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
     """Write how far learning is. A disk that is full costs only the chance to go on later, so it stops nothing."""
-    metadata = {"format": PROGRESS, "losses": json.dumps(progress.losses), "fingerprint": print_of_inputs}
+    metadata = {"format": PROGRESS, "losses": json.dumps(progress.losses), "fingerprint": fingerprint}
     try:
-        write_whole(path, save(progress.tensors, metadata))
+        write_whole(path, to_bytes(progress.tensors, metadata))
     except OSError as error:
         log.warning("How far learning is could not be written to %s: %s", path, error)
 
 
-def load_progress(path: Path, print_of_inputs: str) -> Progress | None:
+def load_progress(path: Path, fingerprint: str) -> Progress | None:
     """How far a learning run of the same inputs came, or None. An unreadable file counts as none."""
     try:
         metadata, tensors = read_safetensors(path)
     except (FileNotFoundError, PersonaFileError):
         return None
-    if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS, print_of_inputs):
+    if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS, fingerprint):
         return None
     return Progress(json.loads(metadata["losses"]), tensors)

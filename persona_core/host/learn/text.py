@@ -9,20 +9,21 @@ from functools import cache
 
 import comfy.model_management
 import torch
+from comfy.sd import CLIP
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...representation import TokenVectors, on_sphere
+from ...representation import TokenVectors, add_bypass
 from ...task import RichPrompts, TextEncoding
-from ..apply.prompt import PersonaToken, PersonaTokens, StandIn, with_placeholder
-from ..clip import TextTower, text_towers
+from ..clip import StandIn, TextTower, text_towers
 from ..compat import with_own_weights
+from ..tokenizer import PersonaToken, PersonaTokens, with_placeholder
 from .attention import attention_for
 
 PLACEHOLDER = "{}"
 
 
-def clip_for_learning(clip):
+def clip_for_learning(clip: CLIP) -> CLIP:
     """A clone of a CLIP that can be loaded whole; see `compat.with_own_weights`."""
     clone = clip.clone()
     clone.patcher = with_own_weights(clip.patcher, "CLIP")
@@ -40,7 +41,7 @@ class DifferentiableText:
     untouched. dtype: what the layers multiply in; the sum that runs through them stays in fp32.
     """
 
-    def __init__(self, clip, tokens: int, supercategory: str = "person", dtype: torch.dtype = torch.float32):
+    def __init__(self, clip: CLIP, tokens: int, supercategory: str = "person", dtype: torch.dtype = torch.float32):
         self.clip, self.supercategory, self.towers = clip, supercategory, text_towers(clip)
         slots = {tower.name: PersonaTokens(torch.zeros(tower.width), self, tokens) for tower in self.towers.towers}
         self.tokenizer = with_placeholder(clip.tokenizer, PLACEHOLDER, slots)
@@ -99,7 +100,9 @@ class DifferentiableTower:
         self.layers = list(tower.transformer.encoder.layers)[: depth(layer, tower.model)]
         self.attention = attention_for(self.device, dtype, tower.tokenizer.max_length)
 
-    def encode(self, rows: Sequence[list], vectors: TokenVectors, count: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def encode(
+        self, rows: Sequence[list], vectors: TokenVectors, count: int
+    ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         """Contexts for K and V [B, L, W] (the same object where they do not differ) of the first `count` rows; of the
         others the last layer's attention, with K's tokens and, where they differ, with V's."""
         ids = torch.tensor(
@@ -108,20 +111,23 @@ class DifferentiableTower:
         persona, _ = self.places(rows)
         sides = (vectors.keys,) if vectors.values is vectors.keys else (vectors.keys, vectors.values)
         embeddings = [self.embed(ids, persona, side) for side in sides]
-        read = torch.cat([side[:count] for side in embeddings])
-        looked_at = torch.cat([side[count:] for side in embeddings])
-        hidden, looked = self.hidden(torch.cat([read, looked_at]), len(read))
-        attentions = [side for attention in looked for side in attention.chunk(len(sides))]
+        plain = torch.cat([side[:count] for side in embeddings])
+        rich = torch.cat([side[count:] for side in embeddings])
+        hidden, attention = self.hidden(torch.cat([plain, rich]), len(plain))
+        attentions = [] if attention is None else attention.chunk(len(sides))
         hidden = hidden.chunk(len(sides))
         keys = self.finish(hidden[0])
         if len(sides) == 1 and vectors.bypass is None:
             return keys, keys, attentions
-        return keys, self.finish(add_bypass(hidden[-1], persona[:count], vectors.bypass)), attentions
+        if vectors.bypass is None:
+            return keys, self.finish(hidden[-1]), attentions
+        where = persona[:count]
+        bypass = torch.zeros_like(hidden[-1]).masked_scatter(where[..., None], vectors.bypass.to(hidden[-1]))
+        return keys, self.finish(add_bypass(hidden[-1], bypass, where)), attentions
 
     def places(self, rows: Sequence[list]) -> tuple[Tensor, Tensor]:
         """Where the persona's tokens and where the other words are: [B, L] each."""
-        tokenizer = self.tower.tokenizer
-        special = {tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token}
+        special = self.tower.special_tokens
         persona = [[isinstance(token, PersonaToken) for token in row] for row in rows]
         words = [[not isinstance(token, PersonaToken) and token not in special for token in row] for row in rows]
         return torch.tensor(persona, device=self.device), torch.tensor(words, device=self.device)
@@ -131,7 +137,7 @@ class DifferentiableTower:
         words = self.tower.model.transformer.get_input_embeddings()(ids, out_dtype=torch.float32)
         return words.masked_scatter(persona[..., None], vectors.to(words))
 
-    def hidden(self, embeddings: Tensor, count: int) -> tuple[Tensor, list[Tensor]]:
+    def hidden(self, embeddings: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
         """The last hidden state [count, L, W] of the first `count` rows before the final norm, and the last layer's
         attention in the others, if there are any."""
         position = self.tower.transformer.embeddings.position_embedding.weight
@@ -141,8 +147,8 @@ class DifferentiableTower:
         *layers, last = self.layers
         for layer in layers:
             x = self.through(layer, x, causal)
-        looked = [attention_probabilities(last, x[count:], causal)] if len(x) > count else []
-        return self.through(last, x[:count], causal), looked
+        attention = attention_probabilities(last, x[count:], causal) if len(x) > count else None
+        return self.through(last, x[:count], causal), attention
 
     def through(self, layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
         """One of the host's layers, without its in-place additions, in the mask's precision."""
@@ -172,14 +178,3 @@ def attention_probabilities(layer: nn.Module, x: Tensor, causal: Tensor) -> Tens
         for project in (attention.q_proj, attention.k_proj)
     )
     return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + causal.float()).softmax(-1)
-
-
-def add_bypass(hidden: Tensor, persona: Tensor, bypass: Tensor | None) -> Tensor:
-    """h' = normalize(h + b) * ||h|| at the persona's tokens (NeTI's textual bypass).
-
-    hidden: [B, L, W]. persona: [B, L], true N times a row. bypass: [B, N, W] or None.
-    """
-    if bypass is None:
-        return hidden
-    spread = torch.zeros_like(hidden).masked_scatter(persona[..., None], bypass.to(hidden))
-    return torch.where(persona[..., None], on_sphere(hidden + spread, hidden), hidden)

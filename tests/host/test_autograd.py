@@ -5,15 +5,15 @@ from types import SimpleNamespace
 import comfy.model_management
 import pytest
 import tiny_models
-from lessons import learned
+from jobs import learned
 
 from persona_core.host.learn.latents import embed
 
 
 @pytest.fixture
-def parts(lesson):
-    """The patchers of a lesson."""
-    return {"model": lesson.model, "clip": lesson.clip.patcher, "vae": lesson.vae.patcher}
+def parts(job):
+    """The patchers of a job."""
+    return {"model": job.model, "clip": job.clip.patcher, "vae": job.vae.patcher}
 
 
 def loaded(parts) -> set[str]:
@@ -24,7 +24,7 @@ def loaded(parts) -> set[str]:
 
 @pytest.mark.parametrize("end", ["learned", "error", "interrupt"])
 @pytest.mark.parametrize("before", [(), ("model",), ("model", "clip", "vae")])
-def test_what_learning_loaded_it_hands_back(lesson, tmp_path, parts, before, end):
+def test_what_learning_loaded_it_hands_back(job, tmp_path, parts, before, end):
     parts["other"] = tiny_models.model()
     comfy.model_management.unload_all_models()  # on the CPU, the host loads a text encoder when it makes it
     comfy.model_management.load_models_gpu([parts[name] for name in (*before, "other")])
@@ -36,7 +36,7 @@ def test_what_learning_loaded_it_hands_back(lesson, tmp_path, parts, before, end
             raise {"error": ZeroDivisionError, "interrupt": comfy.model_management.InterruptProcessingException}[end]
 
     try:
-        learned(lesson, tmp_path, on_step)
+        learned(job, tmp_path, on_step)
     except (ZeroDivisionError, comfy.model_management.InterruptProcessingException):
         assert end != "learned" and len(during) == 2
     assert during[0] == set(parts)
@@ -44,24 +44,24 @@ def test_what_learning_loaded_it_hands_back(lesson, tmp_path, parts, before, end
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_an_image_encoder_is_handed_back_too(lesson, before):
-    parts = {"encoder": tiny_models.model(), "model": lesson.model}
+def test_an_image_encoder_is_handed_back_too(job, before):
+    parts = {"encoder": tiny_models.model(), "model": job.model}
 
     def encode_image(image):
         comfy.model_management.load_models_gpu([parts["encoder"]])  # as the host's does
         return {"image_embeds": image.mean((1, 2))}
 
     comfy.model_management.unload_all_models()
-    comfy.model_management.load_models_gpu([lesson.model, *[parts["encoder"]] * before])
-    embeddings = embed(SimpleNamespace(patcher=parts["encoder"], encode_image=encode_image), [*lesson.photos] * 2)
+    comfy.model_management.load_models_gpu([job.model, *[parts["encoder"]] * before])
+    embeddings = embed(SimpleNamespace(patcher=parts["encoder"], encode_image=encode_image), [*job.photos] * 2)
     assert embeddings.shape == (2, 3)
     assert loaded(parts) == {"model", *["encoder"] * before}
 
 
-def test_a_model_that_was_loaded_with_other_patches_is_still_loaded(lesson, tmp_path, parts):
-    clone = lesson.model.clone()
+def test_a_model_that_was_loaded_with_other_patches_is_still_loaded(job, tmp_path, parts):
+    clone = job.model.clone()
     clone.set_model_attn2_patch(lambda n, k, v, extra: (n, k, v))
     comfy.model_management.unload_all_models()
     comfy.model_management.load_models_gpu([clone])
-    learned(lesson, tmp_path)
+    learned(job, tmp_path)
     assert loaded(parts) == {"model"}

@@ -6,7 +6,7 @@ import torch
 from skimage import data
 
 from persona_core.photos import prepare, rgb
-from persona_core.recipes import Recipe
+from persona_core.recipes import StageMapperRecipe
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def face():
 def test_a_face_is_found_in_a_picture_of_any_channels(face, channels):
     given = face.mean(-1, keepdim=True) if channels < 3 else face
     given = torch.cat([given, torch.ones_like(given[..., :1])], -1) if channels in (2, 4) else given
-    [photo] = prepare(given, None, Recipe(resolution=128), crop=True, multiple=8, pack=None)
+    [photo] = prepare(given, None, StageMapperRecipe(resolution=128), crop=True, multiple=8, pack=None)
     assert given.shape[-1] == channels and photo.image.shape == (128, 128, 3) and photo.mask.max() > 0.9
 
 

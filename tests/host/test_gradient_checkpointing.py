@@ -4,7 +4,7 @@ import pytest
 import tiny_models
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from lessons import noise, own_forwards
+from jobs import noise, own_forwards
 
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser

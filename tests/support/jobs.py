@@ -1,4 +1,4 @@
-"""What tests of learning share: a lesson learned, how far what was learned moved, and whether it left traces."""
+"""What tests of learning share: a job learned, how far what was learned moved, and whether it left traces."""
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -18,9 +18,9 @@ def own_forwards(patcher: ModelPatcher) -> list[nn.Module]:
     return [module for module in patcher.model.diffusion_model.modules() if "forward" in module.__dict__]
 
 
-def learned(lesson: TrainingJob, folder, on_step=lambda progress: None, name="run", fingerprint=None) -> Persona:
-    """fingerprint: the lesson's own if None; with another pack's functions in it, it has no lasting one."""
-    return train_persona(lesson, fingerprint or lesson.fingerprint(), folder / f"{name}.partial", on_step)
+def learned(job: TrainingJob, folder, on_step=lambda progress: None, name="run", fingerprint=None) -> Persona:
+    """fingerprint: the job's own if None; with another pack's functions in it, it has no lasting one."""
+    return train_persona(job, fingerprint or job.fingerprint(), folder / f"{name}.partial", on_step)
 
 
 def tensors(persona: Persona) -> dict[str, torch.Tensor]:

@@ -1,0 +1,75 @@
+"""What both learning nodes have in common: inputs, outputs, and the call."""
+
+from comfy_api.latest import io, ui
+
+from ..persona_core.charts import loss_chart
+from ..persona_core.host.learn.reuse import find_or_train
+from ..persona_core.host.learn.run import TrainingJob
+from . import notices, sockets
+
+OUTPUTS = [
+    sockets.Persona.Output(display_name="persona", tooltip="To Apply Stage-Regulated Embedding."),
+    io.Image.Output(display_name="loss", tooltip="The loss over the steps: noisy, but it should fall."),
+    io.String.Output(display_name="path", tooltip="Where the persona's file lies."),
+]
+
+
+def shared_inputs() -> dict[str, io.Input]:
+    """The inputs that both learning nodes have, by name."""
+    inputs = [
+        io.Model.Input(
+            "model",
+            tooltip="The checkpoint to learn with. A persona works best with the checkpoint it was learned with, and with its relatives.",
+        ),
+        io.Clip.Input("clip", tooltip="The text encoder of the same checkpoint."),
+        io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
+        io.Image.Input(
+            "image",
+            tooltip="One clear photo. Several photos of the same person as one batch are used by turns.",
+        ),
+        io.String.Input(
+            "name",
+            default="my_persona",
+            tooltip="The persona's name. The file is saved as models/personas/NAME.safetensors.",
+        ),
+        io.Int.Input(
+            "resolution",
+            default=512,
+            min=32,
+            max=2048,
+            step=8,
+            tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5, 768 for SD2.1, 1024 for SDXL.",
+        ),
+        io.Boolean.Input(
+            "crop_to_face",
+            default=True,
+            tooltip="Cut a square around the face, or around the mask if there is one, so that most of the picture is the person.",
+        ),
+        io.Int.Input(
+            "train_seed",
+            default=0,
+            min=0,
+            max=2**32 - 1,
+            control_after_generate=False,
+            tooltip="The same seed and inputs give the same persona. Try another if the likeness is poor.",
+        ),
+        io.Boolean.Input(
+            "reuse",
+            default=True,
+            tooltip="If this persona was already learned from exactly these inputs, load it instead of learning again. Keep on when you queue many prompts.",
+        ),
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="White where the person is. Without it, Face Mask's detection is used for faces, and the whole picture for anything else.",
+        ),
+    ]
+    return {one.id: one for one in inputs}
+
+
+def train(job: TrainingJob, reuse: bool, node: type[io.ComfyNode]) -> io.NodeOutput:
+    """The OUTPUTS of a learning node: the persona as it was learned before, or now."""
+    persona, path, said = find_or_train(job, reuse)
+    chart = loss_chart(persona.losses, job.recipe.learning.steps)
+    shown = {**ui.PreviewImage(chart, cls=node).as_dict(), "text": (str(path),), **notices.line(said)}
+    return io.NodeOutput(persona, chart, str(path), ui=shown)

@@ -1,0 +1,52 @@
+"""A persona that was learned from the same inputs before, or is learned now; what was learned is not lost."""
+
+import glob
+from dataclasses import replace
+from pathlib import Path
+
+from ...persona import Persona
+from .. import store
+from .report import Reporter
+from .run import TrainingJob, train_persona
+
+MOST_UNSAVED = 16
+
+# Learned, but the disk would not take it: kept until learning of the same inputs runs again. Oldest first.
+unsaved: dict[str, Persona] = {}
+
+
+def find_or_train(job: TrainingJob, reuse: bool) -> tuple[Persona, Path, str]:
+    """The persona of these inputs, its file, and what to say of it. reuse: whether it may be one that was learned
+    before. Raises what `train_persona` raises, and OSError with a sentence where it cannot be saved."""
+    fingerprint = job.fingerprint()
+    persona, path = store.find(job.name, fingerprint) if reuse else (None, None)
+    if persona is not None:
+        return persona, path, f"Loaded '{job.name}': it was learned from these inputs before."
+    return train_and_save(job, fingerprint)
+
+
+def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, str]:
+    """Learn, or take what an earlier run learned but could not save, and save it."""
+    path = store.path_for(job.name)
+    store.check_writable(job.name, path)
+    unfinished = path.with_name(f".{job.name}-{fingerprint[:12]}.partial")
+    persona, trouble = unsaved.pop(fingerprint, None), ""
+    if persona is None:
+        reporter = Reporter(job)
+        persona = train_persona(job, fingerprint, unfinished, reporter, reporter.warn)
+        trouble = reporter.trouble
+    try:
+        persona = store.save(replace(persona, name=job.name), path)
+    except OSError:
+        hold(persona, fingerprint)
+        raise
+    for partial in path.parent.glob(f".{glob.escape(job.name)}-*.partial"):
+        partial.unlink(missing_ok=True)  # another ComfyUI may have been first
+    return persona, path, f"Learned '{job.name}'; saved as {path.name}{trouble}"
+
+
+def hold(persona: Persona, fingerprint: str) -> None:
+    """Keep what could not be saved; of many, the newest, or a queue on a full disk would fill the memory too."""
+    unsaved[fingerprint] = persona
+    for oldest in list(unsaved)[:-MOST_UNSAVED]:
+        del unsaved[oldest]

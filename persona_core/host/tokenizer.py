@@ -1,0 +1,181 @@
+"""Teaches a host's tokenizer a placeholder: in a prompt it becomes N persona tokens among the (token, weight) pairs.
+
+Shapes: W width of a text encoder.
+"""
+
+import copy
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from .compat import embedding_answer
+from .messages import warn
+
+READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vector that stands in a prompt
+UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")  # as Unicode names letters
+MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
+NAME = "$persona-{}$"  # after it, for a placeholder; of characters that other packs' parsers know in a file's name too
+EMBEDDING = MARK + r"(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" is a word and its weight
+
+
+class PersonaToken(Tensor):
+    """One of the N tokens of a persona. As a tensor [W] it is the supercategory's word, so an encoder that
+    knows nothing of personas still gets something that means a person, and it is said that it does."""
+
+    subject: object
+    index: int
+
+    @staticmethod
+    def of(word: Tensor, subject: object, index: int) -> "PersonaToken":
+        token = torch.Tensor._make_subclass(PersonaToken, word.detach())
+        token.subject, token.index = subject, index
+        return token
+
+    def __deepcopy__(self, memo: dict) -> "PersonaToken":
+        return self
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function in READ and isinstance(args[0], cls) and args[0].index == 0:
+            placeholder = getattr(args[0].subject, "placeholder", "a persona")
+            warn(
+                f"A text encoder was given {placeholder} past the nodes that know personas: there, the common word "
+                "stands. Encode the prompt with CLIP Text Encode; Set CLIP Hooks belongs before Apply."
+            )
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*args, **(kwargs or {}))
+
+
+class PersonaTokens:
+    """What stands for an embedding file's tensor [N, W] while the host tokenizes."""
+
+    def __init__(self, word: Tensor, subject: object, count: int):
+        self.shape, self.subject = (count, len(word)), subject
+        self.tokens = [PersonaToken.of(word, subject, index) for index in range(count)]
+
+    def __getitem__(self, index: int) -> PersonaToken:
+        return self.tokens[index]
+
+
+class PlaceholderTokenizer:
+    """Mixed into the class of a host tokenizer's copy: knows placeholders beside words and embedding files."""
+
+    placeholders: Mapping[str, PersonaTokens]
+    without_files: object  # the host's tokenizer, to be asked how it answers without looking through folders
+
+    def tokenize_with_weights(self, text: str, *args, **kwargs):
+        return super().tokenize_with_weights(self.with_names(text), *args, **kwargs)
+
+    def with_names(self, text: str) -> str:
+        """The text with the name of an embedding file for each placeholder."""
+        return self.replaced(text, {one: f"{MARK}{name}" for name, one in self.names.items()})
+
+    def with_words(self, text: str) -> str:
+        """The text with the supercategory's word for each placeholder."""
+        return self.replaced(text, {one: of.subject.supercategory for one, of in self.placeholders.items()})
+
+    def replaced(self, text: str, by: Mapping[str, str]) -> str:
+        pattern = "|".join([EMBEDDING, *map(whole, self.placeholders)])
+        return re.sub(pattern, lambda found: self.instead(found, by), text)
+
+    def instead(self, found: re.Match, by: Mapping[str, str]) -> str:
+        """What is put into the text for a placeholder; an embedding file's name stays, whatever it holds."""
+        if (file := found["file"]) is None:
+            return f" {by[found[0]]} "
+        stands = next((one for one in by if file == one or (stands_alone(one[-1]) and file.startswith(one))), None)
+        if stands is None or (self.embedding_directory and super()._try_get_embedding(file)[0] is not None):
+            return found[0]
+        return f" {by[stands]} {file.removeprefix(stands)}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Each placeholder by its name among embedding files."""
+        return {NAME.format(number): placeholder for number, placeholder in enumerate(self.placeholders)}
+
+    def _try_get_embedding(self, embedding_name: str):
+        name, _, leftover = embedding_name.partition(" ")
+        if (placeholder := self.names.get(name)) is None:
+            return super()._try_get_embedding(embedding_name)
+        own = self.without_files._try_get_embedding(embedding_name)
+        return embedding_answer(own, self.placeholders[placeholder], leftover.strip())
+
+
+class PromptTokenizer:
+    """Mixed into the class of a copy of a CLIP's tokenizer, which asks one for each text encoder.
+
+    Packs put their own in the place of those. What looks for embedding files finds the names that are in the text
+    already; what does not is told, and given the common word.
+    """
+
+    first: str  # of its tokenizers
+
+    def tokenize_with_weights(self, text: str | list[str], *args, **kwargs):
+        knows = getattr(self, self.first)
+        tokens = super().tokenize_with_weights(each(text, knows.with_names), *args, **kwargs)
+        found = {id(one.subject) for one in flat(tokens) if isinstance(one, PersonaToken)}
+        missing = {name: one for name, one in knows.names.items() if id(knows.placeholders[one].subject) not in found}
+        as_text = [one for name, one in missing.items() if name in str(each(text, knows.with_names))]
+        if not as_text:
+            return tokens
+        warn_of_text(as_text)
+        return super().tokenize_with_weights(each(text, knows.with_words), *args, **kwargs)
+
+
+def each(text: str | list[str], change: Callable[[str], str]) -> str | list[str]:
+    """Some packs give several prompts at once."""
+    return change(text) if isinstance(text, str) else [change(one) for one in text]
+
+
+def warn_of_text(placeholders: Iterable[str]) -> None:
+    warn(
+        f"A node reads prompts in a way of its own, in which {' and '.join(placeholders)} is no persona: there, the "
+        "common word stands. Encode the prompt with CLIP Text Encode, or choose another parser in that node."
+    )
+
+
+def stands_alone(character: str) -> bool:
+    """Whether a word ends at it by itself: at the brackets of <ann>, and in scripts that put no space between words."""
+    return not character.isalnum() or unicodedata.name(character, "").startswith(UNSPACED)
+
+
+def whole(placeholder: str) -> str:
+    """A pattern for the placeholder, but not for its letters within a longer word: "ann" is not in "planned"."""
+    before = "" if stands_alone(placeholder[0]) else r"(?<!\w)"
+    after = "" if stands_alone(placeholder[-1]) else r"(?!\w)"
+    return before + re.escape(placeholder) + after
+
+
+def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTokens]):
+    """A copy of the host's tokenizer that knows a placeholder. tokens: for each text encoder, as {"clip_l": ...}."""
+    outer = copy.copy(tokenizer)
+    if not isinstance(outer, PromptTokenizer):
+        outer.__class__ = type("PersonaPromptTokenizer", (PromptTokenizer, type(outer)), {})
+        outer.first = next(iter(tokens))
+    for encoder, its_tokens in tokens.items():
+        inner = copy.copy(getattr(tokenizer, encoder))
+        if not isinstance(inner, PlaceholderTokenizer):
+            without_files = copy.copy(inner)
+            without_files.embedding_directory = []
+            inner.without_files = without_files
+            inner.__class__ = type("PersonaTokenizer", (PlaceholderTokenizer, type(inner)), {})
+            # Without a folder for embedding files the host would not look for embeddings at all.
+            inner.embedding_directory = inner.embedding_directory or []
+            inner.placeholders = {}
+        inner.placeholders = {**inner.placeholders, placeholder: its_tokens}
+        setattr(outer, encoder, inner)
+    return outer
+
+
+def known_placeholders(tokenizer, encoder: str) -> Mapping[str, PersonaTokens]:
+    """The placeholders that earlier `with_placeholder` taught this tokenizer."""
+    return getattr(getattr(tokenizer, encoder), "placeholders", {})
+
+
+def flat(value: object) -> list:
+    """All that lies in nested lists, tuples and dicts."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [one for part in value for one in flat(part)] if isinstance(value, (list, tuple)) else [value]

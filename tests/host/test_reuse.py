@@ -1,0 +1,38 @@
+"""What was learned and could not be saved: it is kept, but not without end."""
+
+from errno import ENOSPC
+
+import pytest
+
+from persona_core.host import store
+from persona_core.host.learn import reuse
+
+
+@pytest.fixture
+def full_disk(monkeypatch, tmp_path):
+    monkeypatch.setattr(reuse, "unsaved", {})
+    monkeypatch.setattr(store, "path_for", lambda name: tmp_path / f"{name}.safetensors")
+
+    def save(persona, path):
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as changes:
+        changes.setattr(store, "save", save)
+        yield changes
+
+
+def test_the_newest_are_kept(full_disk, job):
+    for number in range(reuse.MOST_UNSAVED + 1):
+        with pytest.raises(OSError, match="No space"):
+            reuse.train_and_save(job, f"{number}")
+    assert list(reuse.unsaved) == [f"{number}" for number in range(1, reuse.MOST_UNSAVED + 1)]
+
+
+def test_what_is_kept_is_saved_without_learning_again(full_disk, job):
+    with pytest.raises(OSError, match="No space"):
+        reuse.train_and_save(job, "inputs")
+    learned = reuse.unsaved["inputs"]
+    full_disk.undo()
+    full_disk.setattr(reuse, "train_persona", lambda *given: pytest.fail("learned again"))
+    persona, path, said = reuse.train_and_save(job, "inputs")
+    assert path.is_file() and persona.fingerprint == learned.fingerprint and not reuse.unsaved and "saved as" in said
