@@ -32,9 +32,10 @@ from bench.rivals import Rival, StaticVector, rivals
 from miniworld import lesson, model
 from miniworld.measuring import EYE, HELD_OUT, PROMPTS, TUNING, Examiner, Sitter, named_sitter, sitter
 from miniworld.painting import sample
+from persona_core.files import write_whole
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.learn.run import TrainingJob, train_persona
-from persona_core.persona import Persona, write_whole
+from persona_core.persona import Persona
 from persona_core.photos import Photo, augmented
 from persona_core.recipes import Recipe
 from persona_core.table import AppliedPersona

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from persona_core.host.learn.partition import attention_curve
+from persona_core.host.learn.attention_curve import attention_curve
 from persona_core.kv_tokens import TokenExpander
 from persona_core.losses import PLACEHOLDER, PROMPT
 from persona_core.mapper import HIDDEN, StageMapper, zero_linear

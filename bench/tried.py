@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.rivals import Altered, Variant
 from persona_core import training
-from persona_core.losses import masked_noise_loss
+from persona_core.losses import masked_diffusion_loss
 from persona_core.mapper import StageMapper
 from persona_core.recipes import Recipe
 from persona_core.representation import Learnable, TokenVectors, on_sphere
@@ -238,7 +238,7 @@ class HeldOut:
         settings = TrainingSettings(batch_size=HELD_OUT_ROWS, bypass_dropout=0.0, seed=-1)
         task = replace(self.task, settings=settings)
         step = plain_forward(task, plain_batch(task, 0))
-        self.losses.append(float(masked_noise_loss(step)))
+        self.losses.append(float(masked_diffusion_loss(step)))
         if len(self.losses) > PATIENCE and min(self.losses[-PATIENCE:]) > (1 - GAIN) * min(self.losses[:-PATIENCE]):
             raise Flat
 

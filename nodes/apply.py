@@ -15,7 +15,7 @@ from . import sockets
 STANDING = [WORD, PERSONA]  # what may stand at the placeholder outside the dynamic stage
 
 
-def share(name: str, default: float, step: float, tooltip: str) -> io.Float.Input:
+def fraction(name: str, default: float, step: float, tooltip: str) -> io.Float.Input:
     """An input from 0 to 1. Optional, because workflows of the first release do not have it."""
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=step, tooltip=tooltip, optional=True)
 
@@ -61,22 +61,22 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                     default=PERSONA,
                     tooltip="What guides the last steps, where details form: the persona (best likeness) or the common word.",
                 ),
-                share(
+                fraction(
                     "start_at",
                     0.0,
                     0.001,
                     "Where in the sampling the persona begins, from 0 (first step) to 1. Before it, the common word stands.",
                 ),
-                share(
+                fraction(
                     "end_at", 1.0, 0.001, "Where in the sampling the persona ends. After it, the common word stands."
                 ),
-                share(
+                fraction(
                     "key_locking",
                     0.0,
                     0.05,
                     "How far attention looks as it does for the common word, while it finds the persona there. Above 0.5 it costs likeness.",
                 ),
-                share(
+                fraction(
                     "context_preservation",
                     0.0,
                     0.05,

@@ -1,21 +1,20 @@
 """Learning of the second kind: Face-Wise K/V Tokens."""
 
+from dataclasses import replace
+
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..persona_core import faces
 from ..persona_core.host import store
 from ..persona_core.host.insightface import pack_without
-from ..persona_core.host.learn.latents import coarsest_cell
+from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import check_models
 from ..persona_core.losses import COMPARED
 from ..persona_core.photos import augmented, prepare
-from ..persona_core.prompts import FACE_PROMPTS, PHOTO_PROMPTS
-from ..persona_core.recipes import KVTokensRecipe
-from ..persona_core.task import TrainingSettings
+from ..persona_core.recipes import KVTokensRecipe, kv_prompts
 from . import notices, sockets, training
 
 
@@ -149,18 +148,24 @@ class FaceWiseKVTokens(io.ComfyNode):
             te_weight=te_weight,
             resolution=resolution,
             mirror=mirror,
-            learning=TrainingSettings(steps, learning_rate, batch_size, weight_decay=0.0, seed=train_seed),
+            learning=replace(
+                KVTokensRecipe.learning,
+                steps=steps,
+                learning_rate=learning_rate,
+                batch_size=batch_size,
+                seed=train_seed,
+            ),
             attention_weight=attention_weight,
             attention_tokens=attention_tokens,
             reference=reference_word.strip(),
-            prompts=FACE_PROMPTS if supercategory.lower() in faces.HUMANS else PHOTO_PROMPTS,
+            prompts=kv_prompts(supercategory),
             pairs=pairs,
             augment=augment,
         )
         pack = pack_without(mask)
         check_models(model, clip, vae, supercategory, recipe.reference if attention_weight else "")
         notices.warn_of_white(image)
-        photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
+        photos = prepare(image, mask, recipe, crop_to_face, size_multiple(model, vae), pack)
         if augment:
             photos = augmented(photos, train_seed)
         return training.train(TrainingJob(name, model, clip, vae, photos, recipe), reuse, cls)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..persona_core.host import store
 from ..persona_core.host.insightface import pack_without
-from ..persona_core.host.learn.latents import coarsest_cell, embed
+from ..persona_core.host.learn.latents import embed, size_multiple
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import check_models
 from ..persona_core.photos import prepare
@@ -156,7 +156,7 @@ class LearnPersona(io.ComfyNode):
         pack = pack_without(mask)
         check_models(model, clip, vae, recipe.supercategory)
         notices.warn_of_white(image)
-        photos = prepare(image, mask, recipe, crop_to_face, coarsest_cell(model, vae), pack)
+        photos = prepare(image, mask, recipe, crop_to_face, size_multiple(model, vae), pack)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)
         job = TrainingJob(name, model, clip, vae, photos, recipe, embeddings)
         return training.train(job, reuse, cls)

@@ -7,11 +7,11 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..persona_core.charts import iou_chart, map_grid
-from ..persona_core.host.learn.latents import coarsest_cell
-from ..persona_core.host.learn.partition import attention_curve
+from ..persona_core.host.learn.attention_curve import attention_curve
+from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.model import check_models
 from ..persona_core.photos import photos
-from ..persona_core.stages import LAST_TIMESTEP, Stages, partition
+from ..persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 from . import notices, sockets
 
 STAGES_TOOLTIP = "The timesteps during which the persona changes with the noise. To Learn Persona."
@@ -40,7 +40,7 @@ class StagePartition(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "grid_step",
-                    default=20,
+                    default=GRID,
                     min=5,
                     max=200,
                     tooltip="Look at every so many timesteps. Smaller is finer and slower; 20 looks at 50 of them.",
@@ -97,7 +97,7 @@ class StagePartition(io.ComfyNode):
     ) -> io.NodeOutput:
         check_models(model, clip, vae, supercategory)
         photo = photos(image[:1], mask[:1] if mask.ndim == 3 else mask)[0]
-        photo = photo.resized(resolution, coarsest_cell(model, vae))
+        photo = photo.resized(resolution, size_multiple(model, vae))
         bar = ProgressBar(1)
 
         def on_step(done: int, total: int) -> None:
@@ -129,14 +129,14 @@ class StagesByHand(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "t_lo",
-                    default=400,
+                    default=Stages.t_lo,
                     min=0,
                     max=LAST_TIMESTEP,
                     tooltip="Where the dynamic stage ends, towards the finished picture. Smaller than t_hi.",
                 ),
                 io.Int.Input(
                     "t_hi",
-                    default=800,
+                    default=Stages.t_hi,
                     min=0,
                     max=LAST_TIMESTEP,
                     tooltip="Where the dynamic stage begins, towards the noise. Above it the common word stands for the person.",

@@ -1,16 +1,18 @@
 """Pictures of what happened: loss curves, the IoU curve with its stage, attention maps. All [1, H, W, 3] in 0..1."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .pixels import from_pil
 from .stages import LAST_TIMESTEP, Stages
 
 SIZE, MARGIN = (768, 384), (118, 48, 28, 60)  # left, top, right, bottom
-PAPER, INK, GRID, SHADE = (255, 255, 255), (40, 40, 40), (225, 225, 225), (225, 238, 252)
+PAPER, INK, LINES, SHADE = (255, 255, 255), (40, 40, 40), (225, 225, 225), (225, 238, 252)
 COLORS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189))
 
 
@@ -41,8 +43,8 @@ class Chart:
         for share in np.linspace(0, 1, ticks):
             x = self.x_range[0] + share * (self.x_range[1] - self.x_range[0])
             y = self.y_range[0] + share * (self.y_range[1] - self.y_range[0])
-            self.draw.line([self.point(x, self.y_range[0]), self.point(x, self.y_range[1])], GRID)
-            self.draw.line([self.point(self.x_range[0], y), self.point(self.x_range[1], y)], GRID)
+            self.draw.line([self.point(x, self.y_range[0]), self.point(x, self.y_range[1])], LINES)
+            self.draw.line([self.point(self.x_range[0], y), self.point(self.x_range[1], y)], LINES)
             self.draw.text(self.point(x, self.y_range[0]), f"{x:.0f}", INK, self.font, anchor="ma")
             self.draw.text((MARGIN[0] - 6, self.point(0, y)[1]), f"{y:.3g}", INK, self.font, anchor="rm")
 
@@ -55,7 +57,7 @@ class Chart:
             self.draw.line(points, color, width)
 
     def tensor(self) -> Tensor:
-        return to_tensor(self.image)
+        return from_pil(self.image)[None]
 
 
 def loss_chart(losses: Mapping[str, Sequence[float]], steps: int, smooth: int = 25) -> Tensor:
@@ -64,7 +66,7 @@ def loss_chart(losses: Mapping[str, Sequence[float]], steps: int, smooth: int = 
     losses: values spread evenly over `steps` steps.
     """
     panels = []
-    for color, (name, values) in zip(COLORS, losses.items()):
+    for color, (name, values) in zip(cycle(COLORS), losses.items()):
         at = np.linspace(1, steps, len(values)).tolist()
         means = [float(np.mean(values[max(0, i - smooth + 1) : i + 1])) for i in range(len(values))]
         chart = Chart(f"{name} loss, last mean {means[-1]:.4g}", "step", (1, max(steps, 2)), (min(values), max(values)))
@@ -73,7 +75,7 @@ def loss_chart(losses: Mapping[str, Sequence[float]], steps: int, smooth: int = 
         chart.curve(at, values, pale, 1)
         chart.curve(at, means, color, 3)
         panels.append(chart.tensor())
-    return torch.cat(panels, dim=1) if panels else to_tensor(Image.new("RGB", SIZE, PAPER))
+    return torch.cat(panels, dim=1) if panels else from_pil(Image.new("RGB", SIZE, PAPER))[None]
 
 
 def iou_chart(timesteps: Tensor, iou: Tensor, smoothed: Tensor, stages: Stages, flat: bool) -> Tensor:
@@ -97,7 +99,7 @@ def map_grid(timesteps: Tensor, maps: Tensor, mask: Tensor, tile: int = 96, colu
     sheet = Image.new("RGB", (columns * tile, rows * tile), PAPER)
     for index, picture in enumerate(tiles):
         sheet.paste(picture, (index % columns * tile, index // columns * tile))
-    return to_tensor(sheet)
+    return from_pil(sheet)[None]
 
 
 def word_grid(picture: Tensor, moments: Sequence[tuple[str, Mapping[str, Tensor]]], tile: int = 160) -> Tensor:
@@ -122,7 +124,7 @@ def word_grid(picture: Tensor, moments: Sequence[tuple[str, Mapping[str, Tensor]
             light = light.resize(painted.size, Image.Resampling.BICUBIC)
             grid.paste(Image.composite(painted, Image.new("RGB", painted.size), light), (column * tile, top + line))
             draw.text((column * tile + 4, top + 3), word, INK, font)
-    return to_tensor(grid)
+    return from_pil(grid)[None]
 
 
 def tile_of(values: Tensor, size: int, label: str) -> Image.Image:
@@ -133,10 +135,6 @@ def tile_of(values: Tensor, size: int, label: str) -> Image.Image:
         (3, 1), label, (255, 220, 0), ImageFont.load_default(12), stroke_width=1, stroke_fill=(0, 0, 0)
     )
     return picture
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(image).astype(np.float32) / 255)[None]
 
 
 def widened(span: tuple[float, float]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ SHARPNESS = 100.0
 COMPARED = ALL, PROMPT, PLACEHOLDER = "all tokens", "the prompt's tokens", "the placeholder only"
 
 
-def masked_noise_loss(step: Step) -> Tensor:
+def masked_diffusion_loss(step: Step) -> Tensor:
     """PersonaMagic's diffusion loss: sum(mask * (target - prediction)^2) / sum(mask), mean over the rows.
 
     prediction, target: [B, C, h, w]; mask: [B, 1, h, w] in 0..1, counted once a channel.
@@ -40,7 +40,7 @@ class TandemEquilibrium:
 
 
 def persona_share(attention: Tensor, persona: Tensor, words: Tensor) -> Tensor:
-    """p_S of method Tandem Equilibrium: how the persona's strongest token fares against the strongest word.
+    """p_S of the paper's Tandem Equilibrium: how the persona's strongest token fares against the strongest word.
 
     attention: [B, heads, L, L] probabilities, softmax over the last axis (keys). persona, words: [B, L] true
     at the persona's tokens and at the other words (not at BOS, EOS or padding). Returns [B] in 0..1; 0.5 is

@@ -5,16 +5,13 @@ picture, and no embedding of one.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import safetensors
 from safetensors.torch import save
-from torch import Tensor
 
+from .files import PersonaFileError, read_safetensors, write_whole
 from .kv_tokens import KVTokens
 from .mapper import StageMapper
 from .representation import Saved
@@ -22,10 +19,6 @@ from .stages import Stages
 
 FORMAT = "persona/1"
 KINDS = {kind.kind: kind for kind in (StageMapper, KVTokens)}
-
-
-class PersonaFileError(ValueError):
-    """A file that is no persona, or is damaged, or comes from a later version."""
 
 
 @dataclass(frozen=True)
@@ -115,31 +108,3 @@ def thinned(values: list[float], most: int = 500) -> list[float]:
     """At most so many values to four digits, the last among them: a long history must not outweigh the persona."""
     stride = -(-len(values) // most) or 1
     return [float(f"{value:.4g}") for value in values[::-stride][::-1]]
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a .safetensors file. Raises PersonaFileError, FileNotFoundError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file '{path}'.")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise PersonaFileError(f"'{path.name}' is no readable .safetensors file ({error}).") from error
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file beside its place and rename it there, so that what was at `path` is never half replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path

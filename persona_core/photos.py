@@ -34,7 +34,7 @@ class Photo:
 
     def resized(self, resolution: int, multiple: int) -> "Photo":
         """About resolution x resolution pixels in the photo's own shape, in multiples of `multiple`."""
-        height, width = fit(self.image.shape[0], self.image.shape[1], resolution, multiple)
+        height, width = size_for(self.image.shape[0], self.image.shape[1], resolution, multiple)
         image = resize(rearrange(self.image, "h w c -> 1 c h w"), height, width)
         mask = resize(rearrange(self.mask, "h w -> 1 1 h w"), height, width)
         return Photo(rearrange(image, "1 c h w -> h w c"), rearrange(mask, "1 1 h w -> h w"))
@@ -87,7 +87,7 @@ def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
     return [Photo(image, mask) for image, mask in zip(rgb(images), masks)]
 
 
-def fit(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
+def size_for(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
     """A size of the same shape with about resolution^2 pixels, in multiples of `multiple`."""
     scale = resolution / (height * width) ** 0.5
     return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))
@@ -132,10 +132,10 @@ def mask_square(photo: Photo, margin: float = 0.25) -> tuple[int, int, int, int]
     return faces.square_at(float(left + right) / 2, float(top + bottom) / 2, side, height, width)
 
 
-def augmented(photos: Sequence[Photo], seed: int) -> list[Photo]:
+def augmented(originals: Sequence[Photo], seed: int) -> list[Photo]:
     """VARIANTS random views of the photos by turns, or one of each if they are more; the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
-    return [view(photos[index % len(photos)], generator) for index in range(max(VARIANTS, len(photos)))]
+    return [view(originals[index % len(originals)], generator) for index in range(max(VARIANTS, len(originals)))]
 
 
 def view(photo: Photo, generator: torch.Generator) -> Photo:

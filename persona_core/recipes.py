@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from .faces import HUMANS
 from .kv_tokens import TokenExpander
-from .losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_noise_loss
+from .losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_diffusion_loss
 from .mapper import StageMapper
 from .prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
 from .representation import Learnable
@@ -38,6 +39,11 @@ def settings_of(
     )
 
 
+def kv_prompts(supercategory: str) -> Sequence[str]:
+    """What K/V tokens are learned with: the paper's prompts speak of a face, so others' are of a photo."""
+    return FACE_PROMPTS if supercategory.lower() in HUMANS else PHOTO_PROMPTS
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What the artist chooses for either method, beside the photos.
@@ -66,7 +72,7 @@ class Recipe:
     def objective(self, word: Callable[[str, str], Tensor]) -> Objective:
         """The loss, and the prompts it is learned with. word: gives the input embeddings [D] of a word, by the word and
         what it is called."""
-        terms: dict[str, LossTerm] = {"noise": masked_noise_loss}
+        terms: dict[str, LossTerm] = {"noise": masked_diffusion_loss}
         reference = None
         if self.te_weight:
             terms["equilibrium"] = TandemEquilibrium(self.te_weight)

@@ -1,4 +1,5 @@
-"""What both papers share: at timestep t, these vectors stand at the placeholder, for K and for V.
+"""What both papers share, and where they go beyond textual inversion: at timestep t, these vectors stand at the
+placeholder, for K and for V.
 
 Shapes: B rows, N persona tokens, D width of the text encoder; of several encoders (SDXL), their widths' sum: their
 vectors lie one behind the other.
@@ -57,8 +58,8 @@ class TokenVectors:
 class Representation(nn.Module):
     """A persona as it is learned and used: a function of the timestep.
 
-    tokens: N. stages: the timesteps that are learned. word: [D], the input embedding of the supercategory.
-    widths: how many of the D numbers each text encoder takes.
+    tokens: N. stages: the timesteps that are learned. word: [D], the input embedding of the supercategory, its
+    initializer token. widths: how many of the D numbers each text encoder takes.
     """
 
     tokens: int

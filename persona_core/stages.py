@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 LAST_TIMESTEP = 999
-GRID = 20  # timesteps between two points at which a dynamic stage is looked at or tabulated
+GRID = 20  # timesteps between two points at which contexts are tabulated, and attention is measured
 
 
 @dataclass(frozen=True)

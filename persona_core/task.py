@@ -33,7 +33,7 @@ class TrainingSettings:
     decay: bool = False
     warmup: int = 0
 
-    def rate(self, index: int) -> float:
+    def learning_rate_at(self, index: int) -> float:
         """The learning rate of step `index`, from 0."""
         rising = min(1, (index + 1) / max(self.warmup, 1))
         falling = 1 - index / self.steps if self.decay else 1
@@ -65,8 +65,9 @@ class RichPrompts:
 class TextEncoding:
     """Prompts with vectors in them, encoded.
 
-    keys, values: contexts [R, L, D] for K and V, the same object where they do not differ. persona, words: [R, L], true
-    at the persona's tokens and at the other words. pooled: [R, E], for denoisers that take it (SDXL).
+    keys, values: contexts (encoder hidden states) [R, L, D] for K and V, the same object where they do not differ.
+    persona, words: [R, L], true at the persona's tokens and at the other words. pooled: [R, E], for denoisers that take
+    it (SDXL).
     """
 
     keys: Tensor
@@ -109,7 +110,8 @@ class TextEncoder(Protocol):
 
 
 class Denoiser(Protocol):
-    """The frozen UNet, differentiable in its contexts. alphas_cumprod: [1000] on the latents' device."""
+    """The frozen UNet, differentiable in its contexts. alphas_cumprod: [1000], the noise
+    schedule, on the latents' device."""
 
     alphas_cumprod: Tensor
 

@@ -1,4 +1,4 @@
-"""The one learning loop, for every representation and any list of loss terms.
+"""The training loop, for every representation and any list of loss terms.
 
 Nothing of the diffusion model learns: the only parameters are the representation's.
 Shapes: B rows of a step, latents C x h x w.
@@ -21,14 +21,14 @@ SAVE_EVERY = 100  # steps, so that a crash costs little
 class Batch:
     """What chance decides in a step. Rows of one example (a picture, a prompt, a timestep) differ in their noise alone.
 
-    picture, t: [B]. noise: [B, C, h, w]. bypass: [B], whether it is kept. prompts: B. rich, rich_t: a rich prompt and
+    picture, t: [B]. noise: [B, C, h, w]. keep_bypass: [B]. prompts: B. rich, rich_t: a rich prompt and
     its timestep [1], or none where the objective has none.
     """
 
     picture: Tensor
     t: Tensor
     noise: Tensor
-    bypass: Tensor
+    keep_bypass: Tensor
     prompts: Sequence[str]
     rich: Sequence[str]
     rich_t: Tensor
@@ -42,7 +42,7 @@ class Batch:
                 picture=self.picture[some],
                 t=self.t[some],
                 noise=self.noise[some],
-                bypass=self.bypass[some],
+                keep_bypass=self.keep_bypass[some],
                 prompts=self.prompts[some],
             )
 
@@ -81,7 +81,8 @@ def train(
     draws from its own generator. on_step may raise to stop. save is given the progress with its tensors every
     SAVE_EVERY steps and when learning ends, for whatever reason.
     scaler: loss scaling, for denoisers that compute in fp16. micro_batch: the most rows at once, all of a step if None;
-    fewer need less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
+    their gradients are
+    accumulated: it needs less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
     """
     representation, objective, settings = task.representation, task.objective, task.settings
     rows = micro_batch or settings.batch_size
@@ -102,7 +103,7 @@ def train(
     try:
         for index in range(progress.step, settings.steps):
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate(index)
+                group["lr"] = settings.learning_rate_at(index)
             optimizer.zero_grad()
             totals = dict.fromkeys(objective.terms, torch.zeros(()))
             for batch in sample_batch(task, index).split(rows):
@@ -147,7 +148,7 @@ def sample_batch(task: TrainingTask, index: int) -> Batch:
         picture=drawn(len(latents))[example],
         t=stages.random(examples, generator)[example].to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
-        bypass=(torch.rand(examples, generator=generator) >= settings.bypass_dropout)[example],
+        keep_bypass=(torch.rand(examples, generator=generator) >= settings.bypass_dropout)[example],
         prompts=[objective.prompts[i] for i in drawn(len(objective.prompts))[example]],
         rich=[objective.rich[i] for i in drawn(len(objective.rich), rich)] if rich else (),
         rich_t=stages.random(rich, generator).to(latents.device),
@@ -162,7 +163,7 @@ def forward(task: TrainingTask, batch: Batch) -> Step:
     each = slice(None, None, task.noise_multiplicity)
     rich_picture = picture[: len(batch.rich)]
     vectors = task.representation.at(torch.cat([t[each], batch.rich_t]), torch.cat([picture[each], rich_picture]))
-    encoding = text.encode(batch.prompts[each], vectors.keep_bypass(batch.bypass[each]), batch.rich)
+    encoding = text.encode(batch.prompts[each], vectors.keep_bypass(batch.keep_bypass[each]), batch.rich)
     encoding = encoding.to(references.latents.device).repeated(task.noise_multiplicity, len(t))
     clean, mask = references.latents[picture], references.masks[picture]
     noisy = add_noise(clean, batch.noise, denoiser.alphas_cumprod[t])
@@ -192,8 +193,8 @@ def snapshot(
 ) -> dict[str, Tensor]:
     """Parameters, optimizer and loss scale as one flat dict of CPU tensors."""
     tensors: dict[str, Tensor] = {f"parameter.{name}": value for name, value in representation.named_parameters()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
     tensors |= {f"scaler.{name}": torch.tensor(value) for name, value in scaler.state_dict().items()}
     return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 

@@ -13,7 +13,7 @@ from bench.stopwatch import by_turns, ratios, seconds, spread
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.host.clip import text_towers
-from persona_core.host.learn.partition import attention_curve
+from persona_core.host.learn.attention_curve import attention_curve
 from persona_core.host.model import check_persona
 from persona_core.kv_tokens import TokenExpander
 from persona_core.persona import Persona

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..pixels import from_pil, to_pil
 from .detection import Face, NoFaceFound, detect_faces, pick_face
 from .mask import face_mask, square_at, square_crop
 
@@ -88,11 +88,3 @@ def draw_boxes(image: Tensor, faces: Sequence[Face], chosen: Face | None) -> Ten
         draw.rectangle(face.box, outline=color, width=line)
         draw.text(corner, str(index), fill=color, font=font, stroke_width=line // 2, stroke_fill=(0, 0, 0))
     return from_pil(picture)
-
-
-def to_pil(image: Tensor) -> Image.Image:
-    return Image.fromarray((image.numpy() * 255).round().clip(0, 255).astype(np.uint8))
-
-
-def from_pil(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)

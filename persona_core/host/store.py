@@ -10,7 +10,8 @@ import yaml
 from comfy.cli_args import args
 from filelock import FileLock
 
-from ..persona import Persona, PersonaFileError
+from ..files import PersonaFileError
+from ..persona import Persona
 from .messages import log
 
 FOLDER, EXTENSION = "personas", ".safetensors"

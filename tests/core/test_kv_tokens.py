@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from persona_core.files import PersonaFileError
 from persona_core.kv_tokens import KVTokens, TokenExpander, first_timestep, stage_of
-from persona_core.persona import Persona, PersonaFileError
+from persona_core.persona import Persona
 from persona_core.table import AppliedPersona, plan
 
 WORD = torch.randn(768, generator=torch.Generator().manual_seed(0)) * 0.02

@@ -49,17 +49,17 @@ def test_timesteps_of_kv_tokens_are_even_over_all_whatever_the_row(pairs):
         assert counts.min() > 60 and counts.max() < 140  # 100 each, on average
 
 
-@pytest.mark.parametrize("rows, looks", [(2, [0, 1]), (3, [0, 1, 2]), (4, [0, 0, 1, 1]), (5, [0, 0, 1, 1, 2])])
+@pytest.mark.parametrize("rows, examples", [(2, [0, 1]), (3, [0, 1, 2]), (4, [0, 0, 1, 1]), (5, [0, 0, 1, 1, 2])])
 @pytest.mark.parametrize("learned", [TokenExpander(torch.ones(8), 5), MAPPER])
-def test_from_four_rows_on_two_of_kv_tokens_are_one_look_under_noises_of_their_own(learned, rows, looks):
-    looks = list(range(rows)) if learned is MAPPER else looks
+def test_from_four_rows_on_two_of_kv_tokens_are_one_example_under_noises_of_their_own(learned, rows, examples):
+    examples = list(range(rows)) if learned is MAPPER else examples
     steps = [drawn(index, learned=learned, batch_size=rows) for index in range(99)]
-    drawn_once = {name: [getattr(step, name).tolist() for step in steps] for name in ("picture", "t", "bypass")}
+    drawn_once = {name: [getattr(step, name).tolist() for step in steps] for name in ("picture", "t", "keep_bypass")}
     drawn_once["prompts"] = [step.prompts for step in steps]
     for name, values in drawn_once.items():
         for one, other in combinations(range(rows), 2):
             alike = all(row[one] == row[other] for row in values)
-            assert alike == (looks[one] == looks[other]), (name, one, other)
+            assert alike == (examples[one] == examples[other]), (name, one, other)
     assert all(len(step.noise.flatten(1).unique(dim=0)) == rows for step in steps)
 
 
@@ -91,8 +91,8 @@ class Reads:
     "rows, micro_batch, reads",
     [(4, None, [2]), (5, None, [3]), (5, 4, [2, 1]), (6, 3, [1] * 3), (4, 1, [1] * 4), (3, 2, [2, 1]), (1, None, [1])],
 )
-def test_a_look_is_read_once_and_each_of_its_rows_gets_it(rows, micro_batch, reads):
-    """With a bypass that depends on the picture, and so does not fit what another row looks at."""
+def test_an_example_is_read_once_and_each_of_its_rows_gets_it(rows, micro_batch, reads):
+    """With a bypass that depends on the picture, and so does not fit what another row is of."""
     learned, stub, seen = StageMapper(torch.ones(8), STAGES, 2, torch.eye(3)), Reads(), []
     learned.noise_multiplicity = 2
     torch.manual_seed(2)
@@ -107,7 +107,7 @@ def test_a_look_is_read_once_and_each_of_its_rows_gets_it(rows, micro_batch, rea
     train(asked, micro_batch=micro_batch)
     assert stub.read == reads
     draws = sample_batch(asked, 0)
-    alone = stub.encode(draws.prompts, learned.at(draws.t, draws.picture).keep_bypass(draws.bypass))
+    alone = stub.encode(draws.prompts, learned.at(draws.t, draws.picture).keep_bypass(draws.keep_bypass))
     letters, keys, values = alone.persona, alone.keys[..., 0], alone.values[..., 0]
     expected = {"keys": keys[..., None], "values": values[..., None], "persona": letters, "words": -letters}
     for name, tensor in expected.items():
@@ -141,9 +141,9 @@ def test_draws_are_those_of_seed_and_step_and_no_others():
 
 
 def test_half_of_the_bypasses_are_kept():
-    kept = torch.cat([drawn(index, batch_size=4).bypass for index in range(200)])
+    kept = torch.cat([drawn(index, batch_size=4).keep_bypass for index in range(200)])
     assert 320 < kept.sum() < 480
-    assert not drawn(bypass_dropout=1.0).bypass.any() and drawn(bypass_dropout=0.0).bypass.all()
+    assert not drawn(bypass_dropout=1.0).keep_bypass.any() and drawn(bypass_dropout=0.0).keep_bypass.all()
 
 
 def test_one_rich_prompt_goes_with_a_step_of_any_size_and_with_all_its_parts():
@@ -154,21 +154,23 @@ def test_one_rich_prompt_goes_with_a_step_of_any_size_and_with_all_its_parts():
     parts = list(draws.split(2))
     assert [len(part.t) for part in parts] == [2, 2, 1]
     assert all(part.rich == draws.rich and torch.equal(part.rich_t, draws.rich_t) for part in parts)
-    for name in ("picture", "t", "noise", "bypass"):
+    for name in ("picture", "t", "noise", "keep_bypass"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(draws, name)), name
     assert [prompt for part in parts for prompt in part.prompts] == draws.prompts
 
 
 def test_a_falling_rate_falls_evenly_to_nothing():
     steady, falling = TrainingSettings(10, 0.5), TrainingSettings(10, 0.5, decay=True)
-    assert {steady.rate(index) for index in range(10)} == {0.5}
-    assert [falling.rate(index) for index in range(10)] == pytest.approx([0.5 - 0.05 * index for index in range(10)])
+    assert {steady.learning_rate_at(index) for index in range(10)} == {0.5}
+    assert [falling.learning_rate_at(index) for index in range(10)] == pytest.approx(
+        [0.5 - 0.05 * index for index in range(10)]
+    )
 
 
 def test_a_rate_that_warms_up_rises_evenly_and_then_is_the_usual_one():
     for usual in (TrainingSettings(10, 0.5), TrainingSettings(10, 0.5, decay=True)):
         warm = replace(usual, warmup=4)
-        shares = [warm.rate(index) / usual.rate(index) for index in range(10)]
+        shares = [warm.learning_rate_at(index) / usual.learning_rate_at(index) for index in range(10)]
         assert shares == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1])
 
 

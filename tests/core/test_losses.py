@@ -16,7 +16,7 @@ from persona_core.losses import (
     FaceWiseAttention,
     TandemEquilibrium,
     brought_to,
-    masked_noise_loss,
+    masked_diffusion_loss,
     persona_share,
 )
 from persona_core.task import CrossAttention, RichPrompts
@@ -40,14 +40,14 @@ def test_masked_noise_loss_against_a_loop():
                     error += m * float(step.target[b, c, y, x] - step.prediction[b, c, y, x]) ** 2
                     weight += m
         rows.append(error / weight)
-    assert float(masked_noise_loss(step)) == pytest.approx(sum(rows) / 2, rel=1e-5)
+    assert float(masked_diffusion_loss(step)) == pytest.approx(sum(rows) / 2, rel=1e-5)
 
 
 def test_what_lies_outside_the_mask_does_not_count():
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., :2] = 1
     prediction = random(1, 2, 4, 4).requires_grad_()
-    masked_noise_loss(SimpleNamespace(prediction=prediction, target=torch.zeros(1, 2, 4, 4), mask=mask)).backward()
+    masked_diffusion_loss(SimpleNamespace(prediction=prediction, target=torch.zeros(1, 2, 4, 4), mask=mask)).backward()
     assert prediction.grad[..., :2].all() and not prediction.grad[..., 2:].any()
 
 

@@ -10,8 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from persona_core.files import PersonaFileError, write_whole
 from persona_core.mapper import StageMapper
-from persona_core.persona import Persona, PersonaFileError, thinned, write_whole
+from persona_core.persona import Persona, thinned
 from persona_core.stages import Stages
 
 

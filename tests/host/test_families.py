@@ -10,9 +10,9 @@ from recording import Recorder, encode, sample
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.host.clip import UnsupportedModel, text_towers
+from persona_core.host.learn.attention_curve import attention_curve
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
-from persona_core.host.learn.partition import attention_curve
 from persona_core.host.learn.run import train_persona
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.persona import Persona

@@ -15,7 +15,7 @@ from recording import encode, sample
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE
 from persona_core.host.clip import UnsupportedModel
-from persona_core.host.learn.partition import attention_curve
+from persona_core.host.learn.attention_curve import attention_curve
 from persona_core.table import AppliedPersona
 
 ANN, PLAIN = "a photo of <ann>, smiling", "a photo of a tree"

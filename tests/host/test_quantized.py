@@ -8,11 +8,11 @@ import tiny_models
 import torch
 from jobs import alike, learned, moved, tensors
 
+from persona_core.host.learn.attention_curve import attention_curve
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.fingerprint import Weights, fingerprint
 from persona_core.host.learn.memory import kept_by, layers_of
-from persona_core.host.learn.partition import attention_curve
 from persona_core.host.learn.weights import stored
 from persona_core.recipes import KVTokensRecipe
 from persona_core.task import TrainingSettings

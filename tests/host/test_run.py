@@ -17,13 +17,13 @@ from persona_core.host.apply.sampling import TABLE
 from persona_core.host.clip import UnsupportedModel
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
-from persona_core.host.learn.latents import coarsest_cell, encode
+from persona_core.host.learn.latents import encode, size_multiple
 from persona_core.host.learn.run import load_progress
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import check_models, check_persona
-from persona_core.losses import TandemEquilibrium, masked_noise_loss
+from persona_core.losses import TandemEquilibrium, masked_diffusion_loss
 from persona_core.mapper import StageMapper
-from persona_core.photos import Photo, fit
+from persona_core.photos import Photo, size_for
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.stages import Stages
@@ -71,7 +71,7 @@ def test_only_the_representation_gets_a_gradient(job):
         denoiser, text = FrozenDenoiser(job.model), DifferentiableText(job.clip, 4)
         word = text.towers.word("face")
         mapper = StageMapper(word, Stages())
-        terms = {"noise": masked_noise_loss, "equilibrium": TandemEquilibrium(1.0)}
+        terms = {"noise": masked_diffusion_loss, "equilibrium": TandemEquilibrium(1.0)}
         references = References(latents.clone(), masks.clone())
         objective = Objective(terms, PHOTO_PROMPTS, RICH_PROMPTS)
         settings = TrainingSettings(3, 1e-3, bypass_dropout=0.0)
@@ -272,6 +272,6 @@ def test_sd2s_text_encoder_learns(job, tmp_path):
 
 
 def test_pictures_are_sized_for_the_unets_lowest_level(job):
-    cell = coarsest_cell(job.model, job.vae)
+    cell = size_multiple(job.model, job.vae)
     assert cell == 8 * 4  # the VAE's eighth, two halvings of the tiny UNet
-    assert fit(300, 400, 512, 64) == (448, 576) and fit(10, 4000, 128, 64) == (64, 2560)
+    assert size_for(300, 400, 512, 64) == (448, 576) and size_for(10, 4000, 128, 64) == (64, 2560)

@@ -101,9 +101,9 @@ def numbers_of(context: PersonaContext) -> np.ndarray:
         for t in range(0, LAST_TIMESTEP + 1, GRID):
             for side in context.table.at(float(t)):
                 digest.update(side.as_subclass(Tensor).detach().cpu().float().numpy().tobytes())
-        flat = numbers.view(-1)
-        places = np.frombuffer(digest.digest(), dtype=np.uint64) % flat.numel()
-        flat[places] = torch.nextafter(flat[places], torch.tensor(math.inf, dtype=flat.dtype))
+        values = numbers.view(-1)
+        places = np.frombuffer(digest.digest(), dtype=np.uint64) % values.numel()
+        values[places] = torch.nextafter(values[places], torch.tensor(math.inf, dtype=values.dtype))
         return numbers.numpy()
 
 

@@ -2,7 +2,9 @@
 
 The conditioning itself carries the mechanism, as a hook of the host, so a MODEL that was not routed through
 Apply still paints the persona; a MODEL that was, carries it too, for nodes that keep only the context tensor
-of a conditioning. Both together do it once.
+of a conditioning, and where the host lends weights: there, conditionings have no hook. Both together do it once.
+
+What diffusers does with a cross-attention processor, a patch of the host's cross-attention does here.
 """
 
 import uuid

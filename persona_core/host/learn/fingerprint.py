@@ -54,17 +54,17 @@ def feed(digest, part: object) -> None:
     elif inspect.isfunction(part):
         # A patch of another node: its name and the values that node gave it.
         held = [cell.cell_contents for cell in part.__closure__ or ()]
-        feed(digest, (part.__qualname__, [value for value in held if is_plain(value)]))
+        feed(digest, (part.__qualname__, [value for value in held if describes_itself(value)]))
     else:
         digest.update(repr(part).encode() if isinstance(part, PLAIN) else type(part).__name__.encode())
 
 
-def is_plain(value: object) -> bool:
+def describes_itself(value: object) -> bool:
     """Whether a value is its own description, all the way down."""
     if isinstance(value, Mapping):
-        return all(is_plain(key) and is_plain(item) for key, item in value.items())
+        return all(describes_itself(key) and describes_itself(item) for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return all(map(is_plain, value))
+        return all(map(describes_itself, value))
     return isinstance(value, PLAIN)
 
 

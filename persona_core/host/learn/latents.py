@@ -14,7 +14,7 @@ from ...photos import Photo
 from .memory import unloaded_after
 
 
-def coarsest_cell(model: ModelPatcher, vae: VAE) -> int:
+def size_multiple(model: ModelPatcher, vae: VAE) -> int:
     """How many pixels a side one cell of the UNet's lowest level covers: 64 for SD1.x and SD2.x."""
     levels = len(model.model.model_config.unet_config["channel_mult"])
     return vae.spacial_compression_encode() * 2 ** (levels - 1)

@@ -42,7 +42,8 @@ def layers_of(unet: UNetModel) -> list[nn.Module]:
 
 @contextmanager
 def gradient_checkpointing(layers: Iterable[nn.Module]) -> Iterator[None]:
-    """Within, these layers keep nothing but their inputs for the backward pass, which computes them once more."""
+    """Within, these layers keep nothing but their inputs for the backward pass, which computes them once more
+    (activation checkpointing)."""
     with ExitStack() as stack:
         for layer in layers:
             stack.enter_context(wrapped(layer, checkpointed))

@@ -16,8 +16,11 @@ unsaved: dict[str, Persona] = {}
 
 
 def find_or_train(job: TrainingJob, reuse: bool) -> tuple[Persona, Path, str]:
-    """The persona of these inputs, its file, and what to say of it. reuse: whether it may be one that was learned
-    before. Raises what `train_persona` raises, and OSError with a sentence where it cannot be saved."""
+    """The persona of these inputs, its file, and what to say of it.
+
+    reuse: whether it may be one that was saved before; one that could not be saved is taken in any case. Raises what
+    `train_persona` raises, and OSError with a sentence where it cannot be saved.
+    """
     fingerprint = job.fingerprint()
     persona, path = store.find(job.name, fingerprint) if reuse else (None, None)
     if persona is not None:

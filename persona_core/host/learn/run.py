@@ -13,7 +13,8 @@ from comfy.sd import CLIP, VAE
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ...persona import Persona, PersonaFileError, read_safetensors, write_whole
+from ...files import PersonaFileError, read_safetensors, write_whole
+from ...persona import Persona
 from ...photos import Photo
 from ...recipes import Recipe
 from ...task import References, TrainingTask
@@ -30,7 +31,7 @@ from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_m
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
-PROGRESS = "progress/5"  # of files of unfinished learning: those of other versions are begun anew
+PROGRESS_FORMAT = "progress/5"  # of files of unfinished learning: those of other versions are begun anew
 
 
 class TooLittleMemory(MemoryError):
@@ -156,7 +157,7 @@ def train_in_memory(
 
 def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
     """Write how far learning is. A disk that is full costs only the chance to go on later, so it stops nothing."""
-    metadata = {"format": PROGRESS, "losses": json.dumps(progress.losses), "fingerprint": fingerprint}
+    metadata = {"format": PROGRESS_FORMAT, "losses": json.dumps(progress.losses), "fingerprint": fingerprint}
     try:
         write_whole(path, to_bytes(progress.tensors, metadata))
     except OSError as error:
@@ -169,6 +170,6 @@ def load_progress(path: Path, fingerprint: str) -> Progress | None:
         metadata, tensors = read_safetensors(path)
     except (FileNotFoundError, PersonaFileError):
         return None
-    if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS, fingerprint):
+    if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS_FORMAT, fingerprint):
         return None
     return Progress(json.loads(metadata["losses"]), tensors)

@@ -20,7 +20,7 @@ from ..compat import with_own_weights
 from ..tokenizer import PersonaToken, PersonaTokens, with_placeholder
 from .attention import attention_for
 
-PLACEHOLDER = "{}"
+SLOT = "{}"
 
 
 def clip_for_learning(clip: CLIP) -> CLIP:
@@ -44,7 +44,7 @@ class DifferentiableText:
     def __init__(self, clip: CLIP, tokens: int, supercategory: str = "person", dtype: torch.dtype = torch.float32):
         self.clip, self.supercategory, self.towers = clip, supercategory, text_towers(clip)
         slots = {tower.name: PersonaTokens(torch.zeros(tower.width), self, tokens) for tower in self.towers.towers}
-        self.tokenizer = with_placeholder(clip.tokenizer, PLACEHOLDER, slots)
+        self.tokenizer = with_placeholder(clip.tokenizer, SLOT, slots)
         device = clip.patcher.load_device
         self.encoders = [DifferentiableTower(tower, clip.layer_idx, device, dtype) for tower in self.towers.towers]
         self.tokens_of = cache(self.tokenizer.tokenize_with_weights)
@@ -80,7 +80,7 @@ class DifferentiableText:
         self.clip.cond_stage_model.reset_clip_options()  # as the host does before it encodes: others leave theirs there
         for prompt in prompts:
             if prompt not in self.pooled_of:
-                tokens = self.clip.tokenizer.tokenize_with_weights(prompt.replace(PLACEHOLDER, self.supercategory))
+                tokens = self.clip.tokenizer.tokenize_with_weights(prompt.replace(SLOT, self.supercategory))
                 self.pooled_of[prompt] = self.clip.cond_stage_model.encode_token_weights(tokens)[1]
         return torch.cat([self.pooled_of[prompt] for prompt in prompts])
 
