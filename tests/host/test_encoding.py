@@ -3,6 +3,7 @@
 import pytest
 import tiny_models
 import torch
+from recording import encode_one
 from safetensors.torch import save_file
 
 from persona_core.host.apply.encoding import apply_to_clip
@@ -11,10 +12,6 @@ from persona_core.host.clip import text_towers
 from persona_core.table import PERSONA, AppliedPersona
 
 LONG = ", ".join(f"a tree number {n}" for n in range(30))
-
-
-def encode(clip, text):
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))[0]
 
 
 def direct(clip, persona, t, prompt, weight=1.0):
@@ -63,34 +60,34 @@ def close(ours, theirs):
     ],
 )
 def test_the_context_itself_is_the_supercategorys_prompt(clip, applied, text, plain):
-    context, extra = encode(applied, text)
-    expected, _ = encode(clip, plain)
+    context, extra = encode_one(applied, text)
+    expected, _ = encode_one(clip, plain)
     assert torch.equal(context, expected) and TABLE in extra
-    assert torch.equal(extra["pooled_output"], encode(clip, plain)[1]["pooled_output"])
+    assert torch.equal(extra["pooled_output"], encode_one(clip, plain)[1]["pooled_output"])
 
 
 @pytest.mark.parametrize("text", ["", "a photo of a dog", "an (oil:1.2) painting, " + LONG, "ann < ann >"])
 def test_text_without_the_placeholder_is_untouched(clip, applied, text):
-    (ours, extra), (theirs, plain) = encode(applied, text), encode(clip, text)
+    (ours, extra), (theirs, plain) = encode_one(applied, text), encode_one(clip, text)
     assert torch.equal(ours, theirs) and extra.keys() == plain.keys()
 
 
 def test_the_plain_clip_is_untouched_by_its_patched_clone(clip, applied):
-    before = encode(clip, "a photo of a face")[0]
-    assert TABLE in encode(applied, "a photo of <ann>")[1]
-    assert torch.equal(encode(clip, "a photo of a face")[0], before)
-    assert TABLE not in encode(clip, "a photo of <ann>")[1]
+    before = encode_one(clip, "a photo of a face")[0]
+    assert TABLE in encode_one(applied, "a photo of <ann>")[1]
+    assert torch.equal(encode_one(clip, "a photo of a face")[0], before)
+    assert TABLE not in encode_one(clip, "a photo of <ann>")[1]
     assert type(clip.cond_stage_model.encode_token_weights).__name__ == "method"
 
 
 @pytest.mark.parametrize("t", [400, 480, 640, 800])
 def test_the_table_equals_the_mapper_at_its_grid(clip, applied, ann, t):
-    table = encode(applied, "a photo of <ann> in snow")[1][TABLE]
+    table = encode_one(applied, "a photo of <ann> in snow")[1][TABLE]
     close(table.at(t), direct(clip, ann, t, "a photo of {} in snow"))
 
 
 def test_below_the_stage_stands_its_lowest_timestep_and_above_it_the_word(clip, applied, ann):
-    table = encode(applied, "a photo of <ann> in snow")[1][TABLE]
+    table = encode_one(applied, "a photo of <ann> in snow")[1][TABLE]
     for t in (0, 200, 399):
         close(table.at(t), direct(clip, ann, 400, "a photo of {} in snow"))
     for t in (801, 999):
@@ -99,20 +96,20 @@ def test_below_the_stage_stands_its_lowest_timestep_and_above_it_the_word(clip, 
 
 def test_between_grid_points_the_error_is_small(clip, applied, ann):
     """The mapper is smooth in t: linear interpolation over 20 timesteps errs by less than 1 % of the persona's effect."""
-    table = encode(applied, "a photo of <ann> in snow")[1][TABLE]
+    table = encode_one(applied, "a photo of <ann> in snow")[1][TABLE]
     for t in (410, 550, 707):
         for got, exact in zip(table.at(t), direct(clip, ann, t, "a photo of {} in snow"), strict=True):
             assert (got - exact).norm() < 0.01 * (exact - table.base).norm()
 
 
 def test_prompt_weights_reach_the_personas_tokens(clip, applied, ann):
-    table = encode(applied, "a photo of (<ann>:1.4) in snow")[1][TABLE]
+    table = encode_one(applied, "a photo of (<ann>:1.4) in snow")[1][TABLE]
     close(table.at(600), direct(clip, ann, 600, "a photo of {} in snow", weight=1.4))
 
 
 def test_long_prompts_keep_every_section(clip, applied):
     for text in (f"<ann>, {LONG}", f"{LONG}, <ann>", f"<ann>, {LONG}, <ann>"):
-        context, extra = encode(applied, text)
+        context, extra = encode_one(applied, text)
         keys, values = extra[TABLE].at(600)
         assert context.shape == keys.shape == values.shape and context.shape[1] >= 154
         changed = (keys != context).any(-1)[0].view(-1, 77).any(1)
@@ -126,16 +123,16 @@ def test_beside_an_embedding_file(tmp_path, make_persona):
     clip = tiny_models.clip(embeddings=str(tmp_path))
     applied = apply_to_clip(clip, AppliedPersona(make_persona()), "<ann>")
     for text in ("<ann>, embedding:style", "embedding:style <ann> in snow", "(embedding:style:1.2) of (<ann>:0.9)"):
-        context, extra = encode(applied, text)
-        plain, _ = encode(clip, text.replace("<ann>", "face"))
+        context, extra = encode_one(applied, text)
+        plain, _ = encode_one(clip, text.replace("<ann>", "face"))
         assert torch.equal(context, plain) and extra[TABLE].segments
 
 
 def test_two_personas_each_keep_their_own_vectors(clip, make_persona):
     ann, bob = make_persona("ann"), make_persona("bob", seed=9, supercategory="person")
     both = apply_to_clip(apply_to_clip(clip, AppliedPersona(ann), "<ann>"), AppliedPersona(bob), "<bob>")
-    context, extra = encode(both, "<ann> and <bob>")
-    assert torch.equal(context, encode(clip, "face and person")[0])
+    context, extra = encode_one(both, "<ann> and <bob>")
+    assert torch.equal(context, encode_one(clip, "face and person")[0])
     tokens = text_towers(clip).first.tokenizer.tokenizer("and")["input_ids"][1:-1]
     vectors = [p.representation.at(torch.tensor([600.0])).keys[0] for p in (ann, bob)]
     pairs = [49406, *vectors[0], *tokens, *vectors[1], 49407]
@@ -145,106 +142,24 @@ def test_two_personas_each_keep_their_own_vectors(clip, make_persona):
 
 def test_strength_zero_and_late_supercategory(clip, ann):
     off = apply_to_clip(clip, AppliedPersona(ann, strength=0.0), "<ann>")
-    context, extra = encode(off, "a photo of <ann>")
-    assert torch.equal(context, encode(clip, "a photo of face")[0])
+    context, extra = encode_one(off, "a photo of <ann>")
+    assert torch.equal(context, encode_one(clip, "a photo of face")[0])
     assert all(extra[TABLE].at(t)[0] is extra[TABLE].base for t in (0, 600, 999))
-    late = encode(apply_to_clip(clip, AppliedPersona(ann, late="supercategory"), "<ann>"), "a photo of <ann>")[1][TABLE]
+    late = encode_one(apply_to_clip(clip, AppliedPersona(ann, late="supercategory"), "<ann>"), "a photo of <ann>")[1][
+        TABLE
+    ]
     assert late.at(399)[0] is late.base and late.at(400)[0] is not late.base
-
-
-def test_a_placeholder_that_is_a_word_does_not_touch_longer_words(clip, ann):
-    applied = apply_to_clip(clip, AppliedPersona(ann), "ann")
-    assert TABLE not in encode(applied, "a planned annual holiday")[1]
-    assert torch.equal(encode(applied, "ann's (ann:1.2)")[0], encode(clip, "face's (face:1.2)")[0])
-
-
-@pytest.mark.parametrize(
-    ("placeholder", "text", "found"),
-    [
-        ("安", "雪中的安微笑", True),
-        ("あん", "雪の中のあんが笑う", True),
-        ("แอน", "ภาพถ่ายของแอนในหิมะ", True),
-        ("анна", "фото анна, снег", True),
-        ("анна", "фото анналы", False),
-        ("김안", "눈 속의 김안", True),
-    ],
-)
-def test_a_placeholder_of_another_script(clip, ann, placeholder, text, found):
-    applied = apply_to_clip(clip, AppliedPersona(ann), placeholder)
-    assert (TABLE in encode(applied, text)[1]) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "same_as"),
-    [
-        ("a photo of embedding:<ann> in snow", "a photo of <ann> in snow"),
-        ("a photo of (embedding:<ann>:1.2), smiling", "a photo of (<ann>:1.2), smiling"),
-        ("embedding:<ann>", "<ann>"),
-        ("embedding:<ann>smiling", "<ann> smiling"),
-        ("embedding:bob in snow", "bob in snow"),
-    ],
-)
-def test_a_placeholder_written_as_if_it_were_an_embedding_file(clip, ann, make_persona, text, same_as):
-    both = apply_to_clip(apply_to_clip(clip, AppliedPersona(ann), "<ann>"), AppliedPersona(make_persona("bob")), "bob")
-    (found, extra), (usual, _) = encode(both, text), encode(both, same_as)
-    assert torch.equal(found, usual) and len(extra[TABLE].placeholders) == 1
-
-
-def test_an_embedding_file_of_a_placeholders_name_stays_that_file(tmp_path, ann):
-    for name in ("ann", "my-ann"):
-        torch.save({"string_to_param": {"*": torch.ones(1, 64)}}, tmp_path / f"{name}.pt")
-    clip = tiny_models.clip(embeddings=str(tmp_path))
-    applied = apply_to_clip(clip, AppliedPersona(ann), "ann")
-    for text in ("embedding:ann in snow", "in snow, embedding:my-ann"):
-        assert TABLE not in encode(applied, text)[1] and torch.equal(encode(applied, text)[0], encode(clip, text)[0])
-    assert encode(applied, "ann beside embedding:my-ann")[1][TABLE].placeholders == {"ann"}
 
 
 def test_what_survives_cloning_and_skipping_layers(clip, applied):
     clone = applied.clone()
-    assert TABLE in encode(clone, "a photo of <ann>")[1]
+    assert TABLE in encode_one(clone, "a photo of <ann>")[1]
     clone.clip_layer(-2)
     skipped = clip.clone()
     skipped.clip_layer(-2)
-    context, extra = encode(clone, "a photo of <ann>")
-    assert torch.equal(context, encode(skipped, "a photo of face")[0])
-    assert not torch.equal(extra[TABLE].at(600)[0], encode(applied, "a photo of <ann>")[1][TABLE].at(600)[0])
-
-
-def test_placeholders_do_not_touch_the_marks_of_others(clip, make_persona):
-    names = {
-        "<ann>": make_persona("ann"),
-        "persona": make_persona("bob", seed=9),
-        "embedding": make_persona("cy", seed=8),
-    }
-    chained = clip
-    for placeholder, persona in names.items():
-        chained = apply_to_clip(chained, AppliedPersona(persona), placeholder)
-    tokens = chained.tokenize("<ann>, persona, (embedding:1.2), persona-1")["l"][0]
-    subjects = [token.subject.placeholder for token, _ in tokens if not isinstance(token, int)]
-    assert subjects[::4] == ["<ann>", "persona", "embedding", "persona"]
-
-
-@pytest.mark.parametrize(
-    ("placeholder", "says"),
-    [
-        ("", "must not be empty"),
-        (" <ann>", "begin or end"),
-        ("a:b", "colons"),
-        ("(ann)", "brackets"),
-        ("1.2", "hold a letter"),
-        ("<ann>s", "cannot be told from"),
-        ("my ann", "one word, without spaces"),
-        ("<ann\u00a0lee>", "one word, without spaces"),
-        ("<img src=x onerror=window.hit=1>", "one word, without spaces"),
-        ("<svg/onload=hit>", "quotes or '='"),
-        ("'ann'", "quotes or '='"),
-        ('"ann"', "quotes or '='"),
-    ],
-)
-def test_placeholders_that_cannot_work(applied, ann, placeholder, says):
-    with pytest.raises(ValueError, match=says):
-        apply_to_clip(applied, AppliedPersona(ann), placeholder)
+    context, extra = encode_one(clone, "a photo of <ann>")
+    assert torch.equal(context, encode_one(skipped, "a photo of face")[0])
+    assert not torch.equal(extra[TABLE].at(600)[0], encode_one(applied, "a photo of <ann>")[1][TABLE].at(600)[0])
 
 
 def test_a_persona_of_another_family_names_both(clip, ann):
@@ -260,10 +175,10 @@ def test_context_preservation_takes_all_other_words_back_to_the_plain_prompt(cli
     """The plain prompt: the word at each of the persona's four tokens, so that the others keep their places."""
     text = "a photo of <ann> in (deep:1.3) snow, " + LONG + ", <ann>"
     (free, kept) = (
-        encode(apply_to_clip(clip, AppliedPersona(ann, context_preservation=value), "<ann>"), text)[1][TABLE]
+        encode_one(apply_to_clip(clip, AppliedPersona(ann, context_preservation=value), "<ann>"), text)[1][TABLE]
         for value in (0.0, share)
     )
-    plain = encode(clip, text.replace("<ann>", "face face face face"))[0]
+    plain = encode_one(clip, text.replace("<ann>", "face face face face"))[0]
     ids = [
         token for section in clip.tokenize(text.replace("<ann>", "face face face face"))["l"] for token, _ in section
     ]
@@ -284,7 +199,7 @@ def test_of_several_personas_the_one_that_asks_for_most_decides(clip, make_perso
         for number, share in enumerate(shares):
             use = AppliedPersona(make_persona(str(number), seed=number), context_preservation=share)
             both = apply_to_clip(both, use, f"<p{number}>")
-        return encode(both, "<p0> and <p1> in snow")[1][TABLE].at(600)[0]
+        return encode_one(both, "<p0> and <p1> in snow")[1][TABLE].at(600)[0]
 
     assert torch.equal(table(0.5, 0.0), table(0.5, 0.25)) and not torch.equal(table(0.5, 0.0), table(0.0, 0.25))
 
@@ -293,7 +208,7 @@ def test_a_persona_that_does_not_stand_preserves_nothing(clip, make_persona):
     def table(**first):
         one, other = AppliedPersona(make_persona("a"), **first), AppliedPersona(make_persona("b", seed=1))
         both = apply_to_clip(apply_to_clip(clip, one, "<a>"), other, "<b>")
-        return encode(both, "<a> and <b> in snow")[1][TABLE]
+        return encode_one(both, "<a> and <b> in snow")[1][TABLE]
 
     off = {"end_at": 0.1, "early": PERSONA}  # above 900 only
     kept, free = (table(context_preservation=share, **off) for share in (1.0, 0.0))
@@ -304,7 +219,7 @@ def test_a_persona_that_does_not_stand_preserves_nothing(clip, make_persona):
 def test_strength_zero_cuts_long_prompts_where_the_plain_one_is_cut(clip, ann):
     none = apply_to_clip(clip, AppliedPersona(ann, 0.0), "<ann>")
     text = f"a photo of <ann>, {LONG}, <ann>"
-    assert torch.equal(encode(none, text)[0], encode(clip, text.replace("<ann>", "face"))[0])
+    assert torch.equal(encode_one(none, text)[0], encode_one(clip, text.replace("<ann>", "face"))[0])
 
 
 @pytest.mark.parametrize(

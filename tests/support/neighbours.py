@@ -18,6 +18,9 @@ from comfy_extras import nodes_photomaker
 
 from persona_core.host.apply.context import PersonaContext
 
+PAIR = ["negative", "persona"]  # the rows of a pass
+STEPS = 3  # one above, one in and one below the persona's stage
+
 
 def names_of_rows(passes, **prompts) -> list[list[str]]:
     """For each pass of a Recorder and each row: the first of the prompts whose contexts made K and V of every layer."""

@@ -8,6 +8,11 @@ def encode(clip, text):
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
+def encode_one(clip, text):
+    """The text's only conditioning: its context and the dict beside it."""
+    return encode(clip, text)[0]
+
+
 def sample(
     model,
     positive,

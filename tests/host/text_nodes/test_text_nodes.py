@@ -1,67 +1,25 @@
-"""Placeholders in whatever turns text into conditionings, and what the host's hooks do to CLIP and conditionings."""
+"""Placeholders in whatever turns text into conditionings."""
 
 import copy
 from functools import partial
 
-import comfy.hooks
 import pytest
 import tiny_models
 import torch
-from comfy.patcher_extension import WrappersMP
-from comfy_extras import nodes_hooks as hooks
 from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL, CLIPTextEncodeSDXLRefiner
 from comfy_extras.nodes_cond import CLIPTextEncodeControlnet
 from comfy_extras.nodes_model_merging import CLIPMergeSimple
-from neighbours import control_net, lora_file, names_of_rows, noise, serve, text_boxes, weighed_in_another_style
+from contexts import ANN_IN_SNOW, TIMES, same
+from neighbours import control_net, names_of_rows, noise, text_boxes, weighed_in_another_style
 from recording import Recorder, encode, sample
 
 import nodes
-from persona_core.host.apply.context import PersonaContext, PersonaNotFollowed
+from persona_core.host.apply.context import PersonaContext
 from persona_core.host.apply.encoding import apply_to_clip
-from persona_core.host.apply.sampling import HOOK, TABLE, apply_to_model
+from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.table import AppliedPersona
 
-ANN, PLAIN = "a photo of <ann> in snow", "a photo of face in snow"
-TIMES = (900, 600, 200)  # above, in and below the persona's stage
-
-
-@pytest.fixture(scope="module")
-def clip():
-    """One for all: nothing here may leave a trace in it."""
-    with torch.inference_mode():
-        return tiny_models.clip()
-
-
-@pytest.fixture(scope="module")
-def applied(clip):
-    """It knows <ann>. One for all, too."""
-    with torch.inference_mode():
-        return apply_to_clip(clip, AppliedPersona(tiny_models.persona(clip)), "<ann>")
-
-
-@pytest.fixture(scope="module")
-def usual(applied):
-    """The conditioning of ANN, which nothing changes."""
-    with torch.inference_mode():
-        return encode(applied, ANN)
-
-
-@pytest.fixture(scope="module")
-def style(clip, tmp_path_factory):
-    """A LoRA's file."""
-    return lora_file(tmp_path_factory.mktemp("loras") / "style.safetensors", tiny_models.model(), clip)
-
-
-@pytest.fixture
-def lora(style, monkeypatch):
-    return serve(monkeypatch, "loras", style)
-
-
-def same(one, other, exact=True):
-    """Whether two contexts with tables have the same base, K and V at every stage."""
-    pairs = [(one.table.base, other.table.base)]
-    pairs += [pair for t in TIMES for pair in zip(one.table.at(t), other.table.at(t), strict=True)]
-    return all(torch.equal(*pair) if exact else torch.allclose(*pair, atol=1e-4) for pair in pairs)
+PLAIN = "a photo of face in snow"
 
 
 def low_level(clip, text):
@@ -94,21 +52,21 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_encode_gives_the_table(way, applied, clip, usual):
-    context = WAYS[way](applied, ANN)
+    context = WAYS[way](applied, ANN_IN_SNOW)
     assert isinstance(context, PersonaContext) and same(context, usual[0][0])
     assert torch.equal(WAYS[way](applied, PLAIN), WAYS[way](clip, PLAIN))
 
 
 def test_a_context_without_its_dict_is_painted_through_the_routed_model(model, applied, usual):
     negative = encode(applied, "lowres")
-    painted, bare = sample(model, usual, negative), [[applied.encode(ANN), {}]]
+    painted, bare = sample(model, usual, negative), [[applied.encode(ANN_IN_SNOW), {}]]
     assert torch.equal(sample(apply_to_model(model, "<ann>"), bare, negative), painted)
 
 
 def test_one_encoder_asked_past_the_host_gives_the_word_and_is_told(model, applied, clip, caplog):
     """Nothing of ours can see it; the routed MODEL does."""
     applied.load_model()
-    context = applied.cond_stage_model.clip_l.encode_token_weights(applied.tokenize(ANN)["l"])[0]
+    context = applied.cond_stage_model.clip_l.encode_token_weights(applied.tokenize(ANN_IN_SNOW)["l"])[0]
     assert not isinstance(context, PersonaContext) and torch.isfinite(context).all()
     sample(apply_to_model(model, "<ann>"), [[context, {}]], encode(clip, "lowres"))
     assert any("No prompt of this sampler holds <ann>" in record.message for record in caplog.records)
@@ -136,15 +94,18 @@ def test_token_lists_can_be_joined_and_weighted(applied, usual):
 def test_clip_skip_before_and_after_apply_is_the_same(layer, clip, applied, ann, usual):
     skip = partial(nodes.CLIPSetLastLayer().set_last_layer, stop_at_clip_layer=layer)
     after, before = skip(applied)[0], apply_to_clip(skip(clip)[0], AppliedPersona(ann), "<ann>")
-    context = after.encode(ANN)
-    assert same(context, before.encode(ANN)) and same(context, usual[0][0]) == (layer == -1)
+    context = after.encode(ANN_IN_SNOW)
+    assert same(context, before.encode(ANN_IN_SNOW)) and same(context, usual[0][0]) == (layer == -1)
 
 
 def test_a_lora_on_clip_changes_the_table_in_either_order_and_leaves_no_trace(model, clip, applied, ann, lora):
     load = partial(nodes.LoraLoader().load_lora, lora_name=lora, strength_model=1.0, strength_clip=1.0)
-    usual = applied.encode(ANN)
+    usual = applied.encode(ANN_IN_SNOW)
     styled_model, styled = load(model, clip)
-    first, last = apply_to_clip(styled, AppliedPersona(ann), "<ann>").encode(ANN), load(model, applied)[1].encode(ANN)
+    first, last = (
+        apply_to_clip(styled, AppliedPersona(ann), "<ann>").encode(ANN_IN_SNOW),
+        load(model, applied)[1].encode(ANN_IN_SNOW),
+    )
     assert same(first, last) and torch.equal(first.table.base, styled.encode(PLAIN))
     for t in TIMES:
         assert not any(
@@ -159,15 +120,18 @@ def test_a_lora_on_clip_changes_the_table_in_either_order_and_leaves_no_trace(mo
         )
     ]
     assert torch.equal(*pictures)
-    assert same(applied.encode(ANN), usual)
+    assert same(applied.encode(ANN_IN_SNOW), usual)
 
 
 def test_merged_clips_keep_the_first_ones_personas(clip, applied, ann):
     other = tiny_models.clip()
     tiny_models.fill(other.cond_stage_model, 8)
     merge = partial(CLIPMergeSimple().merge, clip2=other, ratio=0.5)
-    merged, expected = merge(applied)[0].encode(ANN), apply_to_clip(merge(clip)[0], AppliedPersona(ann), "<ann>")
-    assert same(merged, expected.encode(ANN)) and not same(merged, applied.encode(ANN))
+    merged, expected = (
+        merge(applied)[0].encode(ANN_IN_SNOW),
+        apply_to_clip(merge(clip)[0], AppliedPersona(ann), "<ann>"),
+    )
+    assert same(merged, expected.encode(ANN_IN_SNOW)) and not same(merged, applied.encode(ANN_IN_SNOW))
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +162,7 @@ def test_sdxls_text_nodes_give_the_table(long, sdxl):
 
 
 def test_a_controlnets_own_prompt_follows_its_table(model, applied):
-    own = CLIPTextEncodeControlnet.execute(applied, encode(applied, "in snow"), ANN)[0]
+    own = CLIPTextEncodeControlnet.execute(applied, encode(applied, "in snow"), ANN_IN_SNOW)[0]
     control, given = control_net(model), []
     control.control_model.register_forward_pre_hook(
         lambda module, args, kwargs: given.append((float(kwargs["timesteps"][0]), kwargs["context"])), with_kwargs=True
@@ -212,96 +176,8 @@ def test_a_controlnets_own_prompt_follows_its_table(model, applied):
 
 
 def test_unclip_conditioning_keeps_the_table(applied):
-    picture = nodes.unCLIPConditioning().apply_adm(encode(applied, ANN), object(), 1.0, 0.0)[0]
-    assert same(picture[0][0], encode(applied, ANN)[0][0]) and TABLE in picture[0][1]
-
-
-@pytest.fixture
-def lora_hooks(lora):
-    """A LoRA for the first half of the sampling."""
-    key = hooks.CreateHookKeyframe().create_hook_keyframe
-    frames = key(0.0, 0.5, prev_hook_kf=key(1.0, 0.0)[0])[0]
-    return hooks.SetHookKeyframes().set_hook_keyframes(hooks.CreateHookLora().create_hook(lora, 1.0, 1.0)[0], frames)[0]
-
-
-@pytest.fixture
-def model_hooks(clip):
-    """A whole other checkpoint as a LoRA; the node keeps what it loaded last."""
-    other, create = tiny_models.model(), hooks.CreateHookModelAsLora()
-    tiny_models.fill(other.model.diffusion_model, 9)
-    create.loaded_weights = (None, comfy.hooks.get_patch_weights_from_model(other), None)
-    return create.create_hook("other.safetensors", 1.0, 0.0)[0]
-
-
-@pytest.mark.parametrize("kind", ["lora_hooks", "model_hooks"])
-def test_hooks_on_conditionings_and_the_persona_both_work(kind, model, applied, request):
-    group, route = request.getfixturevalue(kind), partial(apply_to_model, placeholder="<ann>")
-    prompts = {"persona": encode(applied, ANN), "negative": encode(applied, "lowres")}
-    usual, recorder = sample(model, *prompts.values()), Recorder(model)
-    one = hooks.ConditioningSetProperties().set_properties(prompts["persona"], 1.0, "default", hooks=group)[0]
-    pair = hooks.PairConditioningSetProperties().set_properties(*prompts.values(), 1.0, "default", hooks=group)
-    for conds in ((one, prompts["negative"]), pair):
-        recorder.passes.clear()
-        pictures = [sample(used, *conds) for used in (model, route(model))]
-        rows = sorted(row for rows in names_of_rows(recorder.passes, **prompts) for row in rows)
-        assert rows == ["negative"] * 10 + ["persona"] * 10
-        assert torch.equal(*pictures) and not torch.allclose(pictures[0], usual, atol=1e-3)
-    assert torch.equal(sample(model, *prompts.values()), usual)
-    assert [len(own) for own in HOOK.transformers_dict["wrappers"][WrappersMP.CALC_COND_BATCH].values()] == [1]
-
-
-def test_a_lora_hook_on_both_prompts_is_the_lora_on_the_model(model, applied, lora):
-    conds = encode(applied, ANN), encode(applied, "lowres")
-    group = hooks.CreateHookLora().create_hook(lora, 1.0, 0.0)[0]
-    hooked = hooks.PairConditioningSetProperties().set_properties(*conds, 1.0, "default", hooks=group)
-    styled = nodes.LoraLoader().load_lora(model, None, lora, 1.0, 0.0)[0]
-    torch.testing.assert_close(sample(model, *hooked), sample(styled, *conds), atol=2e-3, rtol=2e-3)
-
-
-def test_regions_with_hooks_of_their_own(model, applied, lora_hooks):
-    prompts = {
-        name: encode(applied, text) for name, text in {"persona": ANN, "plain": "a tree", "negative": ""}.items()
-    }
-    left = torch.zeros(1, 64, 64)
-    left[..., :32] = 1
-    combine = hooks.PairConditioningSetPropertiesAndCombine().set_properties
-    first = hooks.PairConditioningSetProperties().set_properties(
-        prompts["plain"], prompts["negative"], 1.0, "default", mask=1 - left
-    )
-    conds = combine(*first, prompts["persona"], prompts["negative"], 1.0, "default", mask=left, hooks=lora_hooks)
-    recorder = Recorder(model)
-    pictures = [sample(used, *conds) for used in (model, apply_to_model(model, "<ann>"))]
-    rows = [row for rows in names_of_rows(recorder.passes, **prompts) for row in rows]
-    assert torch.equal(*pictures)
-    assert {name: rows.count(name) for name in prompts} == {"persona": 10, "plain": 10, "negative": 20}
-
-
-@pytest.mark.parametrize("schedule", [False, True])
-@pytest.mark.parametrize("order", ["hooks first", "Apply first"])
-@pytest.mark.parametrize("routed", [True, False])
-def test_hooks_on_clip_change_the_table_and_the_persona_is_painted_or_missed(
-    routed, order, schedule, model, clip, applied, ann, lora_hooks, caplog
-):
-    """Where the MODEL is not routed through Apply, the host puts its hooks in the place of ours (or, scheduled, drops all
-    that the encoder returns beside the context): then nobody follows, which is an error."""
-    hook = partial(hooks.SetClipHooks().apply_hooks, apply_to_conds=True, schedule_clip=schedule, hooks=lora_hooks)
-    taught = hook(applied)[0] if order == "Apply first" else apply_to_clip(hook(clip)[0], AppliedPersona(ann), "<ann>")
-    usual, negative = applied.encode(ANN), encode(applied, "lowres")
-    prompts = encode(taught, ANN)
-    assert len(prompts) == (2 if schedule else 1)
-    assert not same(prompts[0][0], usual, exact=False)
-    if schedule:  # the LoRA's second keyframe has no strength
-        assert same(prompts[1][0], usual, exact=False)
-    recorder = Recorder(model)
-    try:
-        sample(apply_to_model(model, "<ann>") if routed else model, prompts, negative)
-    except PersonaNotFollowed:
-        assert not routed
-        return
-    named = {f"persona {number}": [prompt] for number, prompt in enumerate(prompts)}
-    rows = [row for rows in names_of_rows(recorder.passes, **named, negative=negative) for row in rows]
-    assert rows.count("negative") == 5
-    assert "nobody" not in rows and set(rows) == {*named, "negative"} and not caplog.records
+    picture = nodes.unCLIPConditioning().apply_adm(encode(applied, ANN_IN_SNOW), object(), 1.0, 0.0)[0]
+    assert same(picture[0][0], encode(applied, ANN_IN_SNOW)[0][0]) and TABLE in picture[0][1]
 
 
 @pytest.mark.parametrize("order", ["style first", "Apply first"])
@@ -328,14 +204,14 @@ def test_options_that_a_pack_sets_hold_for_the_persona(applied):
     inner = applied.cond_stage_model
     inner.reset_clip_options()
     inner.set_clip_options({"layer": -2})
-    context = inner.encode_token_weights(applied.tokenize(ANN))[0]
+    context = inner.encode_token_weights(applied.tokenize(ANN_IN_SNOW))[0]
     inner.reset_clip_options()
-    assert same(context, skipped.encode(ANN)) and not same(context, applied.encode(ANN))
+    assert same(context, skipped.encode(ANN_IN_SNOW)) and not same(context, applied.encode(ANN_IN_SNOW))
 
 
 def test_boxes_of_text_beside_a_persona(model, clip, applied):
     """GLIGEN takes the pooled text of each box: that of the plain word."""
-    boxes, positive, negative = text_boxes(model, 64), encode(applied, ANN), encode(applied, "lowres")
+    boxes, positive, negative = text_boxes(model, 64), encode(applied, ANN_IN_SNOW), encode(applied, "lowres")
     boxed, plain = (
         nodes.GLIGENTextBoxApply().append(positive, one, boxes, text, 32, 32, 0, 0)[0]
         for one, text in ((applied, "a hat of <ann>"), (clip, "a hat of face"))

@@ -1,13 +1,10 @@
-"""A persona beside what else artists put on a MODEL or around a sampler, in the host's own nodes."""
+"""A persona beside what else artists put on a MODEL, and beside a ControlNet."""
 
 from functools import partial
 
 import pytest
 import tiny_models
 import torch
-from comfy_api.torch_helpers import set_torch_compile_wrapper
-from comfy_extras import nodes_custom_sampler as custom
-from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from comfy_extras.nodes_easycache import EasyCacheNode
 from comfy_extras.nodes_freelunch import FreeU, FreeU_V2
 from comfy_extras.nodes_hypernetwork import HypernetworkLoader
@@ -15,12 +12,12 @@ from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete, RescaleCFG
 from comfy_extras.nodes_model_merging import ModelMergeBlocks, ModelMergeSimple
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
-from comfy_extras.nodes_perpneg import PerpNeg, PerpNegGuider
-from comfy_extras.nodes_photomaker import PhotoMakerEncode
+from comfy_extras.nodes_perpneg import PerpNeg
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
-from comfy_extras.nodes_torch_compile import TorchCompileModel
 from neighbours import (
+    PAIR,
+    STEPS,
     control_net,
     cross_attentions,
     hypernetwork_file,
@@ -30,62 +27,18 @@ from neighbours import (
     lora_file,
     names_of_rows,
     noise,
-    photo_maker,
     serve,
 )
 from recording import Recorder, encode, sample
 
 import nodes
 from persona_core.host.apply import sampling
-from persona_core.host.apply.context import PersonaContext
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import apply_to_model
 from persona_core.host.clip import text_towers
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
 from persona_core.table import AppliedPersona
-
-PAIR = ["negative", "persona"]
-STEPS = 3  # one above, one in and one below the persona's stage
-
-
-@pytest.fixture(scope="module")
-def clip():
-    """One for all: nothing here may leave a trace in it."""
-    with torch.inference_mode():
-        return tiny_models.clip()
-
-
-@pytest.fixture(scope="module")
-def everyone(clip):
-    """By name what is painted here, "bob" by a CLIP that knows him too; no node and no sampling changes it."""
-    texts = {
-        "persona": "a photo of <ann> in snow",
-        "plain": "a photo of face in snow",
-        "negative": "lowres",
-        "empty": "",
-    }
-    with torch.inference_mode():
-        applied = apply_to_clip(clip, AppliedPersona(tiny_models.persona(clip)), "<ann>")
-        bob = AppliedPersona(tiny_models.persona(clip, "bob", 300, 600, seed=1))
-        both = encode(apply_to_clip(applied, bob, "<bob>"), "<bob> in snow")
-        return {**{name: encode(applied, text) for name, text in texts.items()}, "bob": both}
-
-
-@pytest.fixture
-def prompts(everyone):
-    return {name: prompt for name, prompt in everyone.items() if name != "bob"}
-
-
-@pytest.fixture
-def paint(prompts):
-    """Sample with the persona, or with the plain word. Some nodes draw random numbers of their own."""
-
-    def run(model, positive="persona", **more):
-        torch.manual_seed(0)
-        return sample(model, prompts[positive], prompts["negative"], steps=STEPS, **more)
-
-    return run
 
 
 @pytest.fixture
@@ -234,121 +187,6 @@ def test_a_controlnet_gets_the_personas_k_context(strength, model, prompts, pain
     assert not torch.allclose(painted, free, atol=1e-3) and torch.equal(paint(model), free)
 
 
-def guide_perp_neg(model, conds):
-    return PerpNegGuider.execute(model, conds["persona"], conds["negative"], conds["empty"], 5.0, 1.0)
-
-
-def guide_dual(model, conds, style):
-    return custom.DualCFGGuider.execute(model, conds["persona"], conds["bob"], conds["negative"], 3.0, 5.0, style)
-
-
-GUIDERS = {
-    "BasicGuider": (lambda m, conds: custom.BasicGuider.execute(m, conds["persona"]), ["persona"]),
-    "CFGGuider": (lambda m, conds: custom.CFGGuider.execute(m, conds["persona"], conds["negative"], 5.0), PAIR),
-    "PerpNegGuider": (guide_perp_neg, ["empty", "negative", "persona"]),
-    "DualCFGGuider": (partial(guide_dual, style="regular"), ["persona", "bob", "negative"]),
-    "DualCFGGuider nested": (partial(guide_dual, style="nested"), ["persona", "bob", "negative"]),
-}
-
-
-@pytest.mark.parametrize("guider", GUIDERS)
-@pytest.mark.parametrize("routed", [True, False])
-def test_every_guider_paints_each_persona_in_its_own_rows(guider, routed, model, everyone):
-    make, rows = GUIDERS[guider]
-    recorder, used = Recorder(model), apply_to_model(model, "<ann>") if routed else model
-    latent = {"samples": torch.zeros(1, 4, 8, 8)}
-    sigmas = custom.BasicScheduler.execute(used, "normal", STEPS, 1.0)[0]
-    euler = custom.KSamplerSelect.execute("euler")[0]
-    painted = custom.SamplerCustomAdvanced.execute(
-        custom.RandomNoise.execute(0)[0], make(used, everyone)[0], euler, sigmas, latent
-    )[0]
-    assert names_of_rows(recorder.passes, **everyone) == [rows] * STEPS
-    assert torch.isfinite(painted["samples"]).all()
-
-
-def test_a_second_sampler_continues_where_the_first_stopped(model, prompts):
-    conds = prompts["persona"], prompts["negative"]
-    run = partial(nodes.KSamplerAdvanced().sample, model)
-    recorder, empty = Recorder(model), {"samples": torch.zeros(1, 4, 8, 8)}
-    whole = run("enable", 0, 10, 5.0, "euler", "normal", *conds, empty, 0, 10, "disable")[0]
-    seen, recorder.passes = recorder.passes, []
-    first = run("enable", 0, 10, 5.0, "euler", "normal", *conds, empty, 0, 4, "enable")[0]
-    second = run("disable", 0, 10, 5.0, "euler", "normal", *conds, first, 4, 10, "disable")[0]
-    assert names_of_rows(recorder.passes, **prompts) == names_of_rows(seen, **prompts) == [PAIR] * 10
-    assert [one["t"] for one in recorder.passes] == [one["t"] for one in seen]
-    torch.testing.assert_close(second["samples"], whole["samples"], atol=1e-3, rtol=1e-3)
-
-
-WAYS = {"image to image": (0.3, 5.0, 1), "four at once": (1.0, 5.0, 4), "CFG 1": (1.0, 1.0, 1)}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_ways_to_use_the_sampler_node(way, model, prompts):
-    denoise, cfg, batch = WAYS[way]
-    latent, recorder = {"samples": noise(batch, 4, 8, 8)}, Recorder(model)
-    run = partial(nodes.KSampler().sample, model, 0, STEPS, cfg, "euler", "normal")
-    painted, plain = (
-        run(prompts[kind], prompts["negative"], latent, denoise=denoise)[0]["samples"] for kind in ("persona", "plain")
-    )
-    rows = ["persona"] if cfg == 1 else ["negative"] * batch + ["persona"] * batch
-    assert names_of_rows(recorder.passes[:STEPS], **prompts) == [rows] * STEPS
-    assert (denoise < 1) == all(one["t"] < 400 for one in recorder.passes)
-    assert all(not torch.equal(*pair) for pair in zip(painted, plain, strict=True))
-
-
-@pytest.mark.parametrize("differential", [False, True])
-def test_inpainting_changes_what_is_under_the_mask(differential, model, prompts):
-    latent = {"samples": noise(1, 4, 8, 8), "noise_mask": torch.linspace(0, 1, 64).expand(1, 64, 64).round()}
-    if differential:
-        latent["noise_mask"] = torch.linspace(-0.5, 1, 64).clamp(0).expand(1, 64, 64)
-    used = DifferentialDiffusion.execute(model)[0] if differential else model
-    recorder = Recorder(model)
-    run = partial(nodes.KSampler().sample, used, 0, STEPS, 5.0, "euler", "normal")
-    painted, plain = (run(prompts[kind], prompts["negative"], latent)[0]["samples"] for kind in ("persona", "plain"))
-    assert names_of_rows(recorder.passes[:STEPS], **prompts) == [PAIR] * STEPS
-    if not differential:  # which lets go of the mask towards the end
-        torch.testing.assert_close(painted[..., :2], latent["samples"][..., :2], atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(painted[..., 4:], plain[..., 4:])
-
-
-@pytest.fixture(scope="module")
-def sdxl_clips():
-    """One that knows nobody, and one that knows <ann>."""
-    with torch.inference_mode():
-        clip = tiny_models.clip("sdxl")
-        return clip, apply_to_clip(clip, AppliedPersona(tiny_models.persona(clip)), "<ann>")
-
-
-@pytest.fixture
-def sdxl(sdxl_clips):
-    return tiny_models.model(sdxl=True), *sdxl_clips
-
-
-def maker_of(monkeypatch, clip, text):
-    return PhotoMakerEncode.execute(photo_maker(monkeypatch, (64, 128)), noise(1, 64, 64, 3).sigmoid(), clip, text)[0]
-
-
-def test_photomaker_paints_one_region_and_the_persona_another(sdxl, monkeypatch):
-    model, clip, taught = sdxl
-    maker, ann, negative = (
-        maker_of(monkeypatch, clip, "photomaker in snow"),
-        encode(taught, "a <ann>"),
-        encode(clip, ""),
-    )
-    assert not torch.equal(maker[0][0], encode(clip, "photomaker in snow")[0][0])
-    left = torch.zeros(1, 128, 128)
-    left[..., :64] = 1
-    regions = [
-        nodes.ConditioningSetMask().append(prompt, mask, "default", 1.0)[0]
-        for prompt, mask in ((ann, left), (maker, 1 - left))
-    ]
-    recorder = Recorder(model)
-    painted = sample(model, nodes.ConditioningCombine().combine(*regions)[0], negative, size=16, batch=2)
-    assert torch.isfinite(painted).all()
-    for rows in names_of_rows(recorder.passes, ann=ann, maker=maker, negative=negative):
-        assert sorted(rows) == ["ann"] * 2 + ["maker"] * 2 + ["negative"] * 2
-
-
 @pytest.mark.parametrize("order", ["Apply first", "windows first"])
 @pytest.mark.parametrize(("frames", "length"), [(6, 4), (8, 4), (3, 1)])
 def test_windows_of_many_frames_all_get_the_persona(order, frames, length, model, prompts, paint):
@@ -373,44 +211,3 @@ def test_v_of_all_rows_is_written_once_a_pass(model, prompts, paint, monkeypatch
     assert 0 < once <= STEPS
     routed.set_model_attn2_patch(lambda query, keys, values, extra: (query, keys, values.add_(0.0)))
     assert torch.equal(paint(routed), usual) and len(written) > 5 * once
-
-
-def test_photomaker_encodes_with_a_clip_that_knows_a_persona(sdxl, monkeypatch):
-    # It asks the tokenizer for the words' numbers too.
-    _, clip, taught = sdxl
-    ours, plain = (maker_of(monkeypatch, one, "photomaker in snow") for one in (taught, clip))
-    assert torch.equal(ours[0][0], plain[0][0])
-
-
-def test_a_persona_in_photomakers_own_prompt(sdxl, monkeypatch, caplog):
-    """PhotoMaker fuses its picture into one token; the persona stands at the others, at every t."""
-    model, clip, taught = sdxl
-    (context, _), usual = maker_of(monkeypatch, taught, "photomaker with <ann>")[0], encode(taught, "with <ann>")[0]
-    assert isinstance(context, PersonaContext) and context.table.placeholders == {"<ann>"}
-    for side in (0, 1):
-        of_ann = (context.table.at(600)[side] - context.table.base)[0].norm(dim=-1)
-        largest = (usual[0].table.at(600)[side] - usual[0].table.base).norm(dim=-1).max()
-        assert of_ann[0] == 0 and of_ann.max() > 0.5 * largest
-    sample(apply_to_model(model, "<ann>"), [[context, {**encode(clip, "")[0][1]}]], encode(clip, ""), steps=STEPS)
-    assert not caplog.records
-
-
-BLOCK = "diffusion_model.middle_block.1.transformer_blocks.0"
-
-
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_compiled_model_paints_the_same_and_is_compiled_once(whole, model, paint):
-    routed, graphs = apply_to_model(model, "<ann>"), []
-
-    def backend(graph, inputs):
-        graphs.append(graph)
-        return graph.forward  # traced, but no machine code: the node's own backends take minutes
-
-    compiled = TorchCompileModel.execute(routed, backend)[0]
-    if not whole:
-        set_torch_compile_wrapper(compiled, backend, keys=[BLOCK])
-    torch.testing.assert_close(paint(compiled), paint(routed), atol=1e-3, rtol=1e-3)
-    traced = len(graphs)
-    assert traced
-    paint(compiled)
-    assert len(graphs) == traced

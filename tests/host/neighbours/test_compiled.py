@@ -1,0 +1,28 @@
+"""A persona painted by a compiled model."""
+
+import pytest
+import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_torch_compile import TorchCompileModel
+
+from persona_core.host.apply.sampling import apply_to_model
+
+BLOCK = "diffusion_model.middle_block.1.transformer_blocks.0"
+
+
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_compiled_model_paints_the_same_and_is_compiled_once(whole, model, paint):
+    routed, graphs = apply_to_model(model, "<ann>"), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward  # traced, but no machine code: the node's own backends take minutes
+
+    compiled = TorchCompileModel.execute(routed, backend)[0]
+    if not whole:
+        set_torch_compile_wrapper(compiled, backend, keys=[BLOCK])
+    torch.testing.assert_close(paint(compiled), paint(routed), atol=1e-3, rtol=1e-3)
+    traced = len(graphs)
+    assert traced
+    paint(compiled)
+    assert len(graphs) == traced
