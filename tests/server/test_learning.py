@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prompts import find, only, pictures, workflow
+from prompts import by_small_painter, find, only, pictures, with_few_contexts, workflow
 from safetensors.torch import load_file
 
 from persona_core.persona import Persona
@@ -62,16 +62,18 @@ def test_the_workflows_give_a_persona_file_and_pictures(server, texts, name):
 
 
 @pytest.mark.parametrize("preset, steps, rate", [("quick", "30 steps of 2", 0.0006), (None, "50 steps of 4", 0.0004)])
-def test_where_numbers_are_0_the_preset_decides(server, texts, preset, steps, rate):
+def test_where_numbers_are_0_the_preset_decides(painter, photo, texts, preset, steps, rate):
+    """On the small painter, which learns so much in a moment."""
     name = f"preset_{preset}"
-    prompt = learn(name, steps=0, learning_rate=0.0, batch_size=0, tokens=1, te_weight=0.0)
+    painter.upload_image(photo, "photo.png")
+    prompt = by_small_painter(learn(name, steps=0, learning_rate=0.0, batch_size=0, resolution=32))
     inputs = prompt[find(prompt, "PersonaLearn")]["inputs"]
     del inputs["preset"]  # as a prompt from before there were any
     inputs |= {"preset": preset} if preset else {}
-    run = server.run(prompt, texts)
+    run = painter.run(prompt, texts)
     assert run.status == "success", run.error
     assert f"Learning '{name}': {steps}, " in "\n".join(texts)
-    assert Persona.load(persona_file(server, name)).settings["learning rate"] == rate
+    assert Persona.load(persona_file(painter, name)).settings["learning rate"] == rate
 
 
 def test_that_memory_ran_out_is_said_until_the_end(server, texts):
@@ -88,7 +90,7 @@ def test_that_memory_ran_out_is_said_until_the_end(server, texts):
 
 
 def test_the_third_workflow_paints_with_what_was_learned(server):
-    assert server.run(learn("ann")).status == "success"
+    assert server.run(with_few_contexts(learn("ann"))).status == "success"
     prompt = workflow("load_and_generate")
     run = server.run(prompt)
     assert run.status == "success", run.error
@@ -114,7 +116,7 @@ def restarted(server, elsewhere):
 
 def test_a_batch_of_prompts_learns_once_even_across_a_restart(server, texts, request):
     def ask(where, words):
-        prompt = workflow(changes={"PersonaLearn": {"name": "once"}})
+        prompt = with_few_contexts(workflow(changes={"PersonaLearn": {"name": "once"}}))
         prompt["11"]["inputs"]["text"] = f"a photo of <ann> {words}"
         texts.clear()
         assert where.run(prompt, texts).status == "success"
@@ -183,7 +185,7 @@ def test_the_seed_decides_and_reuse_off_learns_again(server, texts):
 
 
 def test_painting_without_model_routed_keeps_the_persona(server):
-    server.run(learn("routed"))
+    server.run(with_few_contexts(learn("routed")))
     loaded = {"PersonaLoad": {"persona_name": "routed.safetensors"}}
     prompt = workflow("load_and_generate", loaded)
     full = pictures(server, server.run(prompt), find(prompt, "SaveImage"))[0]
@@ -194,7 +196,7 @@ def test_painting_without_model_routed_keeps_the_persona(server):
 
 
 def test_strength_zero_is_the_supercategorys_picture(server):
-    server.run(learn("zero"))
+    server.run(with_few_contexts(learn("zero")))
     prompt = workflow(
         "load_and_generate", {"PersonaLoad": {"persona_name": "zero.safetensors"}, "PersonaApply": {"strength": 0.0}}
     )
@@ -214,7 +216,7 @@ def test_strength_zero_is_the_supercategorys_picture(server):
 
 
 def test_personas_live_in_comfys_own_folders(server):
-    server.run(learn("filed"))
+    server.run(with_few_contexts(learn("filed")))
     (server.base / "models/personas/friends").mkdir(exist_ok=True)
     persona_file(server, "filed").rename(server.base / "models/personas/friends/filed.safetensors")
     options = server.object_info()["PersonaLoad"]["input"]["required"]["persona_name"]
@@ -236,11 +238,12 @@ def test_what_is_learned_goes_to_the_default_folder(server, tmp_path, default):
 
 
 def test_extra_model_paths_are_searched(server, restarted, elsewhere, texts):
-    server.run(learn("elsewhere"))
+    learning = with_few_contexts(learn("elsewhere"))
+    server.run(learning)
     persona_file(server, "elsewhere").rename(elsewhere / "elsewhere.safetensors")
     run = restarted.run(workflow("load_and_generate", {"PersonaLoad": {"persona_name": "elsewhere.safetensors"}}))
     assert run.status == "success", run.error
-    restarted.run(learn("elsewhere"), texts)
+    restarted.run(learning, texts)
     assert any("Loaded 'elsewhere'" in text for text in texts)
 
 
