@@ -15,10 +15,10 @@ check: setup
 	@$(RUN) -m mypy persona_core/*.py persona_core/faces
 	@$(RUN) -m pytest tests/core --noconftest -q
 
-# Two at a time, on a thread each.
+# Two files at a time, on a thread each, in the order of tests/conftest.py.
 test:
 	@$(PYTHON) -m tools.environment --browser
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all:
 	@$(PYTHON) -m tools.environment --browser

@@ -12,11 +12,19 @@ from skimage import data, io
 
 from tools import random_checkpoint
 from tools.comfy_server import ComfyServer
+from tools.small_world import NODE_PACK
 
 CHECKPOINT = "random_sd15.ckpt"
 SUPPORT = Path(__file__).parent / "support"
 # Nodes and routes for tests.
 PACKS = [SUPPORT / "encoder_counter", SUPPORT / "out_of_memory", SUPPORT / "says_anything"]
+
+LONGEST = "server", "miniworld", "browser"
+
+
+def pytest_collection_modifyitems(items):
+    """The folders with the longest files first: who works on the last file works alone."""
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
 
 
 def pytest_collection_finish():
@@ -40,6 +48,13 @@ def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("comfy")
     random_checkpoint.build(base / "models/checkpoints" / CHECKPOINT)
     with ComfyServer(base, cpu=True, packs=PACKS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def painter(tmp_path_factory):
+    """A running ComfyUI with the small painter, which learns and paints in a fraction of CHECKPOINT's time."""
+    with ComfyServer(tmp_path_factory.mktemp("small_world"), cpu=True, packs=[NODE_PACK, *PACKS]) as running:
         yield running
 
 

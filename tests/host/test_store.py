@@ -6,29 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import folder_paths
-import pack
 import pytest
+
+from persona_core.host import store
 
 SAVES = 40
 SAVE = """
 import sys
 sys.path[:0] = {path!r}
 from tools import host_modules
-import pack
 from dataclasses import replace
 from pathlib import Path
-store = pack.load().persona_core.host.store
+from persona_core.host import store
 persona = store.Persona.load(Path({source!r}))
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range({saves}):
     store.save(replace(persona, fingerprint=f"{{number:04d}}{who}" + "0" * 20), Path({file!r}))
 """
-
-
-@pytest.fixture(scope="module")
-def store():
-    return pack.load("store_pack").persona_core.host.store
 
 
 @pytest.fixture
@@ -38,7 +33,7 @@ def personas(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["ann", "Dr. Ann", "ann.v2"])
-def test_a_persona_that_made_room_is_found_again(store, personas, ann, name):
+def test_a_persona_that_made_room_is_found_again(personas, ann, name):
     persona = store.Persona.load(ann.save(personas / "source.safetensors"))
     path = store.path_for(name)
     for fingerprint in ("1" * 32, "2" * 32):
@@ -48,7 +43,7 @@ def test_a_persona_that_made_room_is_found_again(store, personas, ann, name):
         assert found is not None and found.fingerprint == fingerprint and place.is_file()
 
 
-def test_two_processes_that_save_one_name_lose_nothing(store, personas, ann, tmp_path_factory):
+def test_two_processes_that_save_one_name_lose_nothing(personas, ann, tmp_path_factory):
     source = str(ann.save(tmp_path_factory.mktemp("source") / "ann.safetensors"))
     given = {"path": [one for one in sys.path if one], "source": source, "file": str(personas / "ann.safetensors")}
     writers = [
@@ -68,7 +63,7 @@ def test_two_processes_that_save_one_name_lose_nothing(store, personas, ann, tmp
     assert {one.name for one in personas.iterdir() if one.suffix != ".safetensors"} == {".lock"}
 
 
-def test_a_lock_that_a_killed_process_left_holds_nobody_up(store, personas, ann):
+def test_a_lock_that_a_killed_process_left_holds_nobody_up(personas, ann):
     persona = store.Persona.load(ann.save(personas / "source.safetensors"))
     code = f"from filelock import FileLock; import os; FileLock({str(Path(personas, store.LOCK))!r}).acquire(); os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9

@@ -8,8 +8,6 @@ import pytest
 
 from miniworld import lesson
 from miniworld.measuring import PROMPTS, Examiner, sitter
-from tools.comfy_server import ComfyServer
-from tools.small_world import NODE_PACK
 
 PERSON, STEPS = sitter(0), 60
 ASKED = dict(list(PROMPTS.items())[1:6:2])
@@ -19,14 +17,6 @@ PICTURES = 4  # of each prompt
 RISE = 0.4
 # The share of pictures that may lose what was asked for.
 LOSS = 0.25
-
-
-@pytest.fixture(scope="module")
-def painter(tmp_path_factory):
-    """A running ComfyUI with the small painter."""
-    base = tmp_path_factory.mktemp("small_world")
-    with ComfyServer(base, cpu=True, packs=[NODE_PACK]) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
-from prompts import find, only, workflow
+from prompts import find, only, with_few_contexts, workflow
 from safetensors.torch import save_file
 from torch import ones
 
@@ -31,7 +31,8 @@ def material(server):
     server.upload_image(png(grey), "nobody.png")
     alpha = np.dstack([np.asarray(grey), np.full((96, 128), 255)])
     server.upload_image(png(alpha), "black_mask.png")  # LoadImage's mask is 1 - alpha
-    assert server.run(only(workflow(changes={LEARN: {"name": "good"}}), LEARN)).status == "success"
+    good = with_few_contexts(only(workflow(changes={LEARN: {"name": "good"}}), LEARN))
+    assert server.run(good).status == "success"
     folder = server.base / "models/personas"
     good = (folder / "good.safetensors").read_bytes()
     (folder / "truncated.safetensors").write_bytes(good[: len(good) // 2])

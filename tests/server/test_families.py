@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from prompts import find, only, pictures, workflow
+from prompts import find, only, pictures, with_few_contexts, workflow
 
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
@@ -57,7 +57,6 @@ ELSEWHERE = {
     "empty": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
     "shown": {"class_type": "PreviewImage", "inputs": {"images": ["empty", 0]}},
 }
-STAGES = {"class_type": "PersonaStages", "inputs": {"t_lo": 590, "t_hi": 610}}  # few contexts in the table
 
 
 def named(value) -> str:
@@ -97,10 +96,7 @@ def learning(family: Family, node: str, text: str, **inputs) -> dict:
     prompt = workflow(WORKFLOWS[node], changes)
     prompt[positive(prompt)]["inputs"]["text"] = text
     prompt = only(prompt, "SaveImage")
-    if node == LEARN:
-        prompt["stages"] = STAGES
-        prompt[find(prompt, LEARN)]["inputs"]["stages"] = ["stages", 0]
-    return prompt
+    return with_few_contexts(prompt) if node == LEARN else prompt
 
 
 def positive(prompt: dict) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prompts import find, only, pictures, workflow
+from prompts import find, only, pictures, with_few_contexts, workflow
 
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
@@ -97,7 +97,8 @@ def test_info_tells_of_this_kind(server):
 
 
 def test_both_kinds_in_one_prompt(server):
-    assert server.run(only(workflow(changes={LEARN: {"name": "ann"}}), LEARN)).status == "success"
+    ann = only(workflow(changes={LEARN: {"name": "ann"}}), LEARN)
+    assert server.run(with_few_contexts(ann)).status == "success"
     assert server.run(learning(name="bob")).status == "success"
 
     def paint(text):

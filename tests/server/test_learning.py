@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prompts import find, only, pictures, workflow
+from prompts import by_small_painter, find, only, pictures, with_few_contexts, workflow
 from safetensors.torch import load_file
 
 from persona_core.persona import Persona
 from tools.comfy_server import ComfyServer
+
+LEAST = {"resolution": 32, "tokens": 1, "te_weight": 0.0}
 
 
 def learn(name: str, **inputs) -> dict:
@@ -62,16 +64,18 @@ def test_the_workflows_give_a_persona_file_and_pictures(server, texts, name):
 
 
 @pytest.mark.parametrize("preset, steps, rate", [("quick", "30 steps of 2", 0.0006), (None, "50 steps of 4", 0.0004)])
-def test_where_numbers_are_0_the_preset_decides(server, texts, preset, steps, rate):
+def test_where_numbers_are_0_the_preset_decides(painter, photo, texts, preset, steps, rate):
+    """On the small painter, which learns so much in a moment."""
     name = f"preset_{preset}"
-    prompt = learn(name, steps=0, learning_rate=0.0, batch_size=0, tokens=1, te_weight=0.0)
+    painter.upload_image(photo, "photo.png")
+    prompt = by_small_painter(learn(name, steps=0, learning_rate=0.0, batch_size=0, **LEAST))
     inputs = prompt[find(prompt, "PersonaLearn")]["inputs"]
     del inputs["preset"]  # as a prompt from before there were any
     inputs |= {"preset": preset} if preset else {}
-    run = server.run(prompt, texts)
+    run = painter.run(prompt, texts)
     assert run.status == "success", run.error
     assert f"Learning '{name}': {steps}, " in "\n".join(texts)
-    assert Persona.load(persona_file(server, name)).settings["learning rate"] == rate
+    assert Persona.load(persona_file(painter, name)).settings["learning rate"] == rate
 
 
 def test_that_memory_ran_out_is_said_until_the_end(server, texts):
@@ -88,7 +92,7 @@ def test_that_memory_ran_out_is_said_until_the_end(server, texts):
 
 
 def test_the_third_workflow_paints_with_what_was_learned(server):
-    assert server.run(learn("ann")).status == "success"
+    assert server.run(with_few_contexts(learn("ann"))).status == "success"
     prompt = workflow("load_and_generate")
     run = server.run(prompt)
     assert run.status == "success", run.error
@@ -106,7 +110,7 @@ def restarted(server, elsewhere):
     """The server started anew: it remembers nothing, and is told of another folder for personas."""
     elsewhere.mkdir()
     config = elsewhere.parent / "paths.yaml"
-    config.write_text(f"other_disk:\n  base_path: {elsewhere.parent}\n  personas: mine\n")
+    config.write_text(f"other_disk:\n  base_path: {elsewhere.parent}\n  is_default: false\n  personas: mine\n")
     more = ("--extra-model-paths-config", str(config))
     with ComfyServer(server.base, cpu=True, extra_args=more, log=server.base / "second.log") as running:
         yield running
@@ -114,7 +118,7 @@ def restarted(server, elsewhere):
 
 def test_a_batch_of_prompts_learns_once_even_across_a_restart(server, texts, request):
     def ask(where, words):
-        prompt = workflow(changes={"PersonaLearn": {"name": "once"}})
+        prompt = with_few_contexts(workflow(changes={"PersonaLearn": {"name": "once"}}))
         prompt["11"]["inputs"]["text"] = f"a photo of <ann> {words}"
         texts.clear()
         assert where.run(prompt, texts).status == "success"
@@ -130,10 +134,10 @@ def test_a_batch_of_prompts_learns_once_even_across_a_restart(server, texts, req
 
 
 def test_other_inputs_learn_anew_and_the_older_persona_is_kept(server, texts):
-    server.run(learn("kept", train_seed=1))
+    server.run(learn("kept", train_seed=1, steps=2))
     older = load_file(persona_file(server, "kept"))
     old_print = Persona.load(persona_file(server, "kept")).fingerprint
-    server.run(learn("kept", train_seed=2), texts)
+    server.run(learn("kept", train_seed=2, steps=2), texts)
     assert "Learning 'kept'" in "\n".join(texts)
     kept = load_file(persona_file(server, f"kept.{old_print[:8]}"))
     assert all((kept[key] == value).all() for key, value in older.items())
@@ -142,15 +146,15 @@ def test_other_inputs_learn_anew_and_the_older_persona_is_kept(server, texts):
 
 def test_going_back_to_earlier_settings_loads_the_earlier_persona(server, texts):
     for seed in (1, 2):
-        server.run(learn("switched", train_seed=seed))
-    server.run(learn("switched", train_seed=1, reuse=True), texts)
+        server.run(learn("switched", train_seed=seed, steps=2))
+    server.run(learn("switched", train_seed=1, steps=2, reuse=True), texts)
     assert any("Loaded 'switched'" in text for text in texts) and not any("Learning" in text for text in texts)
 
 
 def test_interrupted_and_queued_again_it_ends_with_the_same_persona(server, texts):
     before = plain_picture(server)
-    assert server.run(learn("whole", steps=12, train_seed=7)).status == "success"
-    stop_at = random.randint(1, 10)
+    assert server.run(learn("whole", steps=6, train_seed=7)).status == "success"
+    stop_at = random.randint(1, 4)
     seen = []
 
     def interrupt(kind, data):
@@ -159,11 +163,11 @@ def test_interrupted_and_queued_again_it_ends_with_the_same_persona(server, text
             if data["value"] == stop_at:
                 server.interrupt(data["prompt_id"])
 
-    run = server.run(learn("halves", steps=12, train_seed=7), interrupt)
+    run = server.run(learn("halves", steps=6, train_seed=7), interrupt)
     assert run.status == "interrupted" and max(seen) <= stop_at + 1, (stop_at, seen)
     assert not persona_file(server, "halves").exists() and len(leftovers(server)) == 1
     assert np.array_equal(before, plain_picture(server))
-    run = server.run(learn("halves", steps=12, train_seed=7), texts)
+    run = server.run(learn("halves", steps=6, train_seed=7), texts)
     assert run.status == "success", run.error
     first = next(text for text in texts if text.startswith("step"))
     assert int(first.split()[1].split("/")[0]) > max(seen) - 1
@@ -174,16 +178,16 @@ def test_interrupted_and_queued_again_it_ends_with_the_same_persona(server, text
 
 
 def test_the_seed_decides_and_reuse_off_learns_again(server, texts):
-    server.run(learn("seeded", train_seed=3))
+    server.run(learn("seeded", train_seed=3, steps=2))
     first = load_file(persona_file(server, "seeded"))
-    server.run(learn("seeded", train_seed=3, reuse=False), texts)
+    server.run(learn("seeded", train_seed=3, steps=2, reuse=False), texts)
     assert "Learning 'seeded'" in "\n".join(texts)
     again = load_file(persona_file(server, "seeded"))
     assert all((first[key] == value).all() for key, value in again.items())
 
 
 def test_painting_without_model_routed_keeps_the_persona(server):
-    server.run(learn("routed"))
+    server.run(with_few_contexts(learn("routed")))
     loaded = {"PersonaLoad": {"persona_name": "routed.safetensors"}}
     prompt = workflow("load_and_generate", loaded)
     full = pictures(server, server.run(prompt), find(prompt, "SaveImage"))[0]
@@ -194,7 +198,7 @@ def test_painting_without_model_routed_keeps_the_persona(server):
 
 
 def test_strength_zero_is_the_supercategorys_picture(server):
-    server.run(learn("zero"))
+    server.run(with_few_contexts(learn("zero")))
     prompt = workflow(
         "load_and_generate", {"PersonaLoad": {"persona_name": "zero.safetensors"}, "PersonaApply": {"strength": 0.0}}
     )
@@ -214,7 +218,7 @@ def test_strength_zero_is_the_supercategorys_picture(server):
 
 
 def test_personas_live_in_comfys_own_folders(server):
-    server.run(learn("filed"))
+    server.run(with_few_contexts(learn("filed", steps=2)))
     (server.base / "models/personas/friends").mkdir(exist_ok=True)
     persona_file(server, "filed").rename(server.base / "models/personas/friends/filed.safetensors")
     options = server.object_info()["PersonaLoad"]["input"]["required"]["persona_name"]
@@ -223,29 +227,34 @@ def test_personas_live_in_comfys_own_folders(server):
     assert server.run(prompt).status == "success"
 
 
-@pytest.mark.parametrize("default", [True, False])
-def test_what_is_learned_goes_to_the_default_folder(server, tmp_path, default):
+def test_what_is_learned_goes_to_the_default_folder(server, tmp_path):
     config = tmp_path / "paths.yaml"
-    config.write_text(f"disk:\n  base_path: {tmp_path}\n  is_default: {str(default).lower()}\n  personas: mine\n")
+    config.write_text(f"disk:\n  base_path: {tmp_path}\n  is_default: true\n  personas: mine\n")
     more = ("--extra-model-paths-config", str(config))
     with ComfyServer(server.base, cpu=True, extra_args=more, log=tmp_path / "server.log") as running:
         run = running.run(learn("placed", train_seed=77, steps=1))
     assert run.status == "success", run.error
-    folder = tmp_path / "mine" if default else server.base / "models/personas"
-    assert (folder / "placed.safetensors").is_file()
+    assert (tmp_path / "mine/placed.safetensors").is_file()
+
+
+def test_where_no_other_is_the_default_it_goes_to_comfys_own(server, restarted):
+    run = restarted.run(learn("at_home", train_seed=77, steps=1))
+    assert run.status == "success", run.error
+    assert persona_file(server, "at_home").is_file()
 
 
 def test_extra_model_paths_are_searched(server, restarted, elsewhere, texts):
-    server.run(learn("elsewhere"))
+    learning = with_few_contexts(learn("elsewhere", steps=2))
+    server.run(learning)
     persona_file(server, "elsewhere").rename(elsewhere / "elsewhere.safetensors")
     run = restarted.run(workflow("load_and_generate", {"PersonaLoad": {"persona_name": "elsewhere.safetensors"}}))
     assert run.status == "success", run.error
-    restarted.run(learn("elsewhere"), texts)
+    restarted.run(learning, texts)
     assert any("Loaded 'elsewhere'" in text for text in texts)
 
 
 def test_save_and_info(server):
-    server.run(learn("original"))
+    server.run(learn("original", steps=2))
     prompt = {
         "1": {"class_type": "PersonaLoad", "inputs": {"persona_name": "original.safetensors"}},
         "2": {"class_type": "PersonaSave", "inputs": {"persona": ["1", 0], "name": "friends/copy"}},

@@ -48,6 +48,19 @@ def only(prompt: dict, *outputs: str) -> dict:
     return kept
 
 
+def with_few_contexts(prompt: dict) -> dict:
+    """The prompt with a dynamic stage of two grid points instead of 21, each of which a CPU encodes for a third of a
+    second. SMALL's four steps still paint above it, in it and below it."""
+    prompt = copy.deepcopy(prompt)
+    prompt[find(prompt, "PersonaLearn")]["inputs"]["stages"] = ["stages", 0]
+    return {**prompt, "stages": {"class_type": "PersonaStages", "inputs": {"t_lo": 660, "t_hi": 680}}}
+
+
+def by_small_painter(prompt: dict) -> dict:
+    """The prompt for a server with the small painter, of which nobody asks for likeness here."""
+    return {**prompt, find(prompt, "CheckpointLoaderSimple"): {"class_type": "MiniWorldLoader", "inputs": {}}}
+
+
 def pictures(server, run, node: str) -> list[np.ndarray]:
     """The pictures [H, W, 3] in 0..255 that an output node of a run saved."""
     return [np.asarray(Image.open(io.BytesIO(server.view(file)))) for file in run.outputs[node]["images"]]
