@@ -29,7 +29,7 @@ from torch import Tensor
 from bench import quality_page
 from bench.results import CEILING, FLOOR, Result, read
 from bench.rivals import Rival, StaticVector, rivals
-from miniworld import lesson, model
+from miniworld import model, workflow
 from miniworld.measuring import EYE, HELD_OUT, PROMPTS, TUNING, Examiner, Sitter, named_sitter, sitter
 from miniworld.painting import sample
 from persona_core.files import write_whole
@@ -48,7 +48,7 @@ PLACEHOLDER = "<ann>"
 SEEDS = 4  # pictures of each prompt
 STEPS, GUIDANCE = 10, 3.0  # of the sampler
 BUDGETS = (50, 100, 200, 400, 1000)
-LEARN = lesson.SETTINGS["PersonaLearn"]
+LEARN = workflow.SETTINGS["PersonaLearn"]
 SETTINGS = TrainingSettings(LEARN["steps"], LEARN["learning_rate"], LEARN["batch_size"])
 UNLEARNED = {FLOOR: "plain prompt (floor)", CEILING: "a person whom the painter knows by name (ceiling)"}
 SMALL = ("textual_inversion", "careful_inversion", "full")
@@ -175,7 +175,7 @@ def work(bench: Bench, name: str, number: int) -> str:
     """One rival and one person, in a process of its own."""
     torch.set_num_threads(1)
     if name == FLOOR:
-        judge(bench, name, number, sitter(number, bench.seed), models()[1], lesson.WORD)
+        judge(bench, name, number, sitter(number, bench.seed), models()[1], workflow.WORD)
     elif name == CEILING:
         word, person = named_sitter(number)
         judge(bench, name, number, person, models()[1], word)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from tools.comfy_server import ComfyServer
 from tools.demo_run import RESULTS, collect, follow, tell_results
 from tools.demo_sheet import FIGURES, Painted, draw, summary
-from tools.small_world import BASE, NODE_PACK, PERSON, PHOTO, lesson, measuring
+from tools.small_world import BASE, NODE_PACK, PERSON, PHOTO, measuring, workflow
 
-WORDS = lesson.WORD, lesson.PLACEHOLDER
+WORDS = workflow.WORD, workflow.PLACEHOLDER
 ROW = "  {:>6} {:>6}    {:>6} {:>6}    {}"
 HEADINGS = f"  {'likeness':>13}    {'as asked':>13}\n" + ROW.format(*WORDS, *WORDS, "prompt")
 
@@ -20,7 +20,7 @@ def paint(server: ComfyServer, prompt: dict) -> Iterator[tuple[Painted, Painted]
         pair = []
         for word in WORDS:
             said = text.replace("{}", word)
-            picture = lesson.paint(server, lesson.asking(prompt, said, seed))
+            picture = workflow.paint(server, workflow.asking(prompt, said, seed))
             scores = examiner.score(picture, [wanted], PERSON)
             pair.append(Painted(said, picture[0], scores.likeness.item(), scores.obeyed.item()))
         yield tuple(pair)
@@ -36,8 +36,8 @@ def tell(plain: Painted, learned: Painted) -> None:
 def main() -> None:
     print(f"Starting ComfyUI (a few seconds); its log is {BASE / 'server.log'}", flush=True)
     with ComfyServer(BASE, packs=[NODE_PACK]) as server:
-        prompt = lesson.workflow(server.upload_image(lesson.photo_file(PERSON), PHOTO))
-        learning, start = lesson.only_learning(prompt), time.monotonic()
+        prompt = workflow.learn_and_paint(server.upload_image(workflow.photo_file(PERSON), PHOTO))
+        learning, start = workflow.only_learning(prompt), time.monotonic()
         run = follow(server, learning)
         print(f"Learned in {time.monotonic() - start:.0f} s. Now painting, with the plain word and with the persona.\n")
         files = collect(server, run, learning)

@@ -2,7 +2,7 @@
 
     python -m tools.graph_workflows [NAME ...]
 
-workflows/*.json come from workflows/api/*.json, the small world's from tests/miniworld/lesson.py. The real frontend
+workflows/*.json come from workflows/api/*.json, the small world's from miniworld/workflow.py. The real frontend
 converts them, so they are what it would save itself; only the layout is here. With them go their pictures in the
 Templates dialog and the README's. Look at those after each change.
 """
@@ -23,7 +23,7 @@ from skimage.io import imsave
 
 from tools.comfy_server import ComfyServer
 from tools.environment import PACK, installed
-from tools.small_world import GRAPH, NODE_PACK, PHOTO, lesson, place_photo
+from tools.small_world import GRAPH, NODE_PACK, PHOTO, place_photo, workflow
 
 WORKFLOWS, README_PICTURE = PACK / "workflows", PACK / "docs/graph.png"
 THUMBNAIL = 512
@@ -191,7 +191,7 @@ def open_editor(page: Page, url: str) -> None:
 def sources() -> dict[Path, dict]:
     """What is written from what: the graph's file and the workflow's API form."""
     graphs = {WORKFLOWS / file.name: json.loads(file.read_text()) for file in WORKFLOWS.glob("api/*.json")}
-    return graphs | {GRAPH: lesson.workflow(PHOTO)}
+    return graphs | {GRAPH: workflow.learn_and_paint(PHOTO)}
 
 
 def convert(page: Page, api: dict, file: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from miniworld import lesson, measuring
+from miniworld import measuring, workflow
 from tools.environment import PACK
 
 NODE_PACK = PACK / "miniworld"
@@ -17,4 +17,4 @@ def place_photo(base: Path = BASE) -> None:
     """Put the person's photo into the input folder."""
     file = base / "input" / PHOTO
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(lesson.photo_file(PERSON))
+    file.write_bytes(workflow.photo_file(PERSON))

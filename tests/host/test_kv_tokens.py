@@ -34,7 +34,7 @@ def bob(clip):
 
 
 @pytest.fixture
-def kv_lesson(job):
+def kv_job(job):
     settings = TrainingSettings(steps=4, learning_rate=5e-3, batch_size=2, weight_decay=0.0, seed=5)
     return replace(job, recipe=KVTokensRecipe(resolution=64, learning=settings))
 
@@ -148,41 +148,38 @@ def test_watching_changes_no_prediction_and_sees_what_the_layers_see(model, clip
         assert all(torch.equal(layer.keys, layer.reference) for layer in alike)
 
 
-def test_the_attention_loss_costs_no_second_pass(model, kv_lesson, tmp_path):
+def test_the_attention_loss_costs_no_second_pass(model, kv_job, tmp_path):
     passes = []
     model.model.diffusion_model.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     for weight in (0.0, 0.003):
         passes.clear()
-        learned(
-            replace(kv_lesson, recipe=replace(kv_lesson.recipe, attention_weight=weight)), tmp_path, name=str(weight)
-        )
+        learned(replace(kv_job, recipe=replace(kv_job.recipe, attention_weight=weight)), tmp_path, name=str(weight))
         assert passes == [2] * 4
 
 
 @pytest.mark.parametrize("tokens", COMPARED)
-def test_learning_moves_all_pairs_and_tells_every_term(kv_lesson, tmp_path, tokens):
-    recipe = replace(kv_lesson.recipe, attention_tokens=tokens, te_weight=1e-3)
-    persona = learned(replace(kv_lesson, recipe=recipe), tmp_path)
+def test_learning_moves_all_pairs_and_tells_every_term(kv_job, tmp_path, tokens):
+    recipe = replace(kv_job.recipe, attention_tokens=tokens, te_weight=1e-3)
+    persona = learned(replace(kv_job, recipe=recipe), tmp_path)
     assert set(persona.losses) == {"noise", "equilibrium", "attention"} and len(persona.losses["attention"]) == 4
     kept = persona.representation
     assert isinstance(kept, KVTokens) and (kept.vectors != kept.word).all(-1).all()
     assert persona.save(tmp_path / "bob.safetensors").stat().st_size <= 40_000
 
 
-def test_the_attention_loss_draws_the_maps_together(kv_lesson, tmp_path):
+def test_the_attention_loss_draws_the_maps_together(kv_job, tmp_path):
     def attention(weight):
-        settings = replace(kv_lesson.recipe.learning, steps=60)
-        recipe = replace(kv_lesson.recipe, learning=settings, attention_weight=weight)
+        settings = replace(kv_job.recipe.learning, steps=60)
+        recipe = replace(kv_job.recipe, learning=settings, attention_weight=weight)
         return (
-            sum(learned(replace(kv_lesson, recipe=recipe), tmp_path, name=f"{weight}").losses["attention"][-20:])
-            / weight
+            sum(learned(replace(kv_job, recipe=recipe), tmp_path, name=f"{weight}").losses["attention"][-20:]) / weight
         )
 
     assert attention(1e4) < 0.75 * attention(1e-9)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_persona(kv_lesson, tmp_path):
-    asked = replace(kv_lesson, recipe=replace(kv_lesson.recipe, te_weight=1e-3))
+def test_an_interrupted_run_goes_on_to_the_same_persona(kv_job, tmp_path):
+    asked = replace(kv_job, recipe=replace(kv_job.recipe, te_weight=1e-3))
     whole = learned(asked, tmp_path, name="whole")
 
     def interrupt(progress):
@@ -202,11 +199,11 @@ def test_learn_persona_takes_the_attention_loss_too(job, tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["attention_pytorch", "attention_sub_quad", "attention_split", "attention_basic"])
-def test_whatever_attention_the_host_chose(kv_lesson, tmp_path, monkeypatch, backend):
-    usual = learned(kv_lesson, tmp_path, name="usual").representation.vectors
+def test_whatever_attention_the_host_chose(kv_job, tmp_path, monkeypatch, backend):
+    usual = learned(kv_job, tmp_path, name="usual").representation.vectors
     chosen = getattr(comfy.ldm.modules.attention, backend)
     monkeypatch.setattr(comfy.ldm.modules.attention, "optimized_attention", chosen)
-    torch.testing.assert_close(learned(kv_lesson, tmp_path, name=backend).representation.vectors, usual)
+    torch.testing.assert_close(learned(kv_job, tmp_path, name=backend).representation.vectors, usual)
 
 
 def test_another_packs_cross_attention_stays_in_the_pass(model, clip):

@@ -11,7 +11,7 @@ from neighbours import names_of_rows
 from other_packs import coupled, in_masked_style, reading_prompts_itself, weighed_by_masking
 from recording import Recorder, encode, sample
 
-from persona_core.host import messages as telling
+from persona_core.host import messages
 from persona_core.host.apply.context import PersonaNotFollowed
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE, apply_to_model
@@ -46,7 +46,7 @@ def routed(model):
     return apply_to_model(apply_to_model(model, "<ann>"), "<bob>")
 
 
-def messages(caplog) -> list[str]:
+def warnings_in(caplog) -> list[str]:
     return [record.message for record in caplog.records if record.name == "persona"]
 
 
@@ -55,7 +55,7 @@ def test_a_tokenizer_of_another_pack_that_looks_for_files_finds_the_persona(both
     usual = encode(both, text)[0]
     with reading_prompts_itself(both, finds_files=True):
         context, extra = encode(both, text)[0]
-    assert torch.equal(context, usual[0]) and not messages(caplog)
+    assert torch.equal(context, usual[0]) and not warnings_in(caplog)
     for t in (200, 500, 900):
         for one, other in zip(extra[TABLE].at(t), usual[1][TABLE].at(t), strict=True):
             assert torch.equal(one, other)
@@ -66,11 +66,11 @@ def test_a_tokenizer_of_another_pack_that_looks_for_none_is_told_and_gives_the_w
     with reading_prompts_itself(both, finds_files=False):
         context, extra = encode(both, given("a photo of <ann>, <bob>'s friend"))[0]
     assert torch.equal(context, encode(plain, "a photo of face, face's friend")[0][0]) and TABLE not in extra
-    (told,) = messages(caplog)
+    (told,) = warnings_in(caplog)
     assert "<ann> and <bob> is no persona: there, the common word stands" in told
     with reading_prompts_itself(both, finds_files=False):
         encode(both, "a photo of planned annexes")
-    assert len(messages(caplog)) == 1
+    assert len(warnings_in(caplog)) == 1
 
 
 def test_a_placeholder_that_comes_to_the_encoder_as_text_is_told(both, plain, caplog):
@@ -78,13 +78,13 @@ def test_a_placeholder_that_comes_to_the_encoder_as_text_is_told(both, plain, ca
     tokens = plain.tokenize("a photo of <ann>, old")
     both.encode_from_tokens(tokens)
     numbers = {key: [[[token for token, _ in section]] for section in tokens[key]] for key in tokens}
-    assert len(messages(caplog)) == 1 and "<ann> is no persona" in messages(caplog)[0]
+    assert len(warnings_in(caplog)) == 1 and "<ann> is no persona" in warnings_in(caplog)[0]
     whole = both.patcher.get_model_object("encode_token_weights")
     whole.original = lambda pairs: None
     whole(numbers)
-    assert len(messages(caplog)) == 2
+    assert len(warnings_in(caplog)) == 2
     whole(plain.tokenize("ann > an < ann"))
-    assert len(messages(caplog)) == 2
+    assert len(warnings_in(caplog)) == 2
 
 
 PROMPTS = ["a photo of (<ann>:1.3) in snow", "a <ann> in (snow:0.6), <bob>", "(<ann>:0.7) and (<bob>:1.2) at (sea:1.4)"]
@@ -113,7 +113,7 @@ def test_prompts_that_a_pack_puts_into_the_layers_follow(model, routed, both, ca
         sample(routed, coupled(base, ann, bob), negative, batch=2)
         rows = names_of_rows(recorder.passes, wood=wood, bobs=bobs, ann=ann, bob=bob, negative=negative)
         assert {tuple(one) for one in rows} == {(name,) * 2 + ("ann",) * 2 + ("bob",) * 2, ("negative",) * 2}
-    assert not messages(caplog)
+    assert not warnings_in(caplog)
 
 
 def test_a_prompt_that_a_pack_puts_into_the_layers_is_told_what_to_do(model, routed, both):
@@ -129,7 +129,7 @@ def test_a_prompt_that_a_pack_puts_into_the_layers_is_told_what_to_do(model, rou
 
 def test_a_persona_that_only_a_hook_could_bring_and_did_not_is_missed(routed, both, caplog):
     sample(routed, coupled(encode(both, "a wood"), encode(both, "a <bob>")), encode(both, "lowres"))
-    assert len(messages(caplog)) == 1 and "holds <ann>: it paints without that persona" in messages(caplog)[0]
+    assert len(warnings_in(caplog)) == 1 and "holds <ann>: it paints without that persona" in warnings_in(caplog)[0]
 
 
 def test_another_packs_hook_costs_no_pass_more_than_without_a_persona(model, both):
@@ -153,21 +153,21 @@ def test_pooled_text_that_a_pack_took_from_a_context_comes_plain(family, model, 
     (context, extra), negative = encode(both, "a photo of <ann> and <bob>")[0], encode(both, "lowres")
     pooled = context[:, 5, : extra["pooled_output"].shape[-1]]
     sample(routed, [[context, {**extra, "pooled_output": pooled}]], negative)
-    assert kinds == {torch.Tensor} and not messages(caplog)
+    assert kinds == {torch.Tensor} and not warnings_in(caplog)
 
 
 def test_what_is_said_of_every_tile_is_said_once(routed, both, caplog, monkeypatch):
     sent = []
     server = SimpleNamespace(client_id="artist", send_sync=lambda *event: sent.append(event))
     monkeypatch.setattr(
-        telling, "server_module", lambda: SimpleNamespace(PromptServer=SimpleNamespace(instance=server))
+        messages, "server_module", lambda: SimpleNamespace(PromptServer=SimpleNamespace(instance=server))
     )
     conds = encode(both, "a photo of <ann>"), encode(both, "lowres")
     for prompt, tiles in (("first", 3), ("second", 2)):
         with CurrentNodeContext(prompt, "12"):
             for _ in range(tiles):
                 sample(routed, *conds, steps=1)
-    assert len(messages(caplog)) == len(sent) == 2 and "<bob>" in sent[0][1]["text"]
+    assert len(warnings_in(caplog)) == len(sent) == 2 and "<bob>" in sent[0][1]["text"]
 
 
 def test_stand_ins_look_like_what_they_stand_for(both):

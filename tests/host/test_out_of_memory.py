@@ -20,7 +20,7 @@ from persona_core.photos import Photo
 from persona_core.recipes import KVTokensRecipe
 from persona_core.task import TrainingSettings
 
-PRINT = "fingerprint"  # of all lessons here: another pack's functions have no lasting one
+PRINT = "fingerprint"  # of all jobs here: another pack's functions have no lasting one
 learned = partial(jobs.learned, fingerprint=PRINT)
 
 
@@ -153,7 +153,7 @@ import json, logging, resource
 from dataclasses import replace
 from pathlib import Path
 import comfy.model_management, tiny_models, torch
-from persona_core.host.learn import run as learner
+from persona_core.host.learn import run
 from persona_core.photos import Photo
 from persona_core.recipes import StageMapperRecipe
 from persona_core.task import TrainingSettings
@@ -166,14 +166,14 @@ learning = TrainingSettings(steps=1, batch_size=8, learning_rate=1e-3)
 with torch.inference_mode():
     models = tiny_models.model(), tiny_models.clip(), tiny_models.vae()
     photo = Photo(torch.rand(256, 256, 3), torch.ones(256, 256))
-    job = learner.TrainingJob("ann", *models, [photo], StageMapperRecipe(resolution=256, learning=learning))
+    job = run.TrainingJob("ann", *models, [photo], StageMapperRecipe(resolution=256, learning=learning))
     # Once before, with one row, so that all that stays is there.
     few = replace(job.recipe, learning=replace(learning, batch_size=1))
-    learner.train_persona(replace(job, recipe=few), "few", Path("few.partial"), lambda progress: None)
+    run.train_persona(replace(job, recipe=few), "few", Path("few.partial"), lambda progress: None)
     status = Path("/proc/self/status").read_text().splitlines()
     used = 1024 * int(next(line.split()[1] for line in status if line.startswith("VmSize:")))
     resource.setrlimit(resource.RLIMIT_AS, (used + 75 * 2**20, resource.RLIM_INFINITY))
-    persona = learner.train_persona(job, "all", Path("all.partial"), lambda progress: None)
+    persona = run.train_persona(job, "all", Path("all.partial"), lambda progress: None)
 print(json.dumps(persona.losses))
 """
 

@@ -9,8 +9,7 @@ import torch
 from jobs import learned, noise
 from torch import nn
 
-from persona_core.host.learn import attention
-from persona_core.host.learn import run as learner
+from persona_core.host.learn import attention, run
 from persona_core.host.learn.attention import FEW_TOKENS, attention_for
 from persona_core.host.learn.autograd import MULTIPLIES, differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
@@ -61,7 +60,7 @@ def test_a_text_encoder_in_half_precision_gives_nearly_the_same(family):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("apart", [False, True])  # heads, as the host calls it for some models
 def test_attention_in_half_precision_and_its_gradients_are_nearly_those_in_full(masked, apart, at_once, monkeypatch):
-    monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    monkeypatch.setattr(attention, "CHUNK_BYTES", at_once)
     cpu, mask, found = torch.device("cpu"), 5 * noise(20, 30, seed=9) if masked else None, []
     shapes = ((2, 20, 64), (2, 30, 64), (2, 30, 64))
     for dtype, tokens in ((torch.float32, 1), *product((torch.bfloat16, torch.float16), (FEW_TOKENS, FEW_TOKENS + 1))):
@@ -85,6 +84,6 @@ def test_learning_says_how_large_its_latents_are(job, tmp_path, monkeypatch):
         told.append(cells)
         return FrozenDenoiser(model, cells)
 
-    monkeypatch.setattr(learner, "FrozenDenoiser", denoiser)
+    monkeypatch.setattr(run, "FrozenDenoiser", denoiser)
     learned(job, tmp_path)
     assert told == [8 * 8]

@@ -47,7 +47,7 @@ def test_what_is_free_decides_how_a_step_is_made_to_fit(large, tmp_path, caplog,
     assert len(kept) == 4
 
 
-def test_for_learning_other_models_are_unloaded_and_the_lessons_own_are_not(model, clip, monkeypatch, free):
+def test_for_learning_other_models_are_unloaded_and_the_jobs_own_are_not(model, clip, monkeypatch, free):
     manager, asked = comfy.model_management, []
     manager.load_models_gpu([model, clip.patcher, tiny_models.model()])
     monkeypatch.setattr(manager, "is_device_cpu", lambda device: False)

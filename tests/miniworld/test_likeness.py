@@ -6,7 +6,7 @@ timesteps of the plain word.
 
 import pytest
 
-from miniworld import lesson
+from miniworld import workflow
 from miniworld.measuring import PROMPTS, Examiner, sitter
 
 PERSON, STEPS = sitter(0), 60
@@ -21,15 +21,15 @@ LOSS = 0.25
 
 @pytest.fixture(scope="module")
 def prompt(painter):
-    photo = painter.upload_image(lesson.photo_file(PERSON), "someone.png")
-    return lesson.workflow(photo, PersonaLearn={"steps": STEPS}, EmptyLatentImage={"batch_size": PICTURES})
+    photo = painter.upload_image(workflow.photo_file(PERSON), "someone.png")
+    return workflow.learn_and_paint(photo, PersonaLearn={"steps": STEPS}, EmptyLatentImage={"batch_size": PICTURES})
 
 
 def measured(painter, prompt: dict, word: str) -> tuple[float, float]:
     """Mean likeness, and the share of pictures that show what was asked for."""
     examiner, scores = Examiner(), []
     for text, asked in ASKED.items():
-        pictures = lesson.paint(painter, lesson.asking(prompt, text.replace("{}", word)))
+        pictures = workflow.paint(painter, workflow.asking(prompt, text.replace("{}", word)))
         scores.append(examiner.score(pictures, [asked] * PICTURES, PERSON))
     likeness, obeyed = (
         sum(getattr(score, key).float().mean().item() for score in scores) / len(scores)
@@ -40,7 +40,7 @@ def measured(painter, prompt: dict, word: str) -> tuple[float, float]:
 
 
 def test_the_pictures_show_the_person_of_the_photo_as_asked(painter, prompt):
-    plain, learned = (measured(painter, prompt, word) for word in (lesson.WORD, lesson.PLACEHOLDER))
+    plain, learned = (measured(painter, prompt, word) for word in (workflow.WORD, workflow.PLACEHOLDER))
     assert learned[0] > plain[0] + RISE
     assert learned[1] >= plain[1] - LOSS
 

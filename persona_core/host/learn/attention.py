@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 FEW_TOKENS = 64 * 64 * 5 // 4  # those of a picture of 512 x 512 pixels, or one as large of another shape
-AT_ONCE = 2**22  # bytes of probabilities that are computed at once, if they are of more than one head
+CHUNK_BYTES = 2**22  # bytes of probabilities that are computed at once, if they are of more than one head
 
 
 def attention_for(device: torch.device, dtype: torch.dtype, tokens: float) -> Callable[..., Tensor]:
@@ -43,7 +43,7 @@ def attention_in_pieces(
         return plain(query, key, value, heads, mask=mask, skip_reshape=skip_reshape, **options)
     shape = "b heads l d" if skip_reshape else "b l (heads d)"
     each = [rearrange(x, f"{shape} -> (b heads) 1 l d", heads=heads) for x in (query, key, value)]
-    count = max(1, AT_ONCE // (each[0].shape[-2] * each[1].shape[-2] * query.element_size()))
+    count = max(1, CHUNK_BYTES // (each[0].shape[-2] * each[1].shape[-2] * query.element_size()))
     pieces = zip(*(x.split(count) for x in each), strict=True)
     mixed = torch.cat([attention_basic(*piece, 1, skip_reshape=True, **options) for piece in pieces])
     return rearrange(mixed, "(b heads) l d -> b l (heads d)", heads=heads)

@@ -29,7 +29,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def workflow(photo: str, **changes: dict) -> dict:
+def learn_and_paint(photo: str, **changes: dict) -> dict:
     """learn_and_generate, in API form, with the small painter for a checkpoint and the photo's own mask.
 
     photo: its name in the input folder. changes: {class_type: {input: value}}.

@@ -7,26 +7,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from miniworld import lesson
+from miniworld import workflow
 from miniworld.measuring import sitter
 from tools.small_world import GRAPH, PHOTO
 
 
 def test_the_prompt_is_the_artists_workflow_with_another_painter():
-    artists, ours = json.loads(lesson.WORKFLOW.read_text()), lesson.workflow(PHOTO, KSampler={"steps": 7})
+    artists, ours = json.loads(workflow.WORKFLOW.read_text()), workflow.learn_and_paint(PHOTO, KSampler={"steps": 7})
     assert {key: node["class_type"] for key, node in ours.items()} == {
         key: node["class_type"] for key, node in artists.items() if key != "3"
     } | {"1": "MiniWorldLoader", "17": "ImageScaleBy"}
     assert all(link[0] in ours for node in ours.values() for link in node["inputs"].values() if isinstance(link, list))
-    asked = lesson.asking(ours, "a <ann> in a hat", 5)
+    asked = workflow.asking(ours, "a <ann> in a hat", 5)
     assert asked["11"]["inputs"]["text"] == "a <ann> in a hat" and asked["12"]["inputs"]["text"] == ""
     assert (asked["14"]["inputs"]["seed"], asked["14"]["inputs"]["steps"]) == (5, 7)
-    assert set(lesson.only_learning(ours)) == {"1", "2", "4"} and ours["4"]["inputs"]["reuse"]
+    assert set(workflow.only_learning(ours)) == {"1", "2", "4"} and ours["4"]["inputs"]["reuse"]
 
 
 def test_the_photos_mask_is_what_load_image_reads():
     person = sitter(0)
-    pixels = np.asarray(Image.open(io.BytesIO(lesson.photo_file(person)))) / 255
+    pixels = np.asarray(Image.open(io.BytesIO(workflow.photo_file(person)))) / 255
     assert pixels[..., :3] == pytest.approx(person.photo.movedim(0, -1).numpy(), abs=1 / 255)
     assert 1 - pixels[..., 3] == pytest.approx(person.mask.numpy(), abs=1 / 255)
 
@@ -34,6 +34,6 @@ def test_the_photos_mask_is_what_load_image_reads():
 def test_the_graph_for_the_editor_is_up_to_date():
     """Else: python -m tools.graph_workflows learn_a_face"""
     graph = {str(node["id"]): node for node in json.loads(GRAPH.read_text())["nodes"]}
-    for key, node in lesson.workflow(PHOTO).items():
+    for key, node in workflow.learn_and_paint(PHOTO).items():
         widgets = [value for value in graph[key].get("widgets_values", []) if value not in ("fixed", "image")]
         assert widgets == [value for value in node["inputs"].values() if not isinstance(value, list)], key
