@@ -10,6 +10,7 @@ import comfy.supported_models
 import comfy.supported_models_base
 import torch
 from comfy.clip_vision import ClipVisionModel
+from comfy.ldm.flux.model import FluxParams
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
@@ -76,6 +77,8 @@ def flux() -> ModelPatcher:
         mlp_ratio=2.0, num_heads=2, depth=1, depth_single_blocks=1, axes_dim=[4, 14, 14], theta=10000, patch_size=2,
         qkv_bias=True, guidance_embed=True,
     )  # fmt: skip
+    if "txt_ids_dims" in FluxParams.__dataclass_fields__:  # newer hosts'
+        settings["txt_ids_dims"] = []
     config = comfy.supported_models.Flux(settings)
     config.set_inference_dtype(torch.float32, None)
     device = torch.device("cpu")
