@@ -1,9 +1,10 @@
-"""Measure likeness and obedience: learn held-out people in every way to be compared, paint them, score the pictures.
+"""Measure likeness and obedience: learn people and cats that nobody has seen in every way to be compared, paint them,
+score the pictures.
 
     make bench-quality [ARGS=--small]
 
-All of it takes about two and a half hours on 2 cores and writes docs/quality.md; --small takes minutes and only
-prints. One process a core. Each result is a file of its own, so that a run which was stopped goes on where it was.
+All of it takes about three hours on 2 cores and writes docs/quality.md; --small takes minutes and only prints. One
+process a core. Each result is a file of its own, so that a run which was stopped goes on where it was.
 """
 
 import argparse
@@ -23,56 +24,56 @@ from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
 from einops import rearrange
+from miniworld.measuring.asking import prompts_for, said
+from miniworld.measuring.scoring import Examiner
+from miniworld.measuring.subjects import Subject, named_subject, names, subject
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bench import quality_page
-from bench.results import CEILING, FLOOR, Result, read
+from bench.results import NAMED, UNLEARNED, Result, floor_of, read
 from bench.rivals import Rival, StaticVector, rivals
-from miniworld import model, workflow
-from miniworld.measuring import EYE, HELD_OUT, PROMPTS, TUNING, Examiner, Sitter, named_sitter, sitter
+from miniworld import checkpoint, vae
+from miniworld.measuring import instruments
 from miniworld.painting import sample
 from persona_core.files import write_whole
 from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.learn.denoiser import cpu_has_bf16
 from persona_core.host.learn.run import TrainingJob, train_persona
 from persona_core.persona import Persona
 from persona_core.photos import Photo, augmented
 from persona_core.recipes import Recipe
 from persona_core.table import AppliedPersona
-from persona_core.task import TrainingSettings
 
 HERE = Path(__file__).parent
 PACK = HERE.parent
 RESULTS, PAGE = PACK / ".comfyui/quality", PACK / "docs/quality.md"
 PLACEHOLDER = "<ann>"
-SEEDS = 4  # pictures of each prompt
+SEEDS = 2  # pictures of each prompt
 STEPS, GUIDANCE = 10, 3.0  # of the sampler
-BUDGETS = (50, 100, 200, 400, 1000)
-LEARN = workflow.SETTINGS["PersonaLearn"]
-SETTINGS = TrainingSettings(LEARN["steps"], LEARN["learning_rate"], LEARN["batch_size"])
-UNLEARNED = {FLOOR: "plain prompt (floor)", CEILING: "a person whom the painter knows by name (ceiling)"}
+PASSES = (100, 200, 400, 1000, 2000)  # after which rows that learn long are tried out
 SMALL = ("textual_inversion", "careful_inversion", "full")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where results go, whom they are of, and after how many steps personas are tried out."""
+    """Where results go, of which split they are, and after how many passes personas are tried out."""
 
     folder: Path
-    seed: int = HELD_OUT
-    budgets: tuple[int, ...] = BUDGETS
+    split: str = "table"
+    passes: tuple[int, ...] = PASSES
 
     @property
     def rivals(self) -> dict[str, Rival]:
-        return rivals(SETTINGS, LEARN["te_weight"], self.budgets)
+        return rivals(self.passes)
 
     @property
     def titles(self) -> dict[str, str]:
         """Of every row, in the table's order."""
         titles = dict(UNLEARNED)
         for name, rival in self.rivals.items():
-            for row, steps in rival.rows(name).items():
-                titles[row] = rival.title if row == name else f"{rival.title}, {steps} steps"
+            for row, passes in rival.rows(name).items():
+                titles[row] = rival.title if row == name else f"{rival.title}, {passes} passes"
         return titles
 
     def file(self, row: str, number: int) -> Path:
@@ -86,7 +87,7 @@ class Bench:
 
 @cache
 def models() -> tuple:
-    return model.load(model.PAINTER)
+    return checkpoint.load()
 
 
 @cache
@@ -95,21 +96,21 @@ def examiner() -> Examiner:
 
 
 @torch.inference_mode()
-def paint(clip, word: str, seed: int) -> Tensor:
-    """Every prompt with SEEDS seeds from this one on: pictures [prompts * SEEDS, 3, 32, 32]."""
-    painter, _, vae = models()
-    encoded = (clip.encode_from_tokens_scheduled(clip.tokenize(prompt.replace("{}", word))) for prompt in PROMPTS)
-    # Two thirds of the time; pictures differ by 0.002 of white on average.
-    with torch.autocast("cpu", torch.bfloat16):
-        pictures = [sample(painter, clip, vae, positive, SEEDS, seed, STEPS, GUIDANCE) for positive in encoded]
+def paint(clip, prompts: Sequence[str], seed: int) -> Tensor:
+    """Every prompt with SEEDS seeds from this one on: pictures [prompts * SEEDS, 3, 128, 128]."""
+    painter, _, decoder = models()
+    encoded = (clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts)
+    with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):  # elsewhere it is 45 times slower than fp32
+        pictures = [sample(painter, clip, decoder, positive, SEEDS, seed, STEPS, GUIDANCE) for positive in encoded]
     return torch.cat(pictures)
 
 
-def judge(bench: Bench, row: str, number: int, person: Sitter, clip, word: str, **facts) -> None:
+def judge(bench: Bench, row: str, number: int, somebody: Subject, clip, word: str, **facts) -> None:
     """Paint somebody, score the pictures, write the figures and the first picture of each prompt down."""
-    pictures = paint(clip, word, SEEDS * number)
-    asked = [want for want in PROMPTS.values() for _ in range(SEEDS)]
-    scores = examiner().score(pictures, asked, person)
+    prompts = prompts_for(somebody.kind)
+    pictures = paint(clip, [said(prompt, word) for prompt in prompts], SEEDS * number)
+    asked = [want for want in prompts.values() for _ in range(SEEDS)]
+    scores = examiner().score(pictures, asked, somebody)
     asking = torch.tensor([bool(want) for want in asked])
     result = Result(
         row=row,
@@ -117,37 +118,37 @@ def judge(bench: Bench, row: str, number: int, person: Sitter, clip, word: str, 
         likeness=scores.likeness.mean().item(),
         obeyed=scores.obeyed[asking].float().mean().item(),
         identity_if_obeyed=(scores.likeness * scores.obeyed).mean().item(),
-        background=scores.background.nanmean().item(),
-        place=tuple(scores.place.mean(0).tolist()),
-        photo_place=tuple(person.scene.pose[0, :2].tolist()),
+        leaks={kind: leak.nanmean().item() for kind, leak in scores.leaks.items()},
         **facts,
     )
-    shown = torch.cat([person.photo[None], pictures[::SEEDS]])
+    shown = torch.cat([somebody.photo[None], pictures[::SEEDS]])
     file = bench.file(row, number)
     save_file({"shown": shown.mul(255).round().byte()}, file.with_suffix(".safetensors"))
     write_whole(file, json.dumps(asdict(result)).encode())
 
 
-def photo_of(person: Sitter) -> Photo:
-    return Photo(rearrange(person.photo, "c h w -> h w c"), person.mask)
+def photo_of(somebody: Subject) -> Photo:
+    return Photo(rearrange(somebody.photo, "c h w -> h w c"), somebody.mask)
 
 
 def learn_and_judge(bench: Bench, name: str, number: int) -> None:
-    """Learn one person, and try the persona out after each of the steps that the rival asks for."""
-    rival, person = bench.rivals[name], sitter(number, bench.seed)
-    photo = photo_of(person)
+    """Learn somebody, and try the persona out after each of the numbers of passes that the rival asks for."""
+    rival = bench.rivals[name]
+    somebody = subject(number, bench.split, rival.kind)
+    photo = photo_of(somebody)
     if not rival.masked:
         photo = replace(photo, mask=torch.ones_like(photo.mask))
     photos = augmented([photo], rival.recipe.learning.seed) if rival.augmented else [photo]
     began = time.monotonic()
     stages, looked = rival.stages(models(), photo)
     looking = time.monotonic() - began
-    recipe = replace(rival.recipe, stages=stages)
-    rows = rival.rows(name)
-    for row, (steps, seconds, persona) in zip(rows, learned(recipe, photos, tuple(rows.values()))):
+    recipe = replace(rival.recipe, stages=stages) if rival.looked_up else rival.recipe
+    rows, batch = rival.rows(name), recipe.learning.batch_size
+    after = tuple(passes // batch for passes in rows.values())
+    for row, (steps, seconds, persona) in zip(rows, learned(recipe, photos, after)):
         clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
-        facts = {"passes": looked + steps, "seconds": looking + seconds, "size": file_size(persona)}
-        judge(bench, row, number, person, clip, PLACEHOLDER, **facts)
+        facts = {"passes": looked + steps * batch, "seconds": looking + seconds, "size": file_size(persona)}
+        judge(bench, row, number, somebody, clip, PLACEHOLDER, **facts)
 
 
 def learned(recipe: Recipe, photos: Sequence[Photo], after: tuple[int, ...]) -> Iterator[tuple[int, float, Persona]]:
@@ -156,10 +157,10 @@ def learned(recipe: Recipe, photos: Sequence[Photo], after: tuple[int, ...]) -> 
     with tempfile.TemporaryDirectory() as folder:
         for steps in after:
             longer = replace(recipe, learning=replace(recipe.learning, steps=steps))
-            asked = TrainingJob("ann", *models(), photos, longer)
+            job = TrainingJob("ann", *models(), photos, longer)
             began = time.monotonic()
             # Goes on where the file says the last one ended.
-            persona = train_persona(asked, "quality", Path(folder) / "unfinished", lambda progress: None)
+            persona = train_persona(job, "quality", Path(folder) / "unfinished", lambda progress: None)
             seconds += time.monotonic() - began
             yield steps, seconds, persona
 
@@ -172,13 +173,15 @@ def file_size(persona: Persona) -> int:
 
 
 def work(bench: Bench, name: str, number: int) -> str:
-    """One rival and one person, in a process of its own."""
+    """One row and one person or cat, in a process of its own."""
     torch.set_num_threads(1)
-    if name == FLOOR:
-        judge(bench, name, number, sitter(number, bench.seed), models()[1], workflow.WORD)
-    elif name == CEILING:
-        word, person = named_sitter(number)
-        judge(bench, name, number, person, models()[1], word)
+    if name in NAMED:
+        words, kind = NAMED[name]
+        called = names(words, kind)[number]
+        judge(bench, name, number, named_subject(called), models()[1], called)
+    elif name in UNLEARNED:
+        kind = next(kind for kind in ("person", "cat") if floor_of(kind) == name)
+        judge(bench, name, number, subject(number, bench.split, kind), models()[1], kind)
     else:
         learn_and_judge(bench, name, number)
     return f"{name} {number}"
@@ -187,18 +190,17 @@ def work(bench: Bench, name: str, number: int) -> str:
 def settings() -> str:
     """How everything was learned and painted, for the page."""
     return (
-        f"{SETTINGS.steps} steps of {SETTINGS.batch_size} pictures, learning rate {SETTINGS.learning_rate:g} and TE "
-        f"weight {LEARN['te_weight']:g}, where the row does not say otherwise; {len(PROMPTS)} prompts, {SEEDS} seeds "
-        f"each; Euler, {STEPS} steps, guidance {GUIDANCE:g}"
+        f"at the published recipe's rates, which stay as they are; {len(prompts_for())} prompts, {SEEDS} seeds each; "
+        f"Euler, {STEPS} steps, guidance {GUIDANCE:g}"
     )
 
 
 def made_with(*more: object) -> str:
     """A name for all that results depend on: those of other code, weights or settings are no results of these."""
-    world = (file for file in HERE.glob("*.py") if not ("page" in file.name or file.name.startswith("test_")))
-    code = [*PACK.glob("persona_core/**/*.py"), *world]
+    world = (file for file in HERE.glob("*.py") if "page" not in file.name)
+    code = [*PACK.glob("persona_core/**/*.py"), *PACK.glob("miniworld/measuring/*.py"), *world]
     digest = hashlib.sha256(repr(more).encode())
-    for file in (model.PAINTER, EYE, *sorted(code)):
+    for file in (checkpoint.FILE, vae.FILE, instruments.FILE, *sorted(code)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -206,7 +208,7 @@ def made_with(*more: object) -> str:
 def bench_of(measurement: str) -> Bench:
     """Where another measurement keeps its results of the same people."""
     bench = Bench(RESULTS)
-    bench = replace(bench, folder=RESULTS / f"{measurement}-{made_with(bench.seed)}")
+    bench = replace(bench, folder=RESULTS / f"{measurement}-{made_with(bench.split)}")
     bench.folder.mkdir(parents=True, exist_ok=True)
     return bench
 
@@ -216,7 +218,6 @@ def in_processes(
 ) -> None:
     """Do all jobs, a name and a person each, and tell how far it is."""
     began = time.monotonic()
-    # Forked, because a spawned process would not find `tests`: ComfyUI has a package of that name.
     with ProcessPoolExecutor(processes, get_context("fork")) as pool:
         running = [pool.submit(work, bench, *job) for job in jobs]
         for done, future in enumerate(as_completed(running), 1):
@@ -227,24 +228,26 @@ def in_processes(
 def main() -> None:
     bench = Bench(RESULTS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--people", type=int, default=24)
     parser.add_argument("--rows", nargs="+", choices=bench.rivals, default=list(bench.rivals), help="beside the floor")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--page", type=Path, default=PAGE, help="where the table and its sheets go")
-    parser.add_argument("--tuning", action="store_true", help="other people, to choose settings by; no page")
+    parser.add_argument(
+        "--split", choices=("tuning", "table", "release"), default="table", help="only table's has a page"
+    )
     parser.add_argument("--small", action="store_true", help=f"four people, only {', '.join(SMALL)}; no page")
     args = parser.parse_args()
     if args.small:
         args.people, args.rows = 4, SMALL
-    bench = Bench(RESULTS, TUNING if args.tuning else HELD_OUT, () if args.small else BUDGETS)
-    bench = replace(bench, folder=RESULTS / made_with(bench.seed, bench.budgets))
+    bench = Bench(RESULTS, args.split, PASSES[:2] if args.small else PASSES)
+    bench = replace(bench, folder=RESULTS / made_with(bench.split, bench.passes))
     bench.folder.mkdir(parents=True, exist_ok=True)
-    names = [*UNLEARNED, *args.rows]
-    jobs = [(name, number) for number in range(args.people) for name in names if bench.missing(name, number)]
+    names_of_rows = [*UNLEARNED, *args.rows]
+    jobs = [(name, number) for number in range(args.people) for name in names_of_rows if bench.missing(name, number)]
     in_processes(args.processes, work, bench, jobs)
     results = read(bench.folder, list(bench.titles))
     print(quality_page.table(results, bench.titles))
-    if not (args.small or args.tuning):
+    if args.split == "table" and not args.small:
         quality_page.write(args.page, results, bench.titles, bench.folder, settings(), examiner().figures)
 
 

@@ -2,53 +2,67 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean, stdev
 
 import torch
+from miniworld.measuring.asking import prompts_for
 from safetensors.torch import load_file
 
 from bench.pages import made, markdown, with_error
-from bench.results import BASELINES, CEILING, FLOOR, People, Results, baseline_of, difference, leak, mean_of
-from miniworld.measuring import PROMPTS
+from bench.results import (
+    BASELINES,
+    CEILING,
+    FLOOR,
+    OUT_OF_REACH,
+    UNLEARNED,
+    People,
+    Results,
+    baseline_of,
+    difference,
+    floor_of,
+    leaks,
+    lost,
+    mean_of,
+    out_of_reach,
+)
 from miniworld.sheet import sheet
 
-SHOWN = 4  # people on each contact sheet
+SHOWN = 4  # subjects on each contact sheet
+CEILINGS = {"person": CEILING, "cat": "named_cat"}
 
 INTRODUCTION = """# How well it works, measured in a small world
 
 Written by `make bench-quality` ({made}). It says nothing about how good pictures of real checkpoints are: it says
 whether the method does what it should, and what each of its parts is worth, where both can be measured.
 
-The world is made of drawn faces, 32 pixels wide. A small diffusion model that knows 300 of its people by name runs
-in ComfyUI. People whom it has never seen are learned from one drawing each and painted in the prompts below.
-Everything was learned with {settings}. Pictures were painted in bfloat16.
-{pairs}
+The world is made of drawn people and cats, 128 pixels wide. A small latent diffusion model of the kind of SD1.5 that
+knows a thousand of them by name runs in ComfyUI. Others, whom it has never seen, are learned from one drawing each and
+painted in the prompts below. Everything was learned {settings}.
+
 - **ID similarity**: 0 = a stranger, 1 = the same person drawn again, told by an encoder that has seen drawings only.
-  On drawings of strangers its cosine is {same_mean:.2f} ± {same_std:.2f} (standard deviation) for the same person and
-  {other_mean:.2f} ± {other_std:.2f} for two people; equal error rate {equal_error_rate:.1%}.
-- **From floor to ceiling**: the same, where 0 % is the plain prompt and 100 % a person whom the model knows by name.
-- **Prompt accuracy**: the share of pictures that show all that was asked for (prompt 1 asks for nothing), told by a
-  reader that on drawings is right about the background in {background:.1%}, hat {hat:.1%}, glasses {glasses:.1%},
-  expression {expression:.1%}.
-- **ID(Prompt)**: ID similarity, counted 0 where the prompt was missed. Beside it, the mean difference from Textual
-  Inversion for the same person after as many UNet passes, with its 95 % interval: at the learning rate of its paper,
-  0.005, and at a slower one, 0.002.
-- **Leak**: how much of the photo's background and of the face's place in it turns up unasked. 0 = as with the plain
-  prompt, 1 = always.
-- **Passes**: of the UNet while learning, each forward and backward.
+- **From floor to ceiling**: the same, where 0 % is the plain prompt and 100 % somebody whom the model knows by name.
+- **Prompt accuracy**: the share of pictures that show all that was asked for (the first prompt asks for nothing).
+- **ID(Prompt)**: ID similarity, counted 0 where the prompt was missed. Beside it how far people are apart (standard
+  deviation), and the mean difference from Textual Inversion for the same person after as many passes, with its 95 %
+  interval: at the learning rate of its paper, 0.005, and at a slower one, 0.002.
+- **Lost**: the share of people whose ID similarity stays below {out_of_reach}, and the worst of them.
+- **Leak**: how much of the photo turns up unasked, the mean of its scene, expression, turn, light and clothes. 0 = as
+  with the plain prompt, 1 = always.
+- **Passes**: of the UNet while learning, a picture forward and backward each.
 - **Seconds**: of learning, on one CPU core each.
 
-Means over people ± standard error.
+Means over people ± standard error. An interval that holds 0 cannot be told from chance.
 {prompts}"""
-
-PAIRS = """
-K/V tokens were learned at rate 0.005 without TE, from the same prompts as the others and from the photo as it is,
-where the row does not say otherwise: so rows differ in the method, not in what it is given. Their node begins at
-*person*, with prompts that speak of a face, and with variants of the photo.
-"""
 
 SHEETS = """## The pictures
 
-In each row the photo that was learned, then prompts 1 to 8, all with the same seed; of the first four people."""
+In each row the photo that was learned, then the prompts, all with the same seed; of the first four."""
+
+HEADINGS = (
+    "", "ID similarity", "from floor to ceiling", "prompt accuracy", "ID(Prompt)", "its spread",
+    "against Textual Inversion at 0.005", "and at 0.002", "lost", "worst", "leak", "passes", "seconds", "file, KB",
+    "people",
+)  # fmt: skip
 
 
 def scores(people: People, reference: People | None) -> list[str]:
@@ -67,7 +81,7 @@ def against_baselines(row: str, results: Results) -> list[str]:
     """The differences in ID(Prompt) from each of the BASELINES after as much learning, with their 95 % intervals."""
     found = []
     for baseline in BASELINES:
-        rival = None if row.startswith(BASELINES) else baseline_of(row, baseline, results)
+        rival = None if row.startswith((*BASELINES, "cat")) else baseline_of(row, baseline, results)
         if rival is None:
             found.append("")
             continue
@@ -76,33 +90,49 @@ def against_baselines(row: str, results: Results) -> list[str]:
     return found
 
 
-HEADINGS = (
-    "", "ID similarity", "from floor to ceiling", "prompt accuracy", "ID(Prompt)",
-    "against Textual Inversion at 0.005", "and at 0.002", "leak", "passes", "seconds", "file, KB", "people",
-)  # fmt: skip
+def kind_of(row: str) -> str:
+    return "cat" if "cat" in row.split("_") else "person"
 
 
 def table(results: Results, titles: Mapping[str, str]) -> str:
-    """The table as Markdown. The rows FLOOR and CEILING must be there."""
-    floor, ceiling = (mean_of(results[row], "likeness") for row in (FLOOR, CEILING))
+    """The table as Markdown, of kinds whose floor and ceiling are there."""
     lines = [HEADINGS, ["---"] * len(HEADINGS)]
     for row, people in results.items():
-        found, learned = list(people.values()), row not in (FLOOR, CEILING)
-        way = (mean_of(people, "likeness") - floor) / (ceiling - floor)
+        found, is_learned, kind = list(people.values()), row not in UNLEARNED, kind_of(row)
+        floor, ceiling = (mean_of(results[one], "likeness") for one in (floor_of(kind), CEILINGS[kind]))
+        likeness, scores = ([getattr(one, key) for one in found] for key in ("likeness", "identity_if_obeyed"))
         lines.append([
             titles[row],
-            with_error([result.likeness for result in found]),
-            f"{way:.0%}",
+            with_error(likeness),
+            f"{(mean(likeness) - floor) / (ceiling - floor):.0%}",
             with_error([result.obeyed for result in found]),
-            with_error([result.identity_if_obeyed for result in found]),
-            *(against_baselines(row, results) if learned else [""] * len(BASELINES)),
-            with_error(leak(results, row)) if learned else "",
-            str(found[0].passes) if learned else "",
-            f"{mean_of(people, 'seconds'):.0f}" if learned else "",
-            f"{found[0].size / 1000:.1f}" if learned else "",
+            with_error(scores),
+            f"{stdev(scores):.2f}" if len(scores) > 1 else "",
+            *(against_baselines(row, results) if is_learned else [""] * len(BASELINES)),
+            f"{lost(people):.0%}",
+            f"{min(likeness):.2f}",
+            leak_of(results, row, floor_of(kind)) if is_learned else "",
+            str(found[0].passes) if is_learned else "",
+            f"{mean_of(people, 'seconds'):.0f}" if is_learned else "",
+            f"{found[0].size / 1000:.1f}" if is_learned else "",
             str(len(found)),
         ])  # fmt: skip
     return markdown(lines)
+
+
+def leak_of(results: Results, row: str, floor: str) -> str:
+    """The mean over all kinds of leak, with its error over people, and each of them."""
+    by_kind = leaks(results, row, floor)
+    each = [mean(values) for values in zip(*by_kind.values())]
+    return f"{with_error(each)} ({', '.join(f'{kind} {mean(values):.2f}' for kind, values in by_kind.items())})"
+
+
+def who_is_lost(results: Results) -> str:
+    """Those whom none of the ways to learn a person reaches."""
+    rows = [row for row in results if row not in UNLEARNED and kind_of(row) == "person"]
+    people = out_of_reach(results, rows) if rows else []
+    numbers = ", ".join(map(str, people)) or "nobody"
+    return f"Below {OUT_OF_REACH} in every row of people: {numbers} of {len(results[FLOOR])}."
 
 
 def write(
@@ -113,12 +143,13 @@ def write(
     folder: where the results' pictures lie. settings: how was learned and painted. figures: the instruments' own.
     """
     sheets = page.with_suffix("")
-    prompts = "".join(f"\n{number}. `{prompt.format('<ann>')}`" for number, prompt in enumerate(PROMPTS, 1))
-    pairs = PAIRS if any(row.startswith("kv") for row in results) else ""
-    introduction = INTRODUCTION.format(settings=settings, made=made(), prompts=prompts, pairs=pairs, **figures)
-    parts = [introduction, table(results, titles), SHEETS]
+    prompts = "".join(f"\n{number}. `{prompt.format('<ann>')}`" for number, prompt in enumerate(prompts_for(), 1))
+    introduction = INTRODUCTION.format(settings=settings, made=made(), prompts=prompts, out_of_reach=OUT_OF_REACH)
+    told = ", ".join(f"{name} {value:.1%}" for name, value in figures.items() if isinstance(value, float))
+    parts = [introduction, f"The instruments, on drawings of others: {told}.", table(results, titles)]
+    parts += [who_is_lost(results), SHEETS]
     for row, people in results.items():
         shown = [load_file(folder / f"{row}-{person:02}.safetensors")["shown"] for person in sorted(people)[:SHOWN]]
-        sheet(torch.cat(shown) / 255, 1 + len(PROMPTS), sheets / f"{row}.png", enlarge=2)
+        sheet(torch.cat(shown) / 255, len(shown[0]), sheets / f"{row}.png", enlarge=1)
         parts.append(f"### {titles[row]}\n\n![{row}]({sheets.name}/{row}.png)")
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """What was measured of each way to learn a person, and what is computed from it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -11,15 +11,31 @@ from scipy.stats import t as student
 from bench.pages import standard_error
 
 FLOOR, CEILING, BASELINES = "plain", "named", ("textual_inversion", "careful_inversion")
+# Rows of somebody whom the painter knows by name: how many words it has, and the kind of being.
+NAMED = {CEILING: (1, "person"), "named_two": (2, "person"), "named_cat": (1, "cat")}
+UNLEARNED = {
+    FLOOR: "plain prompt (floor)",
+    CEILING: "a person whom the painter knows by a name of one token (ceiling)",
+    "named_two": "and by a name of two",
+    "plain_cat": "a cat, plain prompt",
+    "named_cat": "a cat whom the painter knows by name",
+}
+OUT_OF_REACH = 0.6  # a likeness below which somebody else is seen
+
+
+def floor_of(kind: str) -> str:
+    """The row of the plain prompt for a kind of being."""
+    return FLOOR if kind == "person" else f"{FLOOR}_{kind}"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row's figures for one person: means over prompts and seeds.
+    """One row's figures for one subject: means over prompts and seeds.
 
     obeyed: of the prompts that ask for something. identity_if_obeyed: likeness, counted 0 where the prompt was missed:
-    ID(Prompt) of Beyond Inserting. background, place: see measuring.Scores; photo_place: the photo's.
-    passes: of the UNet while learning. seconds, size: of learning, and of the file in bytes. 0 if nothing is learned.
+    ID(Prompt) of Beyond Inserting. leaks: by kind, the share of pictures that have what the photo has, where the prompt
+    leaves that open. passes: of the UNet while learning. seconds, size: of learning, and of the file in bytes. 0 if
+    nothing is learned.
     """
 
     row: str
@@ -27,9 +43,7 @@ class Result:
     likeness: float
     obeyed: float
     identity_if_obeyed: float
-    background: float
-    place: tuple[float, float]
-    photo_place: tuple[float, float]
+    leaks: Mapping[str, float]
     passes: int = 0
     seconds: float = 0.0
     size: int = 0
@@ -48,27 +62,31 @@ def read(folder: Path, order: list[str]) -> Results:
     return {row: rows[row] for row in order if row in rows}
 
 
-def leak(results: Results, row: str) -> list[float]:
-    """How much of the photo's background and place is in pictures that were not asked for it, one value a person.
+def leaks(results: Results, row: str, floor: str = FLOOR) -> dict[str, list[float]]:
+    """How much of the photo is in pictures that were not asked for it: by kind, one value a person.
 
-    The mean of two shares: of backgrounds, 0 where pictures have the photo's as often as the plain prompt's do and 1
-    where all have it; and of places, how far faces went towards the photo's place, measured from the mean place of
-    photos. Of one person the latter says little; its mean over people is the slope of a regression.
+    0 where pictures have what the photo has as often as the plain prompt's do, 1 where all have it.
     """
-    floor = results[FLOOR]
-    people = [person for person in results[row] if person in floor]
-    chance = mean(floor[person].background for person in people)
-    middle = [mean(floor[person].photo_place[axis] for person in people) for axis in (0, 1)]
-    aims = {person: [floor[person].photo_place[axis] - middle[axis] for axis in (0, 1)] for person in people}
-    spread = mean(x * x + y * y for x, y in aims.values())
-    shares = []
-    for person in people:
-        one, plain = results[row][person], floor[person]
-        background = (one.background - plain.background) / (1 - chance)
-        moved = [one.place[axis] - plain.place[axis] for axis in (0, 1)]
-        place = sum(aim * way for aim, way in zip(aims[person], moved)) / spread
-        shares.append((background + place) / 2)
-    return shares
+    plain = results[floor]
+    people = [person for person in results[row] if person in plain]
+    found = {}
+    for kind in next(iter(plain.values())).leaks:
+        chance = mean(plain[person].leaks[kind] for person in people)
+        found[kind] = [
+            (results[row][person].leaks[kind] - plain[person].leaks[kind]) / (1 - chance) for person in people
+        ]
+    return found
+
+
+def lost(people: People, likeness: float = OUT_OF_REACH) -> float:
+    """The share of people who stay below a likeness."""
+    return mean(result.likeness < likeness for result in people.values())
+
+
+def out_of_reach(results: Results, rows: Sequence[str], likeness: float = OUT_OF_REACH) -> list[int]:
+    """The people who stay below a likeness in each of these rows."""
+    everyone = set.intersection(*(set(results[row]) for row in rows))
+    return sorted(one for one in everyone if all(results[row][one].likeness < likeness for row in rows))
 
 
 def baseline_of(row: str, baseline: str, results: Results) -> str | None:

@@ -8,21 +8,19 @@ from torch import Tensor, nn
 
 from persona_core.host.learn.attention_curve import attention_curve
 from persona_core.kv_tokens import TokenExpander
-from persona_core.losses import PLACEHOLDER, PROMPT
 from persona_core.mapper import HIDDEN, StageMapper, zero_linear
 from persona_core.photos import Photo
 from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.recipes import KVTokensRecipe, Recipe, StageMapperRecipe
 from persona_core.representation import Learnable, Saved, TokenVectors, on_sphere
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
-from persona_core.task import TrainingSettings
 
 ALWAYS, MIDDLE = Stages(0, LAST_TIMESTEP), Stages()
-THIRDS = Stages(333, 666)
 # Textual Inversion's published learning rate, and a slower one, which overfits later.
 PUBLISHED_RATE, CAREFUL_RATE = 5e-3, 2e-3
+USUAL = 400  # passes of rows that are tried out once
+RESOLUTION = 128
 DRAWS = 4  # of noise at each timestep at which stages are looked for
-KV_RATE = 5e-3
 
 
 class StaticVector(Learnable, Saved):
@@ -84,14 +82,6 @@ class WithoutBypass(Variant):
         return replace(super().at(t, picture), bypass=None)
 
 
-class WithoutSphere(Variant):
-    """Vectors of any length."""
-
-    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
-        vectors = rearrange(self.head(self.time_feature(t)), "b (n d) -> b n d", n=self.tokens) + self.word
-        return TokenVectors(vectors, vectors, super().at(t, picture).bypass)
-
-
 class SeparateHeads(Variant):
     """Dynamic K/V: a head of its own for V's tokens, beside the bypass."""
 
@@ -149,100 +139,90 @@ class Altered(StageMapperRecipe):
 
 @dataclass(frozen=True)
 class Rival:
-    """One row. masked: whether the loss looks at the person only. looked_up: the stages come from attention.
-    augmented: whether variants of the photo are learned.
+    """One row. kind: of subject, "person" or "cat". masked: whether the loss looks at the subject only. looked_up: the
+    stages come from attention. augmented: whether variants of the photo are learned.
 
-    after: the steps at which the persona is tried out; the last one is how long is learned.
+    passes: after how many through the UNet the persona is tried out; the last of them is how long is learned.
     """
 
     title: str
     recipe: Recipe
+    kind: str = "person"
     masked: bool = True
     looked_up: bool = False
     augmented: bool = False
-    after: tuple[int, ...] = ()
+    passes: tuple[int, ...] = (USUAL,)
 
     def rows(self, name: str) -> dict[str, int]:
-        """The table's rows, with their steps; the one that learns as long as all others has just the name."""
-        return {name if after == self.recipe.learning.steps else f"{name}_{after}": after for after in self.after}
+        """The table's rows, with their passes; the one that learns for USUAL passes has just the name."""
+        return {name if passes == USUAL else f"{name}_{passes}": passes for passes in self.passes}
 
-    def stages(self, models, photo: Photo) -> tuple[Stages, int]:
-        """And the passes that finding them took."""
+    def stages(self, models, photo: Photo) -> tuple[Stages | None, int]:
+        """Stages from attention, if it says that they are, and the passes that finding them took."""
         if not self.looked_up:
-            return self.recipe.stages, 0
+            return None, 0
         curve = attention_curve(*models, photo, self.recipe.supercategory, GRID, DRAWS, 0, lambda done, total: None)
         return partition(curve.timesteps, curve.iou).stages, len(curve.timesteps)
 
 
-def kv_recipe(
-    settings: TrainingSettings, recipe: type[KVTokensRecipe] = KVTokensRecipe, **changes: object
-) -> KVTokensRecipe:
-    """K/V tokens, learned from the photo and the prompts of the others, at their own rate."""
-    learning = replace(settings, learning_rate=KV_RATE, weight_decay=0.0)
-    return recipe(supercategory="face", resolution=32, learning=learning, prompts=PHOTO_PROMPTS, **changes)
+def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
+    """All rows that learn, by a short name. passes: of those that are tried out again and again."""
+    full = StageMapperRecipe(supercategory="person", resolution=RESOLUTION)
 
-
-def rivals(settings: TrainingSettings, te_weight: float, budgets: tuple[int, ...]) -> dict[str, Rival]:
-    """All rows that learn, by a short name. settings, te_weight: PersonaMagic's."""
-    steps = (settings.steps,)
-    all_steps = tuple(sorted({*budgets, *steps}))
-    full = StageMapperRecipe(te_weight=te_weight, resolution=32, learning=settings)
-
-    def static(rate: float, vector: type[StaticVector] = StaticVector) -> TextualInversion:
-        learning = replace(settings, learning_rate=rate)
-        return TextualInversion(te_weight=0.0, resolution=32, learning=learning, vector=vector)
+    def static(rate: float, kind: str = "person", vector: type[StaticVector] = StaticVector) -> TextualInversion:
+        learning = replace(full.learning, learning_rate=rate)
+        return TextualInversion(
+            supercategory=kind, te_weight=0.0, resolution=RESOLUTION, learning=learning, vector=vector
+        )
 
     def inversion(rate: float) -> Rival:
-        return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, after=all_steps)
+        return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, passes=passes)
 
-    def kv(
-        title: str,
-        recipe: type[KVTokensRecipe] = KVTokensRecipe,
-        masked: bool = True,
-        augmented: bool = False,
-        **changes,
-    ) -> Rival:
-        made = kv_recipe(settings, recipe, **changes)
-        return Rival(f"K/V tokens: {title}", made, masked=masked, augmented=augmented, after=steps)
+    def kv(title: str, **changes) -> Rival:
+        return Rival(f"K/V tokens: {title}", kv_recipe(**changes))
 
-    def altered(mapper: type[StageMapper]) -> Altered:
-        return Altered(te_weight=te_weight, resolution=32, learning=settings, mapper=mapper)
+    def one_sided(title: str, keys: bool) -> Rival:
+        return Rival(f"K/V tokens: {title}", kv_recipe(OneSidedRecipe, keys=keys))
 
+    def altered(title: str, mapper: type[StageMapper]) -> Rival:
+        return Rival(title, Altered(supercategory="person", resolution=RESOLUTION, mapper=mapper))
+
+    every = replace(kv("5 pairs, without the attention loss", attention_weight=0.0), passes=passes)
     return {
         "textual_inversion": inversion(PUBLISHED_RATE),
         "careful_inversion": inversion(CAREFUL_RATE),
         "staged_inversion": Rival(
             f"Textual Inversion, rate {PUBLISHED_RATE:g}, used in {MIDDLE.t_lo}-{MIDDLE.t_hi} only",
-            static(PUBLISHED_RATE, LearnedEverywhere),
+            static(PUBLISHED_RATE, vector=LearnedEverywhere),
             masked=False,
-            after=steps,
         ),
-        "full": Rival("PersonaMagic, all of it (N = 4)", full, after=all_steps),
-        "no_stages": Rival("without stages: 0-999", replace(full, stages=ALWAYS), after=steps),
-        "weak_te": Rival("Tandem Equilibrium as published, 0.001", replace(full, te_weight=1e-3), after=steps),
-        "no_te": Rival("without Tandem Equilibrium", replace(full, te_weight=0.0), after=steps),
-        "no_bypass": Rival("without the bypass", altered(WithoutBypass), after=steps),
-        "no_mask": Rival("without the mask", full, masked=False, after=steps),
-        "no_sphere": Rival("without the sphere", altered(WithoutSphere), after=steps),
-        "n1": Rival("PersonaMagic, N = 1", replace(full, tokens=1), after=all_steps),
-        "n2": Rival("N = 2", replace(full, tokens=2), after=steps),
-        "n8": Rival("N = 8", replace(full, tokens=8), after=steps),
-        "partition": Rival("stages from attention", full, looked_up=True, after=steps),
-        "thirds": Rival("stages 333-666", replace(full, stages=THIRDS), after=steps),
-        "attention": Rival("with face-wise attention loss", replace(full, attention_weight=3e-3), after=steps),
-        "dynamic_kv": Rival("separate heads for K and V", altered(SeparateHeads), after=steps),
+        "full": Rival("PersonaMagic, all of it (N = 4)", full, passes=passes),
+        "n1": Rival("PersonaMagic, N = 1", replace(full, tokens=1), passes=passes),
+        "n2": Rival("N = 2", replace(full, tokens=2)),
+        "no_stages": Rival("without stages: 0-999", replace(full, stages=ALWAYS)),
+        "no_te": Rival("without Tandem Equilibrium", replace(full, te_weight=0.0)),
+        "no_bypass": altered("without the bypass", WithoutBypass),
+        "no_mask": Rival("without the mask", full, masked=False),
+        "partition": Rival("stages from attention", full, looked_up=True),
+        "attention": Rival("with face-wise attention loss", replace(full, attention_weight=3e-3)),
+        "dynamic_kv": altered("separate heads for K and V", SeparateHeads),
         "kv": kv("5 pairs, attention loss 0.003 on all tokens"),
-        "kv_augmented": kv("the same, from variants of the photo", augmented=True),
-        "kv_unmasked": kv("without the mask", masked=False),
+        "kv_off": every,
+        "kv_augmented": replace(kv("from variants of the photo"), augmented=True),
+        "kv_unmasked": replace(kv("without the mask"), masked=False),
         "kv_1": kv("1 pair", pairs=1),
-        "kv_10": kv("10 pairs", pairs=10),
-        "kv_off": kv("without the attention loss", attention_weight=0.0),
-        "kv_off_unmasked": kv("without the attention loss and the mask", masked=False, attention_weight=0.0),
-        "kv_placeholder": kv("attention loss on the placeholder only", attention_tokens=PLACEHOLDER),
-        "kv_prompt": kv("attention loss on the prompt's tokens", attention_tokens=PROMPT),
-        "kv_weak": kv("attention loss 0.0003", attention_weight=3e-4),
-        "kv_strong": kv("attention loss 0.03", attention_weight=3e-2),
-        "kv_keys": kv("K only", OneSidedRecipe, keys=True),
-        "kv_values": kv("V only", OneSidedRecipe, keys=False),
-        "kv_te": kv("with Tandem Equilibrium", te_weight=te_weight),
+        "kv_keys": one_sided("K only", keys=True),
+        "kv_values": one_sided("V only", keys=False),
+        "cat_inversion": Rival(
+            f"a cat, Textual Inversion, rate {CAREFUL_RATE:g}", static(CAREFUL_RATE, "cat"), "cat", masked=False
+        ),
+        "cat_full": Rival("a cat, PersonaMagic (N = 4)", replace(full, supercategory="cat"), "cat"),
+        "cat_kv": Rival("a cat, K/V tokens, 5 pairs", kv_recipe(supercategory="cat", reference="cat"), "cat"),
     }
+
+
+def kv_recipe(
+    recipe: type[KVTokensRecipe] = KVTokensRecipe, supercategory: str = "person", **changes: object
+) -> KVTokensRecipe:
+    """K/V tokens at their published rate, from the photo and the prompts of the others."""
+    return recipe(supercategory=supercategory, resolution=RESOLUTION, prompts=PHOTO_PROMPTS, **changes)
