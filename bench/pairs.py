@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bench.pages import made, markdown, with_error
 from bench.quality import GUIDANCE, PACK, STEPS, Bench, bench_of, examiner, in_processes, learned, models, photo_of
+from bench.rivals import USUAL
 from miniworld.painting import sample
 from miniworld.sheet import sheet
 from persona_core.files import write_whole
@@ -108,9 +109,10 @@ def two(bench: Bench, kind: str, number: int) -> tuple[object, tuple[str, str], 
         return clip, called, tuple(map(named_subject, called))
     people = tuple(subject(one, bench.split) for one in numbers)
     recipe = bench.rivals[LEARNED].recipe
+    recipe = bench.rivals[LEARNED].recipe
+    after = (USUAL // recipe.learning.batch_size,)
     for person, placeholder in zip(people, PLACEHOLDERS):
-        steps = recipe.learning.steps
-        ((_, _, persona),) = learned(recipe, [photo_of(person)], (steps,))
+        ((_, _, persona),) = learned(recipe, [photo_of(person)], after)
         clip = apply_to_clip(clip, AppliedPersona(replace(persona, name=placeholder)), placeholder)
     return clip, PLACEHOLDERS, people
 

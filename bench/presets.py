@@ -18,11 +18,11 @@ from statistics import mean
 from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
+from miniworld.measuring.subjects import subject
 
 from bench import tried
 from bench.pages import made, markdown
 from bench.quality import (
-    LEARN,
     PACK,
     PLACEHOLDER,
     Bench,
@@ -35,9 +35,8 @@ from bench.quality import (
 )
 from bench.quality_page import scores
 from bench.results import Results, read
-from bench.rivals import kv_recipe
+from bench.rivals import RESOLUTION, kv_recipe
 from bench.tried import Trial
-from miniworld.measuring import sitter
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.learn.run import TrainingJob, load_progress, train_persona
 from persona_core.recipes import PRESETS, Recipe, StageMapperRecipe
@@ -45,10 +44,8 @@ from persona_core.table import AppliedPersona
 from persona_core.task import TrainingSettings
 
 PAGE = PACK / "docs/presets.md"
-# The small world's words are about seven times as spread out as those of real text encoders: steps are larger too.
-RATE = LEARN["learning_rate"] / PRESETS["published"].learning_rate
 TOKENS = 4, 1
-KV_LEARNING = TrainingSettings(steps=50, batch_size=4)
+KV_LEARNING = TrainingSettings(steps=50, learning_rate=5e-3, batch_size=4, weight_decay=0.0)
 TRIED = {4: None, 1: ("cold", "spread", "rich")}  # which trials with how many tokens; None: all
 PUBLISHED, QUICK, BALANCED = "published", "quick", "balanced"
 
@@ -58,18 +55,16 @@ Written by `make bench-presets` ({made}). People, prompts and scores as in [qual
 each learned once in each way. Means over people ± standard error; in brackets the mean difference for the same person
 from *{against}*, with its 95 % interval.
 
-Learning rates here are {rate:g} times those of the node, because the small world's words are some seven times as
-spread out as those of real text encoders; TE weight {te:g}. A pass is one picture that goes forward and backward
-through the UNet once; the published recipe has two of them a step. Not among the passes is where a loss is held out:
-8 pictures, forward only, at every 10th step. Seconds are those of learning on one CPU core."""
+A pass is one picture that goes forward and backward through the UNet once; the published recipe has two of them a step.
+Not among the passes is where a loss is held out: 8 pictures, forward only, at every 10th step. Seconds are those of
+learning on one CPU core."""
 
 
-LOOKS = """## Looks
+MULTIPLICITY = """## Noise multiplicity
 
-A look is a photo, a prompt and a timestep. Where the pictures of a step go in pairs that are one look under two noises,
-there is half as much text to read: K/V tokens learn so with four pictures a step or more, Learn Persona does not. K/V
-tokens learn here at their node's own rate, without TE, from the photo as it is. In brackets the difference from steps
-in which each picture is a look."""
+An example is a photo, a prompt and a timestep. Where the pictures of a step go in pairs that are one example under two
+noises, there is half as much text to read: K/V tokens learn so with four pictures a step or more, Learn Persona does
+not. In brackets the difference from steps in which each picture is an example."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +77,8 @@ class Way:
 
 
 def persona_magic(settings: TrainingSettings, tokens: int) -> Recipe:
-    """settings: as the node has them; the rate is brought to the small world's here."""
-    settings = replace(settings, learning_rate=RATE * settings.learning_rate)
-    return StageMapperRecipe(te_weight=LEARN["te_weight"], resolution=32, tokens=tokens, learning=settings)
+    """settings: as the node has them."""
+    return StageMapperRecipe(supercategory="person", resolution=RESOLUTION, tokens=tokens, learning=settings)
 
 
 def row(name: str, number: int) -> str:
@@ -128,19 +122,19 @@ def trials(tokens: int) -> dict[str, Way]:
     return {row(name, tokens): every[name] for name in TRIED[tokens] or every}
 
 
-def looked() -> dict[str, tuple[str, Recipe]]:
+def in_pairs() -> dict[str, tuple[str, Recipe]]:
     """What is learned with four pictures a step, by a short name: a title and the recipe."""
     balanced = {
         row(BALANCED, tokens): (f"*{BALANCED}*, {told(tokens)}", persona_magic(PRESETS[BALANCED], tokens))
         for tokens in TOKENS
     }
-    return balanced | {"kv": ("K/V tokens", kv_recipe(KV_LEARNING))}
+    return balanced | {"kv": ("K/V tokens", kv_recipe(learning=KV_LEARNING))}
 
 
-def looks(name: str, recipe: Recipe) -> dict[str, Way]:
-    """One picture a look, two, and what was tried with two."""
+def multiplicities(name: str, recipe: Recipe) -> dict[str, Way]:
+    """One picture an example, two, and what was tried with two."""
     return {
-        f"{name}-apart": Way("each picture is a look", recipe, tried.apart),
+        f"{name}-apart": Way("each picture is an example", recipe, tried.apart),
         f"{name}-paired": Way("pairs are", recipe, tried.paired),
         f"{name}-opposite": Way("pairs are, and their noises are opposite", recipe, tried.opposite),
     }
@@ -148,15 +142,15 @@ def looks(name: str, recipe: Recipe) -> dict[str, Way]:
 
 def ways() -> dict[str, Way]:
     """All rows, by a short name."""
-    of_looks = (looks(name, recipe) for name, (_, recipe) in looked().items())
-    groups = [*map(presets, TOKENS), *map(trials, TRIED), *of_looks]
+    pairs = (multiplicities(name, recipe) for name, (_, recipe) in in_pairs().items())
+    groups = [*map(presets, TOKENS), *map(trials, TRIED), *pairs]
     return {name: way for group in groups for name, way in group.items()}
 
 
 def work(bench: Bench, name: str, number: int) -> str:
     """Learn one person in one way and paint them, in a process of its own."""
     torch.set_num_threads(1)
-    way, person = ways()[name], sitter(number, bench.seed)
+    way, person = ways()[name], subject(number, bench.split)
     photo = photo_of(person)
     trial = way.trial(way.recipe)
     with tempfile.TemporaryDirectory() as folder, trial.changes():
@@ -201,7 +195,7 @@ def told(tokens: int) -> str:
 def page(results: Results) -> str:
     people = len(results[row(PUBLISHED, TOKENS[0])])
     parts = [
-        INTRODUCTION.format(made=made(), people=people, against=PUBLISHED, rate=RATE, te=LEARN["te_weight"]),
+        INTRODUCTION.format(made=made(), people=people, against=PUBLISHED),
     ]
     for tokens in TOKENS:
         parts.append(f"## Presets, {told(tokens)}\n\n{table(results, presets(tokens), row(PUBLISHED, tokens))}")
@@ -211,16 +205,16 @@ def page(results: Results) -> str:
             f"## *{QUICK}* with one thing changed, {told(tokens)}\n\nIn brackets the difference from *{QUICK}*.\n\n"
             f"{table(results, {quick: presets(tokens)[quick], **trials(tokens)}, quick)}"
         )
-    parts.append(LOOKS)
-    for name, (title, recipe) in looked().items():
-        rows = looks(name, recipe)
+    parts.append(MULTIPLICITY)
+    for name, (title, recipe) in in_pairs().items():
+        rows = multiplicities(name, recipe)
         parts.append(f"### {title}\n\n{table(results, rows, next(iter(rows)))}")
     return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=int, default=12)
+    parser.add_argument("--people", type=int, default=24)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables go")
     args = parser.parse_args()

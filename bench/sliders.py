@@ -13,6 +13,8 @@ from pathlib import Path
 from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
+from miniworld.measuring.asking import prompts_for
+from miniworld.measuring.subjects import subject
 from safetensors.torch import load_file
 
 from bench.pages import made, markdown
@@ -30,7 +32,7 @@ from bench.quality import (
 )
 from bench.quality_page import SHOWN, scores
 from bench.results import Results, read
-from miniworld.measuring import PROMPTS, sitter
+from bench.rivals import USUAL
 from miniworld.sheet import sheet
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.table import AppliedPersona
@@ -49,8 +51,8 @@ AS_LEARNED = "as learned"
 INTRODUCTION = """# What the sliders of Apply do, measured in a small world
 
 Written by `make bench-sliders` ({made}). {people} people, prompts and scores as in [quality.md](quality.md); each was
-learned once, in 100 steps, and painted with one slider at a time. Means over people ± standard error; in brackets the
-mean difference for the same person from what was learned, with its 95 % interval."""
+learned once, in {passes} passes, and painted with one slider at a time. Means over people ± standard error; in brackets
+the mean difference for the same person from what was learned, with its 95 % interval."""
 
 SHEETS = """## The pictures
 
@@ -71,10 +73,11 @@ def row_of(kind: str, use: str) -> str:
 def work(bench: Bench, kind: str, number: int) -> str:
     """Learn one person in one way and paint them with every slider, in a process of its own."""
     torch.set_num_threads(1)
-    rival, person = bench.rivals[kind], sitter(number, bench.seed)
+    rival, person = bench.rivals[kind], subject(number, bench.split)
     photo = photo_of(person)
-    ((steps, seconds, persona),) = learned(rival.recipe, [photo], (rival.recipe.learning.steps,))
-    facts = {"passes": steps, "seconds": seconds, "size": file_size(persona)}
+    batch = rival.recipe.learning.batch_size
+    ((steps, seconds, persona),) = learned(rival.recipe, [photo], (USUAL // batch,))
+    facts = {"passes": steps * batch, "seconds": seconds, "size": file_size(persona)}
     for name, use in uses().items():
         clip = apply_to_clip(models()[1], AppliedPersona(persona, **use), PLACEHOLDER)
         judge(bench, row_of(kind, name), number, person, clip, PLACEHOLDER, **facts)
@@ -97,7 +100,7 @@ def write(page: Path, results: Results, folder: Path) -> None:
     """The page, and beside it a contact sheet for each slider's end."""
     sheets = page.with_suffix("")
     people = len(results[row_of("full", AS_LEARNED)])
-    parts = [INTRODUCTION.format(made=made(), people=people)]
+    parts = [INTRODUCTION.format(made=made(), people=people, passes=USUAL)]
     parts += [f"## {title}\n\n{table(results, kind)}" for kind, title in KINDS.items()]
     parts.append(SHEETS)
     for kind, title in KINDS.items():
@@ -105,14 +108,14 @@ def write(page: Path, results: Results, folder: Path) -> None:
             use = f"{slider} {values[-1]:g}"
             row = row_of(kind, use)
             shown = [load_file(folder / f"{row}-{number:02}.safetensors")["shown"] for number in range(SHOWN)]
-            sheet(torch.cat(shown) / 255, 1 + len(PROMPTS), sheets / f"{kind}_{slider}.png", enlarge=2)
+            sheet(torch.cat(shown) / 255, 1 + len(prompts_for()), sheets / f"{kind}_{slider}.png", enlarge=1)
             parts.append(f"### {title}: {use}\n\n![{use}]({sheets.name}/{kind}_{slider}.png)")
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=int, default=16, help=f"at least {SHOWN}")
+    parser.add_argument("--people", type=int, default=24, help=f"at least {SHOWN}")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables and their sheets go")
     args = parser.parse_args()
