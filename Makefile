@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -38,6 +38,12 @@ comfy-test: setup
 
 bench-quality: setup
 	@$(RUN) -m bench.quality $(ARGS)
+
+bench-pairs: setup
+	@$(RUN) -m bench.pairs $(ARGS)
+
+bench-gradient: setup
+	@$(RUN) -m bench.gradient $(ARGS)
 
 bench-sliders: setup
 	@$(RUN) -m bench.sliders $(ARGS)
