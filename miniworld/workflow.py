@@ -1,0 +1,102 @@
+"""Learning and painting a person of the small world on a server, by the workflow that the pack gives to artists.
+
+The settings are here for all who do so: demo, tests, and the graph for the editor.
+"""
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .measuring.subjects import Subject
+
+WORKFLOW = Path(__file__).resolve().parents[1] / "workflows/api/learn_and_generate.json"
+PLACEHOLDER, OTHER, WORD = "<ann>", "<bob>", "person"
+SIZE = 128
+SETTINGS = {
+    # How long and how fast: as the preset says. The photo is no larger than what is painted, and shows little else.
+    "PersonaLearn": {"name": "ann", "supercategory": WORD, "resolution": SIZE, "crop_to_face": False},
+    "EmptyLatentImage": {"width": SIZE, "height": SIZE, "batch_size": 1},
+    "KSampler": {"seed": 0, "steps": 20, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"},
+}
+
+
+def learn_and_paint(photo: str, **changes: dict) -> dict:
+    """learn_and_generate, in API form, with the small painter for a checkpoint and the photo's own mask.
+
+    photo: its name in the input folder. changes: {class_type: {input: value}}.
+    """
+    prompt = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    ids = {node["class_type"]: key for key, node in prompt.items()}
+    prompt[ids["CheckpointLoaderSimple"]] = {
+        "inputs": {},
+        "class_type": "MiniWorldLoader",
+        "_meta": {"title": "Load Small Painter"},
+    }
+    # Detectors look for faces of photographs.
+    del prompt[ids["PersonaFaceMask"]]
+    prompt[ids["PersonaLearn"]]["inputs"]["mask"] = [ids["LoadImage"], 1]
+    prompt[ids["LoadImage"]]["inputs"]["image"] = photo
+    prompt[sampler(prompt)["negative"][0]]["inputs"]["text"] = ""
+    for edits in (SETTINGS, changes):
+        for node in prompt.values():
+            node["inputs"] |= edits.get(node["class_type"], {})
+    return asking(prompt, f"a photo of {PLACEHOLDER} wearing a red cap")
+
+
+def sampler(prompt: dict) -> dict:
+    return next(node["inputs"] for node in prompt.values() if node["class_type"] == "KSampler")
+
+
+def asking(prompt: dict, text: str, seed: int = 0) -> dict:
+    """The prompt with this text and seed."""
+    prompt = copy.deepcopy(prompt)
+    sampler(prompt)["seed"] = seed
+    prompt[sampler(prompt)["positive"][0]]["inputs"]["text"] = text
+    return prompt
+
+
+def beside(prompt: dict, name: str) -> dict:
+    """The prompt with a second persona, which was saved under that name, for the placeholder OTHER."""
+    prompt = copy.deepcopy(prompt)
+    [first] = [key for key, node in prompt.items() if node["class_type"] == "PersonaApply"]
+    for node in prompt.values():
+        for key, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] == first:
+                node["inputs"][key] = ["19", value[1]]
+    links = {"model": [first, 0], "clip": [first, 1], "persona": ["18", 0], "placeholder": OTHER}
+    prompt["18"] = {"inputs": {"persona_name": f"{name}.safetensors"}, "class_type": "PersonaLoad"}
+    prompt["19"] = {"inputs": prompt[first]["inputs"] | links, "class_type": "PersonaApply"}
+    return prompt
+
+
+def only_learning(prompt: dict) -> dict:
+    """The part of the prompt that learns, whether it was learned before or not."""
+    needed = "MiniWorldLoader", "LoadImage", "PersonaLearn"
+    prompt = copy.deepcopy({key: node for key, node in prompt.items() if node["class_type"] in needed})
+    next(node["inputs"] for node in prompt.values() if "reuse" in node["inputs"])["reuse"] = False
+    return prompt
+
+
+def photo_file(person: Subject) -> bytes:
+    """The photo as a PNG, transparent where the mask is: that is how LoadImage reads one."""
+    pixels = torch.cat([person.photo, 1 - person.mask[None]]).movedim(0, -1)
+    file = io.BytesIO()
+    Image.fromarray(pixels.mul(255).round().byte().numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+def paint(server, prompt: dict) -> Tensor:
+    """Run the prompt on a ComfyServer: its pictures [B, 3, 128, 128] in 0..1."""
+    run = server.run(prompt)
+    if run.status != "success":
+        raise RuntimeError(f"{run.error_type}: {run.error}")
+    [saver] = [key for key, node in prompt.items() if node["class_type"] == "SaveImage"]
+    files = [io.BytesIO(server.view(file)) for file in run.outputs[saver]["images"]]
+    pixels = torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files]))
+    return pixels.movedim(-1, 1) / 255
