@@ -3,7 +3,7 @@
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
-from . import model
+from . import checkpoint
 
 
 class LoadSmallPainter(io.ComfyNode):
@@ -15,18 +15,18 @@ class LoadSmallPainter(io.ComfyNode):
             node_id="MiniWorldLoader",
             display_name="Load Small Painter",
             category="persona/demo",
-            description="The demo's checkpoint: it paints made-up faces, 32 pixels wide.",
+            description="The demo's checkpoint: it paints made-up people and cats, 128 pixels wide.",
             inputs=[],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="Paints in the pixels themselves."),
-                io.Clip.Output(display_name="clip", tooltip="Knows few words besides those for faces."),
-                io.Vae.Output(display_name="vae", tooltip="Makes a picture of the sampler's pixels."),
+                io.Model.Output(display_name="model", tooltip="A UNet with the geometry of SD1.5, but small."),
+                io.Clip.Output(display_name="clip", tooltip="Knows the words that the made-up world needs."),
+                io.Vae.Output(display_name="vae", tooltip="Between pictures and latents of an eighth of their size."),
             ],
         )
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*model.load(model.PAINTER, folder_paths.get_folder_paths("embeddings")))
+        return io.NodeOutput(*checkpoint.load(embeddings=folder_paths.get_folder_paths("embeddings")))
 
 
 class MiniWorldExtension(ComfyExtension):

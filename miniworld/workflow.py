@@ -13,20 +13,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .measuring import Sitter
+from .measuring.subjects import Subject
 
 WORKFLOW = Path(__file__).resolve().parents[1] / "workflows/api/learn_and_generate.json"
-PLACEHOLDER, WORD = "<ann>", "face"
-ENLARGED = 8  # what is saved, so that it can be seen in the editor
+PLACEHOLDER, OTHER, WORD = "<ann>", "<bob>", "person"
+SIZE = 128
 SETTINGS = {
-    "PersonaLearn": {
-        "name": "ann", "supercategory": WORD, "tokens": 1, "steps": 100, "learning_rate": 1e-3, "batch_size": 2,
-        "te_weight": 0.3, "resolution": 32, "crop_to_face": False,
-    },
-    # The host takes an eighth of it for the latent, which here is the picture.
-    "EmptyLatentImage": {"width": 256, "height": 256, "batch_size": 1},
+    # How long and how fast: as the preset says. The photo is no larger than what is painted, and shows little else.
+    "PersonaLearn": {"name": "ann", "supercategory": WORD, "resolution": SIZE, "crop_to_face": False},
+    "EmptyLatentImage": {"width": SIZE, "height": SIZE, "batch_size": 1},
     "KSampler": {"seed": 0, "steps": 20, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"},
-}  # fmt: skip
+}
 
 
 def learn_and_paint(photo: str, **changes: dict) -> dict:
@@ -46,17 +43,10 @@ def learn_and_paint(photo: str, **changes: dict) -> dict:
     prompt[ids["PersonaLearn"]]["inputs"]["mask"] = [ids["LoadImage"], 1]
     prompt[ids["LoadImage"]]["inputs"]["image"] = photo
     prompt[sampler(prompt)["negative"][0]]["inputs"]["text"] = ""
-    saver = prompt[ids["SaveImage"]]["inputs"]
-    prompt["17"] = {
-        "inputs": {"image": saver["images"], "upscale_method": "nearest-exact", "scale_by": float(ENLARGED)},
-        "class_type": "ImageScaleBy",
-        "_meta": {"title": "Enlarge"},
-    }
-    saver["images"] = ["17", 0]
     for edits in (SETTINGS, changes):
         for node in prompt.values():
             node["inputs"] |= edits.get(node["class_type"], {})
-    return asking(prompt, f"a photo of a {PLACEHOLDER} wearing a red hat")
+    return asking(prompt, f"a photo of {PLACEHOLDER} wearing a red cap")
 
 
 def sampler(prompt: dict) -> dict:
@@ -71,6 +61,20 @@ def asking(prompt: dict, text: str, seed: int = 0) -> dict:
     return prompt
 
 
+def beside(prompt: dict, name: str) -> dict:
+    """The prompt with a second persona, which was saved under that name, for the placeholder OTHER."""
+    prompt = copy.deepcopy(prompt)
+    [first] = [key for key, node in prompt.items() if node["class_type"] == "PersonaApply"]
+    for node in prompt.values():
+        for key, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] == first:
+                node["inputs"][key] = ["19", value[1]]
+    links = {"model": [first, 0], "clip": [first, 1], "persona": ["18", 0], "placeholder": OTHER}
+    prompt["18"] = {"inputs": {"persona_name": f"{name}.safetensors"}, "class_type": "PersonaLoad"}
+    prompt["19"] = {"inputs": prompt[first]["inputs"] | links, "class_type": "PersonaApply"}
+    return prompt
+
+
 def only_learning(prompt: dict) -> dict:
     """The part of the prompt that learns, whether it was learned before or not."""
     needed = "MiniWorldLoader", "LoadImage", "PersonaLearn"
@@ -79,7 +83,7 @@ def only_learning(prompt: dict) -> dict:
     return prompt
 
 
-def photo_file(person: Sitter) -> bytes:
+def photo_file(person: Subject) -> bytes:
     """The photo as a PNG, transparent where the mask is: that is how LoadImage reads one."""
     pixels = torch.cat([person.photo, 1 - person.mask[None]]).movedim(0, -1)
     file = io.BytesIO()
@@ -88,11 +92,11 @@ def photo_file(person: Sitter) -> bytes:
 
 
 def paint(server, prompt: dict) -> Tensor:
-    """Run the prompt on a ComfyServer: its pictures [B, 3, 32, 32] in 0..1."""
+    """Run the prompt on a ComfyServer: its pictures [B, 3, 128, 128] in 0..1."""
     run = server.run(prompt)
     if run.status != "success":
         raise RuntimeError(f"{run.error_type}: {run.error}")
     [saver] = [key for key, node in prompt.items() if node["class_type"] == "SaveImage"]
     files = [io.BytesIO(server.view(file)) for file in run.outputs[saver]["images"]]
-    pixels = torch.from_numpy(np.stack([np.asarray(Image.open(file))[::ENLARGED, ::ENLARGED] for file in files]))
+    pixels = torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files]))
     return pixels.movedim(-1, 1) / 255

@@ -1,4 +1,4 @@
-"""The demo's sheet: the photo, the person in every prompt, and below what the plain word gives instead."""
+"""The demo's sheet: the photo, the person in every prompt and beside somebody, and below what the plain word gives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 PAPER, INK, GRAY, GOOD, BAD = "#fbfaf7", "#1d1d22", "#74747c", "#24803f", "#c03528"
-# Pixels: round the sheet, between two pictures, of the three sizes of pictures, of a line of text.
+# Pixels: round the sheet, between two pictures, of the three sizes of pictures (LARGE: twice as they are), of a line of
+# text.
 MARGIN, GAP = 48, 24
-PHOTO, LARGE, SMALL = 480, 224, 160
+PHOTO, LARGE, SMALL = 384, 256, 160
 HEADLINE, TITLE, TEXT, FINE = 40, 24, 18, 16
 LINE = 1.3  # of a text's size, from one line to the next
 
-WORLD = "A made-up world of faces, 32 pixels wide; the model had never seen this one."
+WORLD = "A made-up world, 128 pixels wide; the model had never seen these two."
 FIGURES = "Likeness: 0 = a stranger, 1 = the same person drawn again."
 
 
@@ -25,7 +26,7 @@ class Painted:
 
     prompt: str
     picture: Tensor
-    likeness: float  # 0: a stranger, 1: the same person drawn again
+    likeness: float  # 0: a stranger, 1: the same person drawn again; of two people the mean
     as_asked: bool
 
 
@@ -42,9 +43,8 @@ class Sheet:
         self.pen = ImageDraw.Draw(self.page)
 
     def picture(self, picture: Tensor, x: int, y: int, size: int) -> None:
-        """With hard pixels."""
         pixels = picture.movedim(0, -1).clamp(0, 1).mul(255).round().byte().numpy()
-        self.page.paste(Image.fromarray(pixels).resize((size, size), Image.Resampling.NEAREST), (x, y))
+        self.page.paste(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC), (x, y))
 
     def text(self, text: str, x: int, y: int, size: int, colour: str = INK, width: int = 10_000) -> int:
         """In as many lines as it takes; returns where the next line would be."""
@@ -66,10 +66,18 @@ class Sheet:
         self.text(f"{one.likeness:.2f}   {verdict}", x, y + 2, text, colour)
 
 
-def draw(photo: Tensor, learned: Sequence[Painted], plain: Sequence[Painted], path: Path) -> None:
-    """Write the sheet. photo: [3, H, W]. learned, plain: the same prompts with the persona and with the plain word."""
+def draw(
+    photo: Tensor, learned: Sequence[Painted], plain: Sequence[Painted], other: Tensor, two: Painted, path: Path
+) -> None:
+    """Write the sheet.
+
+    photo, other: [3, H, W]. learned, plain: the same prompts with the persona and with the plain word. two: both people
+    of the photos in one picture.
+    """
     columns = len(learned) // 2
-    width = 2 * MARGIN + PHOTO + GAP + columns * (LARGE + GAP)
+    step = LARGE + GAP
+    right = MARGIN + PHOTO + 2 * GAP  # where the columns begin
+    width = right + columns * step + GAP + LARGE + MARGIN
     top = MARGIN + round(LINE * HEADLINE) + GAP
     row = LARGE + 8 + round(LINE * TEXT * 4)  # three lines of prompt, one of figures
     below = top + 2 * row + GAP
@@ -83,8 +91,13 @@ def draw(photo: Tensor, learned: Sequence[Painted], plain: Sequence[Painted], pa
     y = sheet.text(f"With the plain word: {summary(plain)}", MARGIN, y, TEXT)
     sheet.text(f"{WORLD} {FIGURES}", MARGIN, y + 4, FINE, GRAY, PHOTO)
     for index, one in enumerate(learned):
-        down, right = divmod(index, columns)
-        sheet.painted(one, MARGIN + PHOTO + 2 * GAP + right * (LARGE + GAP), top + down * row, LARGE, TEXT)
+        down, across = divmod(index, columns)
+        sheet.painted(one, right + across * step, top + down * row, LARGE, TEXT)
+
+    last = right + columns * step + GAP
+    sheet.painted(two, last, top, LARGE, TEXT)
+    sheet.picture(other, last, top + row, SMALL)
+    sheet.text("All that was known of <bob>", last, top + row + SMALL + 8, FINE, INK, LARGE)
 
     sheet.text("Without it: the same prompts and the same noise, with the plain word", MARGIN, below, TITLE)
     step = (width - 2 * MARGIN - SMALL) / (len(plain) - 1)

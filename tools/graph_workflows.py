@@ -89,13 +89,14 @@ LAYOUTS = {
         "## Try it on a made-up face\n\n"
         "1. Run: learning takes less than a minute.\n"
         "2. Change the **prompt**, keep **&lt;ann&gt;** in it, and run again: that takes a second.\n\n"
-        "The small painter knows hats (red, blue, green, black), a crown, round or dark glasses, backgrounds in seven "
-        "colours, and smiling, sad and surprised faces.\n\n"
+        "The small painter knows hats, glasses and clothes in ten colours, moods, who looks where, ten places by day, "
+        "at sunset and at night, cats, and a thousand people by name: *a photo of &lt;ann&gt; and an orange cat in a "
+        "garden*.\n\n"
         "The photo is transparent where the person is: that is how it carries its mask.",
         [
             ("1. Painter and photo", [(300, [1, 2])]),
             ("2. Learn it, once", [(330, [4])]),
-            (PAINT[0], [PAINT[1][0], (330, [14, 15, 17, 16])]),
+            (PAINT[0], [PAINT[1][0], (330, [14, 15, 16])]),
         ],
     ),
 }
@@ -106,7 +107,6 @@ GROWN = {
     "ConditioningCombine": 60,
     "ConditioningSetAreaPercentage": 180,
     "EmptyLatentImage": 125,
-    "ImageScaleBy": 95,
     "KSampler": 275,
     "MiniWorldLoader": 105,
     "PersonaApply": 340,

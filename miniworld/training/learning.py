@@ -1,0 +1,135 @@
+"""What every training here needs: one thread, bfloat16 where the processor has it, averages, checkpoints."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .muon import Muon
+
+# Not in the package: gigabytes that git does not know.
+HOME = Path(__file__).resolve().parents[2] / ".comfyui/world"
+CACHE, RUNS = HOME / "cache", HOME / "runs"
+
+
+def one_thread() -> None:
+    """Other work on the machine goes first. (train_all.py says the same to OpenMP.)"""
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    os.nice(max(0, 19 - os.nice(0)))
+
+
+def quick_bf16() -> bool:
+    """Without these instructions bfloat16 is emulated, 45 times slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def quickly() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=quick_bf16())
+
+
+def stop_if_told() -> None:
+    """`touch runs/stop` ends all that is running here, each with what it has."""
+    if (RUNS / "stop").exists():
+        raise SystemExit("stopped by runs/stop")
+
+
+class Run:
+    """A training that goes on where its checkpoint is: weights, their moving average, optimizer, step, seconds."""
+
+    def __init__(self, name: str, modules: nn.Module, rate: float, steps: int, decay: float = 0.999):
+        self.folder, self.modules, self.rate, self.steps, self.decay = RUNS / name, modules, rate, steps, decay
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.weights = [weight for weight in modules.parameters() if weight.requires_grad]
+        self.optimizer = Muon(self.weights, rate)
+        self.average = [weight.detach().clone() for weight in self.weights]
+        self.step, self.spent, self.smooth = 0, 0.0, {}
+        self.path = self.folder / "state.pt"
+        if self.path.exists():
+            state = torch.load(self.path, weights_only=True)
+            modules.load_state_dict(state["weights"])
+            try:
+                self.optimizer.load_state_dict(state["optimizer"])
+            except ValueError as error:  # of another optimizer: its memory is short, the weights matter
+                print(f"the optimizer begins anew: {error}")
+            self.average, self.step, self.spent = state["average"], state["step"], state["spent"]
+        self.process, self.saved = time.process_time(), time.monotonic()
+        self.shown = self.saved - 1e9 * (self.step == 0)
+
+    def seconds(self) -> float:
+        """Processor time in all, of earlier calls, too."""
+        return self.spent + time.process_time() - self.process
+
+    def learn(self, losses: dict[str, Tensor]) -> None:
+        """One step of the sum of losses. Warm-up, constant, and down to nothing over the last third."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * min(1, (self.step + 1) / 200, max(0.0, 3 * (1 - self.step / self.steps)))
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step()
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self.average, [weight.detach() for weight in self.weights], 1 - decay)
+        for name, loss in losses.items():
+            self.smooth[name] = 0.98 * self.smooth.get(name, loss.item()) + 0.02 * loss.item()
+
+    def keep(self, show: Callable[[], str], minutes: float = 5.0, stop: int | None = None) -> bool:
+        """Save every two minutes, call `show` on the averaged weights every few; False when there is no more to do."""
+        now, last = time.monotonic(), self.step >= min(self.steps, stop or self.steps)
+        told = (RUNS / "stop").exists()
+        if last or told or now - self.saved > 120:
+            self.saved = now
+            self.save()
+        stop_if_told()
+        if last or now - self.shown > 60 * minutes:
+            self.shown = now
+            parts = "  ".join(f"{name} {value:.4f}" for name, value in self.smooth.items())
+            with Averaged(self):
+                found = show()
+            print(f"step {self.step}/{self.steps}  {self.seconds() / 60:.1f} min  {parts}  | {found}", flush=True)
+        return not last
+
+    def save(self) -> None:
+        state = {"weights": self.modules.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state |= {"average": self.average, "step": self.step, "spent": self.seconds()}
+        torch.save(state, self.path.with_suffix(".new"))
+        self.path.with_suffix(".new").replace(self.path)
+
+
+class Averaged:
+    """Within it the modules have the averaged weights."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def __enter__(self) -> None:
+        self.kept = [weight.detach().clone() for weight in self.run.weights]
+        self.put(self.run.average)
+        self.run.modules.eval()
+
+    def __exit__(self, *error) -> None:
+        self.put(self.kept)
+        self.run.modules.train()
+
+    @torch.no_grad()
+    def put(self, values: list[Tensor]) -> None:
+        for weight, value in zip(self.run.weights, values):
+            weight.copy_(value)
+
+
+def start(module: nn.Module, seed: int) -> None:
+    """Seeded first weights; the host leaves its own as they lay in memory. Every residual block begins faintly."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in module.named_parameters():
+        with torch.no_grad():
+            if weight.ndim >= 2:
+                scale = 0.2 if name.endswith(("conv2.weight", "proj_out.weight")) else 1.0
+                weight.copy_(scale * torch.randn(weight.shape, generator=generator) / weight[0].numel() ** 0.5)
+            else:
+                weight.fill_(1.0 if name.endswith("weight") else 0.0)

@@ -1,0 +1,1 @@
+"""What is said of a scene: facts that can be seen, captions that string them together, and names of some."""
