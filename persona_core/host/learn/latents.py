@@ -20,6 +20,7 @@ def size_multiple(model: ModelPatcher, vae: VAE) -> int:
     return vae.spacial_compression_encode() * 2 ** (levels - 1)
 
 
+@torch.no_grad()
 def encode(model: ModelPatcher, vae: VAE, pictures: Sequence[Photo]) -> tuple[Tensor, Tensor]:
     """Latents [M, C, h, w] as the UNet takes them, and masks [M, 1, h, w] at their size."""
     latents = model.model.process_latent_in(vae.encode(torch.stack([photo.image for photo in pictures])))
