@@ -12,6 +12,7 @@ from ..drawing.pictures import draw, floats
 from ..drawing.scene import draw_scene
 from ..measuring import instruments
 from ..painting import paint
+from ..sheet import sheet
 from ..splits import generator_of, named
 from .learning import RUNS
 

@@ -105,6 +105,7 @@ def test_what_is_said():
     assert said(pair, "<ann>", names(2)[0]) == f"a <ann> on the left and {names(2)[0]} on the right"
 
 
+@pytest.mark.slow
 def test_prompts_are_of_words_that_captions_use():
     known = {word for text in prompt_words() for word in text.split()}
     chance = random.Random(0)
@@ -144,6 +145,7 @@ def test_the_photo_itself_is_like_its_subject():
         assert examiner().score(one.photo[None], [{}], one).likeness > 0.8
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_obeyed_where_it_is_shown():
     right, wrong = [], []
     for number, one in enumerate(subjects()):
@@ -184,6 +186,7 @@ def test_nobody_is_like_nobody():
     assert examiner().score_pair(drawn([empty]), *subjects()[:2]).missing
 
 
+@pytest.mark.slow
 def test_a_leak_is_seen_where_the_photo_is_repeated():
     seen, by_chance = {name: [] for name in LEAKS}, {name: [] for name in LEAKS}
     for number, one in enumerate(subjects()):
@@ -215,6 +218,7 @@ def test_what_is_asked_for_is_no_leak():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_are_rightly_placed_swapped_merged_or_missing():
     pairs = [subjects()[:2], subjects()[2:4], subjects()[4:6], subjects()[5:7]]  # the last with a cat
     ways = {"right": [], "swapped": [], "merged": [], "missing": []}
