@@ -27,15 +27,6 @@ def paint(
 
 
 @torch.inference_mode()
-def paint_each(model, clip, vae, prompts: list[str], seed: int = 0, steps: int = 20, guidance: float = 3.0) -> Tensor:
-    """As `paint`, but one after the other, since a persona's table belongs to one conditioning."""
-    positives = (clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts)
-    pictures = [
-        sample(model, clip, vae, positive, 1, seed + row, steps, guidance) for row, positive in enumerate(positives)
-    ]
-    return torch.cat(pictures)
-
-
 def sample(model, clip, vae, positive: list, count: int, seed: int, steps: int, guidance: float) -> Tensor:
     negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
     generators = (torch.Generator().manual_seed(seed + row) for row in range(count))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from miniworld import workflow
 from miniworld.measuring.asking import PROMPTS, said
 from miniworld.measuring.scoring import Examiner
-from tools.comfy_server import ComfyServer
+from tools.comfy_server import ComfyServer, Run
 from tools.demo_run import RESULTS, collect, follow, tell_results
 from tools.demo_sheet import FIGURES, Painted, draw, summary
 from tools.small_world import BASE, NODE_PACK, OTHER_PHOTO, PHOTO, people
@@ -28,12 +28,12 @@ ROW = "  {:>6} {:>6}    {:>6} {:>6}    {}"
 HEADINGS = f"  {'likeness':>13}    {'as asked':>13}\n" + ROW.format(*WORDS, *WORDS, "prompt")
 
 
-def learn(server: ComfyServer, prompt: dict) -> list:
-    """The files that came of it; how long it took is told."""
-    learning, start = workflow.only_learning(prompt), time.monotonic()
-    files = collect(server, follow(server, learning), learning)
+def learn(server: ComfyServer, learning: dict) -> Run:
+    """Run what learns, and tell how long it took."""
+    start = time.monotonic()
+    run = follow(server, learning)
     print(f"Learned in {time.monotonic() - start:.0f} s.", flush=True)
-    return files
+    return run
 
 
 def paint(server: ComfyServer, prompt: dict, examiner: Examiner) -> Iterator[tuple[Painted, Painted]]:
@@ -69,9 +69,10 @@ def main() -> None:
     (person, other), examiner = people(), Examiner()
     with ComfyServer(BASE, packs=[NODE_PACK]) as server:
         prompt = workflow.learn_and_paint(server.upload_image(workflow.photo_file(person), PHOTO))
+        learning = workflow.only_learning(prompt)
+        files = collect(server, learn(server, learning), learning)
         photo = server.upload_image(workflow.photo_file(other), OTHER_PHOTO)
-        files = learn(server, prompt)
-        files += learn(server, workflow.learn_and_paint(photo, PersonaLearn={"name": "bob"}))
+        learn(server, workflow.only_learning(workflow.learn_and_paint(photo, PersonaLearn={"name": "bob"})))
         print("Now painting, with the plain word and with the persona.\n")
         print(HEADINGS, flush=True)
         pairs = []

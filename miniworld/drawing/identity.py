@@ -150,7 +150,13 @@ class Person(Being):
 
     @classmethod
     def draw(cls, generator: torch.Generator, woman: int | None = None) -> Person:
-        """A person of the world; the distribution is in NOTES.md."""
+        """A person of the world.
+
+        Half are women, which shifts the middles of most measures by about half a standard deviation and chooses the
+        weights of hair styles and earrings; 55 % of men have a beard. Ages are an even number to the power 1.6; hair is
+        mostly gray or white above 0.65. Dark skin has dark hair and eyes more often, light skin more freckles. Measures
+        of face, eyes, nose and mouth lie around the middle; marks are rare (10 to 30 %); all else is even.
+        """
         c = Chance(generator)
         even = c.even()
         woman = int(even < 0.5) if woman is None else woman

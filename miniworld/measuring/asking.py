@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 
 from ..drawing.look import CAT_CLOTHES, CAT_HATS
-from ..splits import named
 
 PROMPTS: dict[str, dict[str, str]] = {
     "a photo of a {}": {},
@@ -25,9 +24,9 @@ PROMPTS: dict[str, dict[str, str]] = {
     "a {} laughing": {"expression": "laughing"},
     "a portrait of a {}, looking to the right": {"turn": "right"},
     "a photo of a {} wearing a golden crown in a forest": {"hat": "crown", "place": "forest"},
-    "a photo of a {} looking surprised, with square glasses": {"expression": "surprised", "glasses": "square glasses"},
-    "a picture of a {} looking angry, wearing a purple sweater, in a kitchen": {
-        "expression": "angry", "clothes": "sweater", "colour": "purple", "place": "kitchen"},
+    "a photo of a {} looking sad, with square glasses": {"expression": "sad", "glasses": "square glasses"},
+    "a picture of a {} looking surprised, wearing a purple sweater, in a kitchen": {
+        "expression": "surprised", "clothes": "sweater", "colour": "purple", "place": "kitchen"},
     "a photo of a {} turned to the left, with a blue beanie, in snowy mountains": {
         "turn": "left", "hat": "beanie", "hat colour": "blue", "place": "mountains"},
     "a photo of a {} and an orange cat in a garden": {"other kind": "cat", "other coat": "orange", "place": "garden"},
@@ -39,8 +38,8 @@ PROMPTS: dict[str, dict[str, str]] = {
 FOR_CATS: dict[str, dict[str, str]] = {
     "a {} wearing a red party hat": {"hat": "party hat", "hat colour": "red"},
     "a photo of a {} with a yellow bow tie": {"clothes": "bow tie", "colour": "yellow"},
-    "a picture of a {} looking angry, wearing a purple scarf, in a kitchen": {
-        "expression": "angry", "clothes": "scarf", "colour": "purple", "place": "kitchen"},
+    "a picture of a {} looking surprised, wearing a purple scarf, in a kitchen": {
+        "expression": "surprised", "clothes": "scarf", "colour": "purple", "place": "kitchen"},
     "a photo of a {} turned to the left, with a blue party hat, in snowy mountains": {
         "turn": "left", "hat": "party hat", "hat colour": "blue", "place": "mountains"},
     "a photo of a {} and a woman in a black coat and a scarf in a garden": {
@@ -68,11 +67,11 @@ def fits_cats(want: dict[str, str]) -> bool:
 
 
 def said(prompt: str, *words: str) -> str:
-    """The prompt with these words for "{}", or for "{0}" and "{1}"; names lose the article before them."""
+    """The prompt with these words for "{}", or for "{0}" and "{1}". A name, known by its capital, takes no article."""
 
     def put(match: re.Match) -> str:
         article, number = match.groups()
         word = words[int(number or 0)]
-        return word if article is None or any(word in known for known in named()) else f"{article}{word}"
+        return word if article is None or word[0].isupper() else f"{article}{word}"
 
     return re.sub(r"\b(a |the )?\{(\d?)\}", put, prompt)

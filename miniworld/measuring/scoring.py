@@ -26,7 +26,7 @@ from .crops import SCENE, scene_crops
 from .subjects import Subject
 
 SMALL = 32  # pixels; a head whose sides are less on average (drawn: 20 to 27, others from 40 on) is a small figure's
-MARGIN = 0.25  # by how much a head must be liker to one than to another, see PairScores
+MARGIN, LIKE = 0.25, 0.5  # by how much a head must be liker to one than to another, and how like, see PairScores
 BEINGS, TIMES = 32, 3  # of each kind and how often they are drawn, to find the scale
 LEAKS = ("scene", "expression", "turn", "light", "clothes")
 
@@ -53,8 +53,9 @@ class PairScores:
 
     likeness: [B, 2] of each to the head at their place. elsewhere: [B, 2] of each to the head at the other's place;
     both are 0 where no head is. The rest is bool [B], and no picture is more than one of them. missing: fewer than two
-    heads. merged: both heads are liker to the same one of the two by MARGIN, or as alike each other as drawings of one
-    being. swapped: each is liker to the head at the other's place, by MARGIN.
+    heads. merged: both heads are liker to the same one of the two, by MARGIN, and are like them (LIKE, since strangers
+    are a little liker to one, too), or they are as alike each other as drawings of one being. swapped: each is liker
+    to the head at the other's place, by MARGIN.
     """
 
     likeness: Tensor
@@ -119,8 +120,8 @@ class Examiner:
             twins[row] = len(heads) == 2 and heads[0].who @ heads[1].who > alike
         missing = torch.tensor([len(heads) < 2 for heads in found], dtype=torch.bool)
         own, elsewhere = likes.diagonal(dim1=1, dim2=2), likes.flip(1).diagonal(dim1=1, dim2=2)
-        lefter = likes[..., 0] - likes[..., 1]  # of each head, how much liker it is to the left subject
-        merged = ~missing & (twins | (lefter > MARGIN).all(1) | (lefter < -MARGIN).all(1))
+        taken = (likes - likes.flip(2) > MARGIN) & (likes > LIKE)  # places whose heads take after a subject
+        merged = ~missing & (twins | taken.all(1).any(1))
         swapped = ~missing & ~merged & (elsewhere - own > MARGIN).all(1)
         return PairScores(own, elsewhere, swapped, merged, missing)
 
@@ -160,11 +161,14 @@ class Examiner:
             who = [{"person": person, "cat": cat}[kind]("exam", number) for number in range(BEINGS)]
             generator = generator_of("exam", "scale", kind)
             pictures, _, boxes = draw([draw_scene([one], generator) for one in who for _ in range(TIMES)])
-            found = self.tools.identify(floats(pictures), torch.arange(len(pictures)), boxes[:, 0].float())
-            cosines, number = found @ found.T, torch.arange(len(found)) // TIMES
-            same, first = number[:, None] == number, torch.ones_like(cosines, dtype=torch.bool).triu(1)
-            own, other = cosines[same & first], cosines[~same & first]
-            self.scales[kind] = Scale(own.mean().item(), other.mean().item(), own.quantile(0.05).item())
+            drawn = self.tools.identify(floats(pictures), torch.arange(len(pictures)), boxes[:, 0].float())
+            # As pictures are looked at: heads are where the instruments find them.
+            heads = [max(some, key=lambda head: head.sure, default=None) for some in self.find(floats(pictures))]
+            found = torch.stack([head.who if head else who for head, who in zip(heads, drawn)])
+            number, every = torch.arange(len(found)) // TIMES, ~torch.eye(len(found), dtype=torch.bool)
+            same, cosines = number[:, None] == number, found @ drawn.T
+            alike = (found @ found.T)[same & every].quantile(0.05).item()
+            self.scales[kind] = Scale(cosines[same & every].mean().item(), cosines[~same].mean().item(), alike)
         return self.scales[kind]
 
 

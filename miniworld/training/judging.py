@@ -12,6 +12,7 @@ from ..drawing.pictures import draw, floats
 from ..drawing.scene import draw_scene
 from ..measuring import instruments
 from ..painting import paint
+from ..sheet import sheet
 from ..splits import generator_of, named
 from .learning import RUNS
 
@@ -91,12 +92,12 @@ class Judge:
         right = [seen.get(i, {}).get(k) == v for i, want in enumerate(PROMPTS.values()) for k, v in want.items()]
         return sum(right) / len(right)
 
-    def judge(self, painter: Path, vae: Path, sheet: Path) -> str:
+    def judge(self, painter: Path, vae: Path, file: Path) -> str:
         """Write a sheet: for eight people a drawing above their painting, then all else that is asked for."""
         pictures = paint(*checkpoint.load(painter, vae), self.prompts())
         count = len(self.names)
         rows = [self.drawn[::DRAWN][:8], pictures[:8], self.drawn[::DRAWN][8:16], pictures[8:16], pictures[count:]]
-        sheet(torch.cat(rows), 8, sheet)
+        sheet(torch.cat(rows), 8, file)
         if self.tools is None:
             return ""
         likeness, first = self.likeness(pictures[:count])

@@ -18,7 +18,7 @@ CACHE, RUNS = HOME / "cache", HOME / "runs"
 
 
 def one_thread() -> None:
-    """Other work on the machine goes first. (train_all.py says the same to OpenMP.)"""
+    """Other work goes first. train_all says the same to OpenMP."""
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     os.nice(max(0, 19 - os.nice(0)))

@@ -7,13 +7,13 @@ timesteps of the plain word.
 import pytest
 
 from miniworld import workflow
-from miniworld.measuring import PROMPTS, Examiner, sitter
+from miniworld.measuring.asking import PROMPTS, said
+from miniworld.measuring.scoring import Examiner
+from tools.small_world import people
 
-PERSON, STEPS = sitter(0), 60
-ASKED = dict(list(PROMPTS.items())[1:6:2])
+ASKED = "a {} wearing a red cap", "a photo of a {} with round glasses", "a {} at the beach"
 PICTURES = 4  # of each prompt
-# How much more alike than with the plain word; 0 is a stranger, 1 the same person drawn again. It was 0.72, and 0.10
-# with the gradient cut, 0 without the table, 0.12 with the persona where the word belongs and the other way round.
+# How much more alike than with the plain word; 0 is a stranger, 1 the same person drawn again.
 RISE = 0.4
 # The share of pictures that may lose what was asked for.
 LOSS = 0.25
@@ -21,16 +21,16 @@ LOSS = 0.25
 
 @pytest.fixture(scope="module")
 def prompt(painter):
-    photo = painter.upload_image(workflow.photo_file(PERSON), "someone.png")
-    return workflow.learn_and_paint(photo, PersonaLearn={"steps": STEPS}, EmptyLatentImage={"batch_size": PICTURES})
+    photo = painter.upload_image(workflow.photo_file(people()[0]), "someone.png")
+    return workflow.learn_and_paint(photo, EmptyLatentImage={"batch_size": PICTURES})
 
 
 def measured(painter, prompt: dict, word: str) -> tuple[float, float]:
     """Mean likeness, and the share of pictures that show what was asked for."""
     examiner, scores = Examiner(), []
-    for text, asked in ASKED.items():
-        pictures = workflow.paint(painter, workflow.asking(prompt, text.replace("{}", word)))
-        scores.append(examiner.score(pictures, [asked] * PICTURES, PERSON))
+    for text in ASKED:
+        pictures = workflow.paint(painter, workflow.asking(prompt, said(text, word)))
+        scores.append(examiner.score(pictures, [PROMPTS[text]] * PICTURES, people()[0]))
     likeness, obeyed = (
         sum(getattr(score, key).float().mean().item() for score in scores) / len(scores)
         for key in ("likeness", "obeyed")
