@@ -235,3 +235,15 @@ def test_numbers_out_of_range_are_a_sentence(ann, setting, says):
     """The host checks what is typed, and not what comes over a link."""
     with pytest.raises(ValueError, match=says):
         AppliedPersona(ann, **setting)
+
+
+@pytest.mark.parametrize(("key_locking", "times"), [(0.0, 1), (0.5, 2)])
+def test_tokens_that_k_and_v_share_go_through_the_layers_once(clip, ann, key_locking, times):
+    applied = apply_to_clip(clip, AppliedPersona(ann, key_locking=key_locking), "<ann>")
+    rows = []
+    layer = clip.cond_stage_model.clip_l.transformer.text_model.encoder.layers[0]
+    handle = layer.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    _, extra = encode_one(applied, "a photo of <ann>")
+    handle.remove()
+    distinct = len(torch.cat(extra[TABLE].keys).unique(dim=0))  # the stage's end comes twice
+    assert rows == [1, times * distinct] and distinct == 21

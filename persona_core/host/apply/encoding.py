@@ -5,23 +5,22 @@ Shapes: L tokens of the context, D its width, W that of one text encoder, R rows
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 
 import comfy.sd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...representation import TokenVectors, add_bypass
+from ...representation import TokenVectors
 from ...table import AppliedPersona, ContextTable, plan
 from ..clip import StandIn, TextTowers, text_towers
 from ..tokenizer import PersonaToken, PersonaTokens, flat, known_placeholders, warn_of_text, whole, with_placeholder
+from .bypass import Bypass, BypassLayers
 from .prompt import PlaceholderEmbeddings, Row, Section, Subject, Word, fill
 from .sampling import attach
 
 ENCODE = "encode_token_weights"
-ROUNDING = 1e-2  # of a token's length: the host may compute in half precision
 
 
 def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str, hooked: bool = True) -> comfy.sd.CLIP:
@@ -76,28 +75,6 @@ def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
                 f"The placeholder '{placeholder}' cannot be told from '{other}', which an earlier Apply uses. Give "
                 "each persona its own, such as <ann> and <bob>."
             )
-
-
-@dataclass
-class Bypass:
-    """What the pass of the text encoders now running adds to their last hidden state.
-
-    moves: for each encoder by its key, tokens [M, W] and the bypass [M, W] of each. Not by their places: packs that
-    weigh words encode a prompt in more pieces than they were given. spared: the first rows, which get none.
-    """
-
-    moves: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    spared: int = 0
-
-    @contextmanager
-    def during(self, rows: Mapping[str, Sequence[Row]], spared: int):
-        moves = {key: [move for row in encoder for move in row.bypass] for key, encoder in rows.items()}
-        self.moves = {key: tuple(map(torch.stack, zip(*pairs))) for key, pairs in moves.items() if pairs}
-        self.spared = spared
-        try:
-            yield
-        finally:
-            self.moves = {}
 
 
 @dataclass(frozen=True)
@@ -237,34 +214,6 @@ def ids_in(sections: list[Section]) -> list[int]:
     """The tokens of a prompt, in the host's pairs or in whatever lists a pack made."""
     tokens = [pair[0] for section in sections for pair in section if isinstance(pair, tuple) and pair]
     return [one for one in tokens or flat(sections) if isinstance(one, int)]
-
-
-class BypassLayers(StandIn):
-    """Stands in for the forward of a text encoder's layers: adds the bypass to what they end with, keeping its norm.
-
-    The host takes the context from the last layer or from an earlier one; where it norms the context, it does so after.
-    """
-
-    def __init__(self, original, key: str, embeddings: nn.Module, bypass: Bypass):
-        super().__init__(original)
-        self.key, self.embeddings, self.bypass = key, embeddings, bypass
-
-    def __call__(self, x: Tensor, *args, **kwargs):
-        if self.key not in self.bypass.moves:
-            return self.original(x, *args, **kwargs)
-        tokens, bypass = (tensor.to(x.device, torch.float32) for tensor in self.bypass.moves[self.key])
-        position = self.embeddings.position_embedding.weight[: x.shape[1]].to(x.device, torch.float32)
-        which, found = nearest(x.float() - position, tokens)  # before the layers, which add to x in place
-        found[: self.bypass.spared] = False
-        ends = self.original(x, *args, **kwargs)
-        return tuple(end if end is None else add_bypass(end, bypass[which].to(end), found) for end in ends)
-
-
-def nearest(x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the tokens [M, W] stands at each place of x [R, L, W], and whether it does, but for rounding."""
-    distance = torch.cdist(x.flatten(0, 1), tokens, compute_mode="donot_use_mm_for_euclid_dist")
-    least, which = distance.view(*x.shape[:2], -1).min(-1)
-    return which, least < ROUNDING * tokens.norm(dim=-1)[which]
 
 
 def install(clip: comfy.sd.CLIP, towers: TextTowers, placeholder: str) -> None:

@@ -1,0 +1,87 @@
+"""The bypass of personas (NeTI's textual bypass), added behind the layers of the host's text encoders.
+
+Shapes: L tokens of the context, W width of a text encoder, R rows of its batch, M tokens with a bypass.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ...representation import add_bypass
+from ..clip import StandIn
+from .prompt import Row
+
+ROUNDING = 1e-2  # of a token's length: the host may compute in half precision
+
+
+@dataclass
+class Bypass:
+    """What the pass of the text encoders now running adds to their last hidden state.
+
+    moves: for each encoder by its key, tokens [M, W] and the bypass [M, W] of each. Not by their places: packs that
+    weigh words encode a prompt in more pieces than they were given. spared: the first rows, which get none.
+    """
+
+    moves: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    spared: int = 0
+
+    @contextmanager
+    def during(self, rows: Mapping[str, Sequence[Row]], spared: int):
+        moves = {key: [move for row in encoder for move in row.bypass] for key, encoder in rows.items()}
+        self.moves = {key: tuple(map(torch.stack, zip(*pairs))) for key, pairs in moves.items() if pairs}
+        self.spared = spared
+        try:
+            yield
+        finally:
+            self.moves = {}
+
+
+class BypassLayers(StandIn):
+    """Stands in for the forward of a text encoder's layers: adds the bypass to what they end with, keeping its norm.
+
+    The host takes the context from the last layer or from an earlier one; where it norms the context, it does so after.
+    """
+
+    def __init__(self, original, key: str, embeddings: nn.Module, bypass: Bypass):
+        super().__init__(original)
+        self.key, self.embeddings, self.bypass = key, embeddings, bypass
+
+    def __call__(self, x: Tensor, *args, **kwargs):
+        if self.key not in self.bypass.moves:
+            return self.original(x, *args, **kwargs)
+        tokens, bypass = (tensor.to(x.device, torch.float32) for tensor in self.bypass.moves[self.key])
+        position = self.embeddings.position_embedding.weight[: x.shape[1]].to(x.device, torch.float32)
+        which, found = nearest(x.float() - position, tokens)  # before the layers, which add to x in place
+        found[: self.bypass.spared] = False
+        # K's rows and V's are alike where a persona has the same tokens for both: their layers are computed once.
+        first = first_alike(x) if is_causal_alone(kwargs.get("mask")) else list(range(len(x)))
+        distinct = sorted(set(first))
+        place = torch.tensor([distinct.index(row) for row in first], device=x.device)
+        ends = self.original(x[distinct], *args, **kwargs)
+        return tuple(end if end is None else add_bypass(end[place], bypass[which].to(end), found) for end in ends)
+
+
+def is_causal_alone(mask: Tensor | None) -> bool:
+    """Whether a mask is the same for every row."""
+    return mask is None or mask.ndim == 2
+
+
+def first_alike(x: Tensor) -> list[int]:
+    """For each row of x [R, ...] the first one that has the same numbers."""
+    known: dict[float, list[int]] = {}
+    first = []
+    for row, total in enumerate(x.flatten(1).sum(1, dtype=torch.float64).tolist()):
+        others = known.setdefault(total, [])
+        first.append(next((other for other in others if torch.equal(x[other], x[row])), row))
+        others.append(row)
+    return first
+
+
+def nearest(x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the tokens [M, W] stands at each place of x [R, L, W], and whether it does, but for rounding."""
+    distance = torch.cdist(x.flatten(0, 1), tokens, compute_mode="donot_use_mm_for_euclid_dist")
+    least, which = distance.view(*x.shape[:2], -1).min(-1)
+    return which, least < ROUNDING * tokens.norm(dim=-1)[which]
