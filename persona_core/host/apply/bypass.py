@@ -57,7 +57,8 @@ class BypassLayers(StandIn):
         which, found = nearest(x.float() - position, tokens)  # before the layers, which add to x in place
         found[: self.bypass.spared] = False
         # K's rows and V's are alike where a persona has the same tokens for both: their layers are computed once.
-        first = first_alike(x) if is_causal_alone(kwargs.get("mask")) else list(range(len(x)))
+        shared = not args and is_causal_alone(kwargs.get("mask"))
+        first = first_alike(x) if shared else list(range(len(x)))
         distinct = sorted(set(first))
         place = torch.tensor([distinct.index(row) for row in first], device=x.device)
         ends = self.original(x[distinct], *args, **kwargs)
