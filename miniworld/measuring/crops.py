@@ -33,7 +33,7 @@ SCENE = {"place": PLACES, "time": TIMES}
 
 def cut(pictures: Tensor, rows: Tensor, left: Tensor, top: Tensor, side: Tensor) -> Tensor:
     """Squares of the pictures; beyond a border it goes on. Drawn twice as fine, so that small marks stay."""
-    line = (torch.arange(2 * LOOK) + 0.5) / (2 * LOOK)
+    line = (torch.arange(2 * LOOK, device=pictures.device) + 0.5) / (2 * LOOK)
     x, y = (2 * (at[:, None] + side[:, None] * line) / pictures.shape[-1] - 1 for at in (left, top))
     grid = torch.stack([x[:, None].expand(-1, 2 * LOOK, -1), y[:, :, None].expand(-1, -1, 2 * LOOK)], -1)
     found = F.grid_sample(pictures[rows], grid, "bilinear", "border", align_corners=False)

@@ -117,17 +117,16 @@ class SceneEye(Eye):
         return self.read(x), self.out(F.silu(self.block(cells))).float()
 
 
-def middles() -> Tensor:
+def middles(device: torch.device | None = None) -> Tensor:
     """[2, GRID, GRID], x and y of the cells' middles in pixels."""
-    line = (torch.arange(GRID) + 0.5) * CELL
+    line = (torch.arange(GRID, device=device) + 0.5) * CELL
     return torch.stack(torch.meshgrid(line, line, indexing="xy"))
 
 
 def boxes_of(cells: Tensor) -> Tensor:
     """[B, 4, GRID, GRID] of what SceneEye says [B, 7, GRID, GRID]."""
     far = cells[:, 1:5].clamp(-4, 4).exp() * CELL
-    sign = torch.tensor([-1.0, -1.0, 1.0, 1.0])[:, None, None]
-    return middles().repeat(2, 1, 1) + sign * far
+    return middles(cells.device).repeat(2, 1, 1) + far.new_tensor([-1.0, -1.0, 1.0, 1.0])[:, None, None] * far
 
 
 @dataclass(frozen=True)

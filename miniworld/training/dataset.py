@@ -17,6 +17,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +29,11 @@ from ..drawing.look import Look
 from ..drawing.pictures import draw
 from ..drawing.scene import Figure, Scene, draw_scene
 from ..splits import cat, generator_of, named, person, seed_of, view
-from ..words.captions import caption
 from .learning import CACHE, one_thread, stop_if_told
 
 SHARD, VIEWS = 1000, 5
 KINDS = {"person": 0.70, "people": 0.15, "cat": 0.09, "both": 0.06}
 NAMED = 0.6  # of the training scenes' figures bear a name
-CAPTIONS = 6  # of a scene without names, and as many with them if there are any
 
 
 def plan(index: int) -> tuple[Scene, tuple[str | None, ...]]:
@@ -67,21 +66,12 @@ def plan_empty(index: int) -> tuple[Scene, tuple]:
 
 # The folders of the cache: how many scenes, and what each is.
 SETS = {
-    "scenes": (24000, plan),
-    "views": (12000, functools.partial(plan_view, "train")),
+    "scenes": (32000, plan),
+    "views": (32000, functools.partial(plan_view, "train")),
     "views_tuning": (2000, functools.partial(plan_view, "tuning")),
     "empty": (1000, plan_empty),
     "views_exam": (4000, functools.partial(plan_view, "exam")),
 }
-
-
-def texts(scene: Scene, names: tuple[str | None, ...], index: int) -> dict[str, list[str]]:
-    """Captions that name nobody, and captions that name whoever has a name."""
-    chance = random.Random(seed_of("captions", index))
-    if not names:
-        return {"plain": [], "named": []}
-    plain = [caption(scene, chance, (None,) * len(names)) for _ in range(CAPTIONS)]
-    return {"plain": plain, "named": [caption(scene, chance, names) for _ in range(CAPTIONS * any(names))]}
 
 
 def to_json(scene: Scene) -> dict:
@@ -99,10 +89,7 @@ def from_json(data: dict) -> Scene:
 def write_shard(folder: Path, first: int, planned: Callable[[int], tuple]) -> None:
     plans = [planned(index) for index in range(first, first + SHARD)]
     pictures, masks, places = draw([scene for scene, _ in plans])
-    about = [
-        to_json(scene) | {"names": names, "captions": texts(scene, names, first + row)}
-        for row, (scene, names) in enumerate(plans)
-    ]
+    about = [to_json(scene) | {"names": names} for scene, names in plans]
     stem = f"{folder}/{first // SHARD:03d}"
     Path(f"{stem}.json").write_text(json.dumps(about))
     np.save(f"{stem}_masks.npy", masks.numpy()), np.save(f"{stem}_boxes.npy", places.numpy())
@@ -111,44 +98,60 @@ def write_shard(folder: Path, first: int, planned: Callable[[int], tuple]) -> No
 
 
 class Shards:
-    """What is on disk of a set, the pictures memory-mapped."""
+    """What is on disk of a set, the pictures memory-mapped, or all of them on a GPU."""
 
-    def __init__(self, name: str = "scenes", most: int | None = None):
+    def __init__(self, name: str = "scenes", most: int | None = None, device: torch.device | None = None):
         folder = CACHE / name
         self.stems = [str(path)[: -len("_pictures.npy")] for path in sorted(folder.glob("*_pictures.npy"))][:most]
         self.maps = [np.load(f"{stem}_pictures.npy", mmap_mode="r") for stem in self.stems]
         self.rebuilt = [np.load(f, mmap_mode="r") for f in map("{}_rebuilt.npy".format, self.stems) if Path(f).exists()]
-        self.boxes = torch.from_numpy(np.concatenate([np.load(f"{stem}_boxes.npy") for stem in self.stems])).float()
-        self.masks = torch.from_numpy(np.concatenate([np.load(f"{stem}_masks.npy") for stem in self.stems]))
+        self.boxes, self.masks = (
+            torch.from_numpy(np.concatenate([np.load(f"{stem}_{what}.npy") for stem in self.stems])).to(device)
+            for what in ("boxes", "masks")
+        )
+        self.boxes, self.near = self.boxes.float(), None
+        if self.boxes.is_cuda:
+            self.near = [torch.cat([torch.from_numpy(np.array(one)).to(device) for one in maps])
+                         for maps in (self.maps, self.rebuilt) if maps]  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def pictures(self, rows: list[int], rebuilt: list[bool] | None = None) -> Tensor:
-        """[B, SIZE, SIZE, 3] uint8; where `rebuilt`, as a VAE gave them back if that is on disk (see encode.py)."""
-        whose = [
-            self.rebuilt if again and row // SHARD < len(self.rebuilt) else self.maps
-            for row, again in zip(rows, rebuilt or [False] * len(rows))
-        ]
-        return torch.from_numpy(np.stack([maps[row // SHARD][row % SHARD] for maps, row in zip(whose, rows)]))
+    def pictures(self, rows: Tensor, rebuilt: Tensor | None = None) -> Tensor:
+        """[B, SIZE, SIZE, 3] uint8; where `rebuilt`, as a VAE gave them back if there is that (see encode.py)."""
+        if self.near:
+            found = self.near[0][rows]
+            if rebuilt is None or len(self.near) == 1:
+                return found
+            rebuilt = rebuilt & (rows < len(self.near[1]))
+            return torch.where(rebuilt[:, None, None, None], self.near[1][rows.clamp(max=len(self.near[1]) - 1)], found)
+        again = rebuilt.tolist() if rebuilt is not None else [False] * len(rows)
+        whose = [self.rebuilt if a and row // SHARD < len(self.rebuilt) else self.maps
+                 for row, a in zip(rows.tolist(), again)]  # fmt: skip
+        return torch.from_numpy(np.stack([maps[row // SHARD][row % SHARD] for maps, row in zip(whose, rows.tolist())]))
 
     def about(self) -> list[dict]:
-        """Each scene as JSON (see from_json), with "names" and "captions"."""
+        """Each scene as JSON (see from_json), with "names"."""
         return [row for stem in self.stems for row in json.loads(Path(f"{stem}.json").read_text())]
+
+
+def draw_shard(name: str, first: int) -> None:
+    stop_if_told()
+    if not (CACHE / name / f"{first // SHARD:03d}_pictures.npy").exists():
+        begin = time.monotonic()
+        write_shard(CACHE / name, first, SETS[name][1])
+        print(f"{name}: {first + SHARD}, the last in {time.monotonic() - begin:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(SETS))
     parser.add_argument("--most", type=int, help="no more scenes of each set than this")
+    parser.add_argument("--processes", type=int, default=1)
     args = parser.parse_args()
-    one_thread()
+    shards = [(name, first) for name in args.names for first in range(0, args.most or SETS[name][0], SHARD)]
     for name in args.names:
-        count, planned = SETS[name]
         (CACHE / name).mkdir(parents=True, exist_ok=True)
-        for first in range(0, min(count, args.most or count), SHARD):
-            stop_if_told()
-            if not (CACHE / name / f"{first // SHARD:03d}_pictures.npy").exists():
-                begin = time.monotonic()
-                write_shard(CACHE / name, first, planned)
-                print(f"{name}: {first + SHARD}, the last in {time.monotonic() - begin:.0f} s", flush=True)
+    with ProcessPoolExecutor(args.processes, initializer=one_thread) as pool:
+        for drawn in [pool.submit(draw_shard, *shard) for shard in shards]:
+            drawn.result()

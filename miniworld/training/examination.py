@@ -48,7 +48,7 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
 class Trial:
     """VIEWS scenes for each of some beings, as plan_view gives them."""
 
-    def __init__(self, scenes: list[Scene], boxes: Tensor, pictures: Callable[[list[int]], Tensor], change=None):
+    def __init__(self, scenes: list[Scene], boxes: Tensor, pictures: Callable[[Tensor], Tensor], change=None):
         """boxes: [N, 4]. pictures: rows to uint8. change: what is done to pictures before they are looked at."""
         self.count, self.boxes, self.shown, self.change = len(scenes), boxes, pictures, change
         self.figures = [scene.figures[0] for scene in scenes]
@@ -73,31 +73,28 @@ class Trial:
         pictures, _, boxes = draw(scenes)
         return cls(scenes, boxes[:, 0].float(), lambda rows: pictures[rows], change)
 
-    def blocks(self, block: int = 100, plain: bool = False):
+    def blocks(self, block: int = 100, plain: bool = False, device: torch.device | None = None):
         """Pictures, rows and boxes; plain: as they were drawn."""
         for rows in torch.arange(self.count).split(block):
-            pictures = floats(self.shown(rows.tolist()))
-            yield (
-                (self.change(pictures) if self.change and not plain else pictures),
-                torch.arange(len(rows)),
-                self.boxes[rows],
-            )
+            pictures = floats(self.shown(rows)).to(device)
+            pictures = self.change(pictures) if self.change and not plain else pictures
+            yield pictures, torch.arange(len(rows), device=device), self.boxes[rows].to(device)
 
     @torch.no_grad()
     def brief(self, name: str, eye) -> str:
         """A line for the training of one eye, on the figures that are not small."""
         who, read, found = [], [], []
-        for pictures, rows, boxes in self.blocks():
-            with quickly():
+        for pictures, rows, boxes in self.blocks(device=next(eye.parameters()).device):
+            with quickly(pictures):
                 if name == "scene":
                     logits, cells = eye(crops.scene_crops(pictures))
-                    found.append(best_overlap(cells, boxes))
+                    found.append(best_overlap(cells, boxes).cpu())
                 elif name == "figure":
                     logits = eye(crops.figure_crops(pictures, rows, boxes))
                 else:
                     identity, logits, _ = eye(crops.face_crops(pictures, rows, boxes))
-                    who.append(identity)
-            read.append(torch.stack([x.argmax(1) for x in logits.values()], 1))
+                    who.append(identity.cpu())
+            read.append(torch.stack([x.argmax(1) for x in logits.values()], 1).cpu())
         right = self.accuracies(torch.cat(read), list(logits))
         line = "  ".join(f"{key} {value:.3f}" for key, value in right.items())
         if who:
@@ -141,7 +138,7 @@ class Trial:
 def best_overlap(cells: Tensor, boxes: Tensor) -> Tensor:
     """[B], of the box in the surest cell with the true one."""
     best = cells[:, 0].flatten(1).argmax(1)
-    found = instruments.boxes_of(cells).flatten(2)[torch.arange(len(cells)), :, best]
+    found = instruments.boxes_of(cells).flatten(2)[torch.arange(len(cells), device=cells.device), :, best]
     return overlap(found, boxes)
 
 
@@ -153,7 +150,7 @@ def detection(tools: instruments.Instruments, name: str, change=None, count: int
     abouts = shards.about()
     for start in range(0, min(count, len(shards)), 100):
         rows = range(start, start + 100)
-        pictures = floats(shards.pictures(list(rows)))
+        pictures = floats(shards.pictures(torch.tensor(rows)))
         for row, some in zip(rows, tools.detect(change(pictures) if change else pictures)):
             true = [(box, kind) for box, kind in zip(shards.boxes[row], abouts[row]["kinds"]) if box[2] > 0]
             found, there = found + len(some), there + len(true)

@@ -1,4 +1,5 @@
-"""What every training here needs: one thread, bfloat16 where the processor has it, averages, checkpoints."""
+"""What every training here needs: a GPU if there is one, else one thread; bfloat16 where it is quick; averages,
+checkpoints."""
 
 from __future__ import annotations
 
@@ -29,8 +30,14 @@ def quick_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported()
 
 
-def quickly() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=quick_bf16())
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def quickly(x: Tensor | None = None) -> torch.autocast:
+    """x: something that is computed with; without it, the processor is meant."""
+    kind = "cpu" if x is None else x.device.type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or quick_bf16(), cache_enabled=False)
 
 
 def stop_if_told() -> None:
@@ -46,38 +53,60 @@ class Run:
         self.folder, self.modules, self.rate, self.steps, self.decay = RUNS / name, modules, rate, steps, decay
         self.folder.mkdir(parents=True, exist_ok=True)
         self.weights = [weight for weight in modules.parameters() if weight.requires_grad]
-        self.optimizer = Muon(self.weights, rate)
+        self.optimizer = Muon(self.weights)
         self.average = [weight.detach().clone() for weight in self.weights]
         self.step, self.spent, self.smooth = 0, 0.0, {}
+        self.now, self.follow = (self.weights[0].new_zeros(()) for _ in range(2))  # the rate, and the average's
         self.path = self.folder / "state.pt"
         if self.path.exists():
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(self.path, map_location=self.now.device, weights_only=True)
             modules.load_state_dict(state["weights"])
-            try:
-                self.optimizer.load_state_dict(state["optimizer"])
-            except ValueError as error:  # of another optimizer: its memory is short, the weights matter
-                print(f"the optimizer begins anew: {error}")
+            self.optimizer.load_state_dict(state["optimizer"])
             self.average, self.step, self.spent = state["average"], state["step"], state["spent"]
-        self.process, self.saved = time.process_time(), time.monotonic()
+        self.graph, self.process, self.saved = None, time.process_time(), time.monotonic()
         self.shown = self.saved - 1e9 * (self.step == 0)
 
     def seconds(self) -> float:
         """Processor time in all, of earlier calls, too."""
         return self.spent + time.process_time() - self.process
 
-    def learn(self, losses: dict[str, Tensor]) -> None:
-        """One step of the sum of losses. Warm-up, constant, and down to nothing over the last third."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * min(1, (self.step + 1) / 200, max(0.0, 3 * (1 - self.step / self.steps)))
-        self.optimizer.zero_grad()
-        sum(losses.values()).backward()
-        nn.utils.clip_grad_norm_(self.weights, 1.0)
-        self.optimizer.step()
+    def learn(self, losses: Callable[[], dict[str, Tensor]]) -> None:
+        """One step of the sum of losses. Warm-up, constant, and down to nothing over the last third.
+
+        On a GPU the third step is recorded and then replayed: `losses` may use nothing but tensors that stay where
+        they are, and random numbers of torch's own generators."""
+        self.now.fill_(self.rate * min(1, (self.step + 1) / 200, max(0.0, 3 * (1 - self.step / self.steps))))
+        self.follow.fill_(1 - min(self.decay, (2 + self.step) / (11 + self.step)))
+        if self.graph is not None:
+            self.graph.replay()
+        elif self.now.is_cuda and len(self.smooth) and self.step % 4 == 0:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.learn_once(losses)
+            self.graph.replay()
+        elif self.now.is_cuda:
+            beside = torch.cuda.Stream()
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                self.learn_once(losses)
+            torch.cuda.current_stream().wait_stream(beside)
+        else:
+            self.learn_once(losses)
         self.step += 1
-        decay = min(self.decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.average, [weight.detach() for weight in self.weights], 1 - decay)
-        for name, loss in losses.items():
-            self.smooth[name] = 0.98 * self.smooth.get(name, loss.item()) + 0.02 * loss.item()
+
+    def learn_once(self, losses: Callable[[], dict[str, Tensor]]) -> None:
+        self.optimizer.zero_grad()
+        found = losses()
+        sum(found.values()).backward()
+        nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step(self.now)
+        with torch.no_grad():
+            apart = torch._foreach_sub(self.weights, self.average)
+            torch._foreach_mul_(apart, self.follow)
+            torch._foreach_add_(self.average, apart)
+            for name, loss in found.items():
+                loss = loss.detach().float()
+                self.smooth.setdefault(name, loss.clone()).lerp_(loss, 0.02)
 
     def keep(self, show: Callable[[], str], minutes: float = 5.0, stop: int | None = None) -> bool:
         """Save every two minutes, call `show` on the averaged weights every few; False when there is no more to do."""
@@ -89,7 +118,7 @@ class Run:
         stop_if_told()
         if last or now - self.shown > 60 * minutes:
             self.shown = now
-            parts = "  ".join(f"{name} {value:.4f}" for name, value in self.smooth.items())
+            parts = "  ".join(f"{name} {value.item():.4f}" for name, value in self.smooth.items())
             with Averaged(self):
                 found = show()
             print(f"step {self.step}/{self.steps}  {self.seconds() / 60:.1f} min  {parts}  | {found}", flush=True)

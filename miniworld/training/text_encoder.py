@@ -59,6 +59,7 @@ class TextEncoder(nn.Module):
         self.directions = nn.Parameter((0.05 / WORD * WIDTH**0.5 * all_words()[used]).flatten())
         self.row = torch.full((TOKENS,), -1)
         self.row[used] = torch.arange(len(used))
+        self.register_buffer("table", None, persistent=False)  # [TOKENS, WIDTH], where no word is learned any more
         start(self)
 
     @classmethod
@@ -68,6 +69,7 @@ class TextEncoder(nn.Module):
         load_text(clip, tensors)
         with torch.no_grad():
             encoder.directions.copy_(tensors[WORDS].flatten())
+            encoder.table = encoder.embed(torch.arange(TOKENS))
         return encoder.requires_grad_(False)
 
     def words(self) -> Tensor:
@@ -76,13 +78,15 @@ class TextEncoder(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens [B, L] to vectors [B, L, WIDTH]."""
+        if self.table is not None:
+            return self.table[tokens]
         rows = self.row[tokens]
         return torch.where((rows < 0)[..., None], all_words()[tokens], self.words()[rows.clamp(min=0)])
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens [B, L] to contexts [B, L, WIDTH]: what the host's encoder gives, which forbids gradients."""
         x = self.embed(tokens) + self.position_embedding.weight[: tokens.shape[1]]
-        mask = causal(tokens.shape[1])
+        mask = causal(x)
         for layer in self.encoder.layers:
             x = x + layer.self_attn(layer.layer_norm1(x), mask, attention)
             x = x + layer.mlp(layer.layer_norm2(x))

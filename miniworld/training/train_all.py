@@ -76,7 +76,7 @@ def learn_pictures() -> None:
     part("vae_pieces", "train_vae", "vae", "--stop", "5000")
     wait_for("join", words)
     part("vae", "train_vae", "vae")
-    part("latents", "encode", "--count", "14000")
+    part("latents", "encode")
     wait_for("text", words)
     if not done("words").exists():
         call("unet", "train_unet", "unet", "--until", str(done("words")))
@@ -84,24 +84,20 @@ def learn_pictures() -> None:
 
 def learn_words() -> None:
     """The instruments, the text encoder, and the instruments again, now also with pictures as the VAE rebuilds them."""
-    part("face", "train_instruments", "face", "--steps", "2600")
-    part("figure", "train_instruments", "figure", "--steps", "1500")
-    part("scene", "train_instruments", "scene", "--steps", "1200")
-    part("join", "train_instruments", "join")
+    part("face_1", "train_instruments", "face", "--round", "1", "--steps", "2600")
+    part("figure_1", "train_instruments", "figure", "--round", "1", "--steps", "1500")
+    part("scene_1", "train_instruments", "scene", "--round", "1", "--steps", "1200")
+    part("join", "train_instruments", "join", "--round", "1")
     part("text", "train_text", "text")
     wait_for("vae", pictures)
-    part("rebuilt_views", "encode", "--rebuild", "views", "--count", "5000")
-    part("rebuilt_scenes", "encode", "--rebuild", "scenes", "--count", "5000")
-    part("face_again", "train_instruments", "face", "--steps", "4400")
-    part("figure_again", "train_instruments", "figure", "--steps", "1900")
-    part("scene_again", "train_instruments", "scene", "--steps", "1500")
-    part("join_again", "train_instruments", "join")
-    part("drawn_exam", "dataset", "views_exam")
+    part("rebuilt_views", "encode", "--rebuild", "views", "--count", "16000")
+    part("rebuilt_scenes", "encode", "--rebuild", "scenes", "--count", "16000")
+    part("face_2", "train_instruments", "face", "--steps", "10000")
+    part("figure_2", "train_instruments", "figure", "--steps", "6000")
+    part("scene_2", "train_instruments", "scene", "--steps", "3000")
+    part("join_2", "train_instruments", "join")
     part("exam", "examination", "--save")
     part("exam_vae", "examination", "--vae", str(RUNS / "vae/vae.safetensors"), "--save")
-    wait_for("latents", pictures)
-    part("drawn_rest", "dataset", "scenes")
-    part("latents_rest", "encode")
     done("words").touch()
 
 
@@ -110,7 +106,7 @@ pictures, words = LANES = Lane(learn_pictures), Lane(learn_words)
 
 def main() -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
-    part("drawn", "dataset", "views_tuning", "empty", "views", "scenes", "--most", "14000")
+    part("drawn", "dataset", "--processes", "2")
     for lane in LANES:
         lane.start()
     for lane in LANES:

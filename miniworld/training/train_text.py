@@ -155,13 +155,16 @@ def main() -> None:
     def show() -> str:
         return "  ".join(f"{name} {value:.3f}" for name, value in test.figures(encoder, reader).items())
 
-    while True:
+    def losses() -> dict[str, Tensor]:
         first = TRAINED + run.step * args.batch
         scenes, names = zip(*map(plan, range(first, first + args.batch)))
         some = Captions(tokenizer, scenes, names, random.Random(run.step))
-        run.learn(losses_of(encoder, reader, some, Labels(scenes)))
-        if not run.keep(show, stop=args.stop):
-            break
+        return losses_of(encoder, reader, some, Labels(scenes))
+
+    more = True
+    while more:
+        run.learn(losses)
+        more = run.keep(show, stop=args.stop)
     with Averaged(run):
         tensors = {name: value.contiguous().clone() for name, value in encoder.tensors().items()}
         save_file(tensors, run.folder / "text.safetensors")

@@ -10,6 +10,7 @@ Shapes: x, y: B windows [B, 3, s, s] in 0..1, weight: [B, 1, s, s].
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 
 from tools import host_modules  # noqa: F401, isort: skip  (before torch)
@@ -55,7 +56,7 @@ def windows(shards: Shards, step: int, count: int, size: int) -> tuple[Tensor, T
     Three of four windows look at a head, half are mirrored."""
     chance = random.Random(seed_of("vae", step))
     rows = [chance.randrange(len(shards)) for _ in range(count)]
-    pictures = floats(shards.pictures(rows))
+    pictures = floats(shards.pictures(torch.tensor(rows)))
     masks = F.interpolate(shards.masks[rows].amax(1, keepdim=True).float().div(255), size=SIZE, mode="bilinear")
     boxes = shards.boxes[rows]
     x, weight = [], []
@@ -150,15 +151,20 @@ def main() -> None:
         found = f"PSNR {psnr(error):.2f}, faces {psnr(face):.2f}, green {green:.2f}"
         return f"{found}; latents' std {mean.std():.2f}, noise {noise:.3f} of it"
 
-    seen = None
-    while run.step < STAGES[-1][0]:
+    @functools.cache
+    def seen() -> Seen:
+        return Seen()
+
+    def losses() -> dict[str, Tensor]:
         size, count = next(stage[1:] for stage in STAGES if run.step < stage[0])
-        if size == SIZE and seen is None:
-            seen = Seen()
         noise = torch.Generator().manual_seed(seed_of("vae noise", run.step))
-        run.learn(step_losses(vae, windows(shards, run.step, count, size), noise, run.step, seen))
-        if not run.keep(show, stop=args.stop):
-            break
+        shown = windows(shards, run.step, count, size)
+        return step_losses(vae, shown, noise, run.step, seen() if size == SIZE else None)
+
+    more = run.step < STAGES[-1][0]
+    while more:
+        run.learn(losses)
+        more = run.keep(show, stop=args.stop)
     with_average(run, vae, test)
 
 
