@@ -97,7 +97,7 @@ class FaceMask(io.ComfyNode):
         pack = faces.choose_pack(folders, detector)
         notices.warn_of_white(image)
         progress = comfy.utils.ProgressBar(len(image))
-        found = extract_faces(
+        extracted = extract_faces(
             rgb(image).float().cpu(),
             pack,
             face_index=face_index,
@@ -107,8 +107,8 @@ class FaceMask(io.ComfyNode):
             on_picture=lambda: progress.update(1),
         )
         unusable = pack is None and detector == "auto" and faces.find_insightface_pack(folders) is not None
-        said = notices.line(report(found.found, len(image), pack, unusable))
-        return io.NodeOutput(found.masks, found.crops, found.boxes, ui=said)
+        said = notices.line(report(extracted.found, len(image), pack, unusable))
+        return io.NodeOutput(extracted.masks, extracted.crops, extracted.boxes, ui=said)
 
 
 def report(found: int, pictures: int, pack: Path | None, unusable: bool) -> str:

@@ -8,14 +8,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..persona_core.host import store
-from ..persona_core.host.insightface import pack_without
-from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.host.model import check_models
 from ..persona_core.losses import COMPARED
-from ..persona_core.photos import augmented, prepare
+from ..persona_core.photos import augmented
 from ..persona_core.recipes import KVTokensRecipe, kv_prompts
-from . import notices, sockets, training
+from . import sockets, training
 
 
 class FaceWiseKVTokens(io.ComfyNode):
@@ -162,10 +159,7 @@ class FaceWiseKVTokens(io.ComfyNode):
             pairs=pairs,
             augment=augment,
         )
-        pack = pack_without(mask)
-        check_models(model, clip, vae, supercategory, recipe.reference if attention_weight else "")
-        notices.warn_of_white(image)
-        photos = prepare(image, mask, recipe, crop_to_face, size_multiple(model, vae), pack)
+        photos = training.photos_of(model, clip, vae, image, mask, recipe, crop_to_face)
         if augment:
             photos = augmented(photos, train_seed)
         return training.train(TrainingJob(name, model, clip, vae, photos, recipe), reuse, cls)

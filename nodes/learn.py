@@ -7,14 +7,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..persona_core.host import store
-from ..persona_core.host.insightface import pack_without
-from ..persona_core.host.learn.latents import embed, size_multiple
+from ..persona_core.host.learn.latents import embed
 from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.host.model import check_models
-from ..persona_core.photos import prepare
 from ..persona_core.recipes import DEFAULT, PRESETS, StageMapperRecipe, settings_of
 from ..persona_core.stages import Stages
-from . import notices, sockets, training
+from . import sockets, training
 
 
 class LearnPersona(io.ComfyNode):
@@ -153,10 +150,7 @@ class LearnPersona(io.ComfyNode):
             learning=settings_of(preset, train_seed, steps, learning_rate, batch_size),
             attention_weight=attention_weight,
         )
-        pack = pack_without(mask)
-        check_models(model, clip, vae, recipe.supercategory)
-        notices.warn_of_white(image)
-        photos = prepare(image, mask, recipe, crop_to_face, size_multiple(model, vae), pack)
+        photos = training.photos_of(model, clip, vae, image, mask, recipe, crop_to_face)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)
         job = TrainingJob(name, model, clip, vae, photos, recipe, embeddings)
         return training.train(job, reuse, cls)

@@ -1,10 +1,18 @@
-"""What both learning nodes have in common: inputs, outputs, and the call."""
+"""What both learning nodes have in common: inputs, outputs, what is checked, and the call."""
 
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..persona_core.charts import loss_chart
+from ..persona_core.host.insightface import pack_without
+from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.learn.reuse import find_or_train
 from ..persona_core.host.learn.run import TrainingJob
+from ..persona_core.host.model import check_models
+from ..persona_core.photos import Photo, prepare
+from ..persona_core.recipes import Recipe
 from . import notices, sockets
 
 OUTPUTS = [
@@ -65,6 +73,16 @@ def shared_inputs() -> dict[str, io.Input]:
         ),
     ]
     return {one.id: one for one in inputs}
+
+
+def photos_of(
+    model: ModelPatcher, clip: CLIP, vae: VAE, image: Tensor, mask: Tensor | None, recipe: Recipe, crop_to_face: bool
+) -> list[Photo]:
+    """What a recipe is learned from, once all that goes into learning is checked. image, mask: as the node has them."""
+    pack = pack_without(mask)
+    check_models(model, clip, vae, recipe.supercategory, recipe.reference if recipe.attention_weight else "")
+    notices.warn_of_white(image)
+    return prepare(image, mask, recipe, crop_to_face, size_multiple(model, vae), pack)
 
 
 def train(job: TrainingJob, reuse: bool, node: type[io.ComfyNode]) -> io.NodeOutput:

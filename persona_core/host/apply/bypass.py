@@ -54,14 +54,15 @@ class BypassLayers(StandIn):
             return self.original(x, *args, **kwargs)
         tokens, bypass = (tensor.to(x.device, torch.float32) for tensor in self.bypass.moves[self.key])
         position = self.embeddings.position_embedding.weight[: x.shape[1]].to(x.device, torch.float32)
-        which, found = nearest(x.float() - position, tokens)  # before the layers, which add to x in place
-        found[: self.bypass.spared] = False
         # K's rows and V's are alike where a persona has the same tokens for both: their layers are computed once.
         shared = not args and is_causal_alone(kwargs.get("mask"))
-        first = first_alike(x) if shared else list(range(len(x)))
-        distinct = sorted(set(first))
-        place = torch.tensor([distinct.index(row) for row in first], device=x.device)
-        ends = self.original(x[distinct], *args, **kwargs)
+        first = torch.tensor(first_alike(x) if shared else range(len(x)), device=x.device)
+        distinct, place = first.unique(return_inverse=True)
+        x = x[distinct]
+        # Before the layers, which add to x in place.
+        which, found = (one[place] for one in nearest(x.float() - position, tokens))
+        found[: self.bypass.spared] = False
+        ends = self.original(x, *args, **kwargs)
         return tuple(end if end is None else add_bypass(end[place], bypass[which].to(end), found) for end in ends)
 
 
