@@ -49,9 +49,9 @@ HERE = Path(__file__).parent
 PACK = HERE.parent
 RESULTS, PAGE = PACK / ".comfyui/quality", PACK / "docs/quality.md"
 PLACEHOLDER = "<ann>"
-SEEDS = 2  # pictures of each prompt
-STEPS, GUIDANCE = 10, 3.0  # of the sampler
-PASSES = (100, 200, 400, 1000, 2000)  # after which rows that learn long are tried out
+SEEDS = 1  # pictures of each prompt
+STEPS, GUIDANCE = 10, 5.0  # of the sampler
+PASSES = (100, 400, 2000)  # after which rows that learn long are tried out
 SMALL = ("textual_inversion", "careful_inversion", "full")
 
 

@@ -11,7 +11,7 @@ SIZE = 16  # of latents
 
 @torch.inference_mode()
 def paint(
-    model, clip, vae, prompts: list[str], seed: int = 0, steps: int = 20, guidance: float = 3.0, block: int = 16
+    model, clip, vae, prompts: list[str], seed: int = 0, steps: int = 20, guidance: float = 5.0, block: int = 16
 ) -> Tensor:
     """One picture a prompt [B, 3, 128, 128] in 0..1, `block` in a batch: for prompts without a persona.
 

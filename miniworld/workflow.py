@@ -22,7 +22,7 @@ SETTINGS = {
     # How long and how fast: as the preset says. The photo is no larger than what is painted, and shows little else.
     "PersonaLearn": {"name": "ann", "supercategory": WORD, "resolution": SIZE, "crop_to_face": False},
     "EmptyLatentImage": {"width": SIZE, "height": SIZE, "batch_size": 1},
-    "KSampler": {"seed": 0, "steps": 20, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"},
+    "KSampler": {"seed": 0, "steps": 20, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
 }
 
 

@@ -17,16 +17,16 @@ PROMPTS: dict[str, dict[str, str]] = {
     "a photo of a {}": {},
     "a {} wearing a red cap": {"hat": "cap", "hat colour": "red"},
     "a photo of a {} with round glasses": {"glasses": "round glasses"},
-    "a photo of a {} in a yellow hoodie": {"clothes": "hoodie", "colour": "yellow"},
+    "a photo of a {} in a yellow sweater": {"clothes": "sweater", "colour": "yellow"},
     "a {} at the beach": {"place": "beach"},
     "a photo of a {} on a street at night": {"place": "street", "time": "night"},
-    "a photo of a {}, lit from the left": {"light": "left"},
+    "a {} with a straw hat": {"hat": "straw hat"},
     "a {} laughing": {"expression": "laughing"},
     "a portrait of a {}, looking to the right": {"turn": "right"},
     "a photo of a {} wearing a golden crown in a forest": {"hat": "crown", "place": "forest"},
-    "a photo of a {} looking sad, with square glasses": {"expression": "sad", "glasses": "square glasses"},
-    "a picture of a {} looking surprised, wearing a purple sweater, in a kitchen": {
-        "expression": "surprised", "clothes": "sweater", "colour": "purple", "place": "kitchen"},
+    "a photo of a {} laughing, with sunglasses": {"expression": "laughing", "glasses": "sunglasses"},
+    "a picture of a {} laughing, wearing a purple sweater, in a kitchen": {
+        "expression": "laughing", "clothes": "sweater", "colour": "purple", "place": "kitchen"},
     "a photo of a {} turned to the left, with a blue beanie, in snowy mountains": {
         "turn": "left", "hat": "beanie", "hat colour": "blue", "place": "mountains"},
     "a photo of a {} and an orange cat in a garden": {"other kind": "cat", "other coat": "orange", "place": "garden"},
@@ -37,9 +37,10 @@ PROMPTS: dict[str, dict[str, str]] = {
 # In place of those that no cat can follow; no two cats are ever seen together.
 FOR_CATS: dict[str, dict[str, str]] = {
     "a {} wearing a red party hat": {"hat": "party hat", "hat colour": "red"},
+    "a photo of a {} with a red collar": {"clothes": "collar", "colour": "red"},
     "a photo of a {} with a yellow bow tie": {"clothes": "bow tie", "colour": "yellow"},
-    "a picture of a {} looking surprised, wearing a purple scarf, in a kitchen": {
-        "expression": "surprised", "clothes": "scarf", "colour": "purple", "place": "kitchen"},
+    "a picture of a {} laughing, wearing a purple scarf, in a kitchen": {
+        "expression": "laughing", "clothes": "scarf", "colour": "purple", "place": "kitchen"},
     "a photo of a {} turned to the left, with a blue party hat, in snowy mountains": {
         "turn": "left", "hat": "party hat", "hat colour": "blue", "place": "mountains"},
     "a photo of a {} and a woman in a black coat and a scarf in a garden": {

@@ -36,9 +36,9 @@ def predict(unet: nn.Module, noisy: Tensor, t: Tensor, context: Tensor) -> Tenso
 class Schedule:
     """The host's for this model."""
 
-    def __init__(self, patcher: ModelPatcher, device: torch.device):
+    def __init__(self, patcher: ModelPatcher, device: torch.device | None = None):
         sigmas = patcher.get_model_object("model_sampling").sigmas
-        self.alphas_cumprod = (1 / (sigmas**2 + 1)).to(device, copy=True)
+        self.alphas_cumprod = (1 / (sigmas**2 + 1)).to(device=device, copy=True)
 
     def noisy(self, latents: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """What the UNet sees, and the velocity that it must say: sqrt(a) noise - sqrt(1 - a) latents."""

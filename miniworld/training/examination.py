@@ -205,7 +205,10 @@ if __name__ == "__main__":
         from ..vae import load, rebuilt
 
         vae, _ = load(args.vae)
-        change = lambda pictures: rebuilt(vae, pictures)  # noqa: E731
+
+        def change(pictures: Tensor) -> Tensor:
+            with quickly():
+                return rebuilt(vae, pictures)
     figures = examine(tools, Trial.cached(args.set, change, args.most))
     figures["detection"] = detection(tools, args.set, change, args.most or 2000)
     figures["nobody"] = detection(tools, "empty", change, 300)["found"] / 300

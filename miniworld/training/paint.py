@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, default=newest(RUNS / "vae/vae.safetensors", vae.FILE))
     parser.add_argument("--copies", type=int, default=4, help="pictures of each prompt, a row")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--guidance", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RUNS / "painted.png")
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """Train the painter. It goes on where runs/NAME/state.pt is; the text encoder stays as train_text left it.
 
-    python -m miniworld.training.train_unet [NAME] [--steps 24000] [--threads 2] [--stop STEP] [--until FILE]
+    python -m miniworld.training.train_unet [NAME] [--steps 19000] [--threads 2] [--stop STEP] [--until FILE]
 
 Writes runs/NAME/painter.safetensors with the averaged weights, and sheets that are painted with it.
 Shapes: B latents [B, 4, 16, 16], contexts [B, 77, text.WIDTH], weights of the loss [B, 1, 16, 16].
@@ -82,7 +82,7 @@ def unseen_loss(model, schedule: Schedule, data: Data) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", default="unet")
-    parser.add_argument("--steps", type=int, default=24000)
+    parser.add_argument("--steps", type=int, default=19000)
     parser.add_argument("--stop", type=int, help="stop at this step, to go on later")
     parser.add_argument("--until", type=Path, help="stop when there is this file, to go on later")
     parser.add_argument("--batch", type=int, default=48)

@@ -10,8 +10,8 @@ from miniworld.training.dataset import plan
 from miniworld.training.examination import Trial, equal_error_rate, examine, overlap
 from miniworld.training.train_instruments import targets
 
-FACTS = ("kind", "turn", "expression", "glasses", "hair style", "hair colour", "beard", "eye colour", "skin", "coat",
-         "hat", "hat colour", "clothes", "colour", "light", "place", "time")  # fmt: skip
+# What prompts ask for, and leaks are told by. Parts of who it is (hair, eyes, beard) are told by the identity.
+FACTS = ("kind", "turn", "expression", "glasses", "hat", "hat colour", "clothes", "colour", "light", "place", "time")
 
 
 def test_the_examination_of_unseen_people_was_passed():
