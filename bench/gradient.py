@@ -19,11 +19,11 @@ from statistics import mean
 from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
-from miniworld.measuring.subjects import subject
 from torch import Tensor, nn
 
 from bench.pages import markdown
 from bench.quality import models, photo_of
+from miniworld.measuring.subjects import subject
 from persona_core.host.clip import text_towers
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser

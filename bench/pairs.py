@@ -18,13 +18,13 @@ from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import node_helpers
 import torch
-from miniworld.measuring.asking import PAIR_PROMPTS, said
-from miniworld.measuring.subjects import Subject, named_subject, names, subject
 from torch import Tensor
 
 from bench.pages import made, markdown, with_error
 from bench.quality import GUIDANCE, PACK, STEPS, Bench, bench_of, examiner, in_processes, learned, models, photo_of
 from bench.rivals import USUAL
+from miniworld.measuring.asking import PAIR_PROMPTS, said
+from miniworld.measuring.subjects import Subject, named_subject, names, subject
 from miniworld.painting import sample
 from miniworld.sheet import sheet
 from persona_core.files import write_whole

@@ -18,7 +18,6 @@ from statistics import mean
 from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
-from miniworld.measuring.subjects import subject
 
 from bench import tried
 from bench.pages import made, markdown
@@ -37,6 +36,7 @@ from bench.quality_page import scores
 from bench.results import Results, read
 from bench.rivals import RESOLUTION, kv_recipe
 from bench.tried import Trial
+from miniworld.measuring.subjects import subject
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.learn.run import TrainingJob, load_progress, train_persona
 from persona_core.recipes import PRESETS, Recipe, StageMapperRecipe

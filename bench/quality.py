@@ -24,9 +24,6 @@ from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
 from einops import rearrange
-from miniworld.measuring.asking import prompts_for, said
-from miniworld.measuring.scoring import Examiner
-from miniworld.measuring.subjects import Subject, named_subject, names, subject
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -35,6 +32,9 @@ from bench.results import NAMED, UNLEARNED, Result, floor_of, read
 from bench.rivals import Rival, StaticVector, rivals
 from miniworld import checkpoint, vae
 from miniworld.measuring import instruments
+from miniworld.measuring.asking import prompts_for, said
+from miniworld.measuring.scoring import Examiner
+from miniworld.measuring.subjects import Subject, named_subject, names, subject
 from miniworld.painting import sample
 from persona_core.files import write_whole
 from persona_core.host.apply.encoding import apply_to_clip
@@ -195,10 +195,10 @@ def settings() -> str:
     )
 
 
-def made_with(*more: object) -> str:
+def made_with(measurement: str, *more: object) -> str:
     """A name for all that results depend on: those of other code, weights or settings are no results of these."""
-    world = (file for file in HERE.glob("*.py") if "page" not in file.name)
-    code = [*PACK.glob("persona_core/**/*.py"), *PACK.glob("miniworld/measuring/*.py"), *world]
+    measuring = (HERE / f"{name}.py" for name in {measurement, "quality", "rivals"})
+    code = [*PACK.glob("persona_core/**/*.py"), *PACK.glob("miniworld/measuring/*.py"), *measuring]
     digest = hashlib.sha256(repr(more).encode())
     for file in (checkpoint.FILE, vae.FILE, instruments.FILE, *sorted(code)):
         digest.update(file.read_bytes())
@@ -208,7 +208,7 @@ def made_with(*more: object) -> str:
 def bench_of(measurement: str) -> Bench:
     """Where another measurement keeps its results of the same people."""
     bench = Bench(RESULTS)
-    bench = replace(bench, folder=RESULTS / f"{measurement}-{made_with(bench.split)}")
+    bench = replace(bench, folder=RESULTS / f"{measurement}-{made_with(measurement, bench.split)}")
     bench.folder.mkdir(parents=True, exist_ok=True)
     return bench
 
@@ -240,7 +240,7 @@ def main() -> None:
     if args.small:
         args.people, args.rows = 4, SMALL
     bench = Bench(RESULTS, args.split, PASSES[:2] if args.small else PASSES)
-    bench = replace(bench, folder=RESULTS / made_with(bench.split, bench.passes))
+    bench = replace(bench, folder=RESULTS / made_with("quality", bench.split, bench.passes))
     bench.folder.mkdir(parents=True, exist_ok=True)
     names_of_rows = [*UNLEARNED, *args.rows]
     jobs = [(name, number) for number in range(args.people) for name in names_of_rows if bench.missing(name, number)]

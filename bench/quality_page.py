@@ -5,7 +5,6 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from miniworld.measuring.asking import prompts_for
 from safetensors.torch import load_file
 
 from bench.pages import made, markdown, with_error
@@ -25,6 +24,7 @@ from bench.results import (
     mean_of,
     out_of_reach,
 )
+from miniworld.measuring.asking import prompts_for
 from miniworld.sheet import sheet
 
 SHOWN = 4  # subjects on each contact sheet

@@ -2,20 +2,17 @@
 
 from dataclasses import dataclass, replace
 
-import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from persona_core.host.learn.attention_curve import attention_curve
-from persona_core.kv_tokens import TokenExpander
-from persona_core.mapper import HIDDEN, StageMapper, zero_linear
+from persona_core.mapper import StageMapper
 from persona_core.photos import Photo
 from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.recipes import KVTokensRecipe, Recipe, StageMapperRecipe
-from persona_core.representation import Learnable, Saved, TokenVectors, on_sphere
+from persona_core.representation import Learnable, Saved, TokenVectors
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 
-ALWAYS, MIDDLE = Stages(0, LAST_TIMESTEP), Stages()
+ALWAYS = Stages(0, LAST_TIMESTEP)
 # Textual Inversion's published learning rate, and a slower one, which overfits later.
 PUBLISHED_RATE, CAREFUL_RATE = 5e-3, 2e-3
 USUAL = 400  # passes of rows that are tried out once
@@ -44,30 +41,6 @@ class StaticVector(Learnable, Saved):
         return self
 
 
-class StagedVector(StaticVector):
-    """Textual Inversion's vector, learned at all timesteps, that stands in the middle stage alone: before and after it
-    the word does."""
-
-    starts = (MIDDLE.t_lo, MIDDLE.t_hi + 1)
-
-    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
-        inside = ((t >= MIDDLE.t_lo) & (t <= MIDDLE.t_hi))[:, None, None]
-        vectors = torch.where(inside, super().at(t).keys, self.word)
-        return TokenVectors(vectors, vectors)
-
-    def clamped(self, t: float) -> float:
-        return max((first for first in self.starts if first <= t), default=0)
-
-
-class LearnedEverywhere(StaticVector):
-    """A StagedVector as it is learned."""
-
-    def exported(self) -> StagedVector:
-        staged = StagedVector(self.word)
-        staged.load_state_dict(self.state_dict())
-        return staged
-
-
 class Variant(StageMapper):
     """A mapper with something changed; a file would not know that, so it is used as it is."""
 
@@ -82,49 +55,12 @@ class WithoutBypass(Variant):
         return replace(super().at(t, picture), bypass=None)
 
 
-class SeparateHeads(Variant):
-    """Dynamic K/V: a head of its own for V's tokens, beside the bypass."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.value_head = zero_linear(HIDDEN, self.tokens * len(self.word))
-
-    def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
-        offsets = rearrange(self.value_head(self.time_feature(t)), "b (n d) -> b n d", n=self.tokens)
-        return replace(super().at(t, picture), values=on_sphere(offsets + self.word, self.word))
-
-
-class OneSided(TokenExpander):
-    """K/V tokens of which only one side is learned; at the other stands the word."""
-
-    def __init__(self, word: Tensor, count: int, seed: int, keys: bool):
-        super().__init__(word, count, seed)
-        self.keys = keys
-
-    def expand(self) -> Tensor:
-        pairs = super().expand()
-        side = torch.tensor([self.keys, not self.keys], device=pairs.device)[:, None]
-        return torch.where(side, pairs, self.word)
-
-
-@dataclass(frozen=True)
-class OneSidedRecipe(KVTokensRecipe):
-    """keys: whether K is the side that is learned."""
-
-    keys: bool = True
-
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> OneSided:
-        return OneSided(word, self.pairs, self.learning.seed, self.keys)
-
-
 @dataclass(frozen=True)
 class TextualInversion(StageMapperRecipe):
     """To be used with te_weight=0."""
 
-    vector: type[StaticVector] = StaticVector
-
     def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> StaticVector:
-        return self.vector(word)
+        return StaticVector(word)
 
 
 @dataclass(frozen=True)
@@ -169,20 +105,15 @@ def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
     """All rows that learn, by a short name. passes: of those that are tried out again and again."""
     full = StageMapperRecipe(supercategory="person", resolution=RESOLUTION)
 
-    def static(rate: float, kind: str = "person", vector: type[StaticVector] = StaticVector) -> TextualInversion:
+    def static(rate: float, kind: str = "person") -> TextualInversion:
         learning = replace(full.learning, learning_rate=rate)
-        return TextualInversion(
-            supercategory=kind, te_weight=0.0, resolution=RESOLUTION, learning=learning, vector=vector
-        )
+        return TextualInversion(supercategory=kind, te_weight=0.0, resolution=RESOLUTION, learning=learning)
 
     def inversion(rate: float) -> Rival:
         return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, passes=passes)
 
     def kv(title: str, **changes) -> Rival:
         return Rival(f"K/V tokens: {title}", kv_recipe(**changes))
-
-    def one_sided(title: str, keys: bool) -> Rival:
-        return Rival(f"K/V tokens: {title}", kv_recipe(OneSidedRecipe, keys=keys))
 
     def altered(title: str, mapper: type[StageMapper]) -> Rival:
         return Rival(title, Altered(supercategory="person", resolution=RESOLUTION, mapper=mapper))
@@ -191,13 +122,8 @@ def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
     return {
         "textual_inversion": inversion(PUBLISHED_RATE),
         "careful_inversion": inversion(CAREFUL_RATE),
-        "staged_inversion": Rival(
-            f"Textual Inversion, rate {PUBLISHED_RATE:g}, used in {MIDDLE.t_lo}-{MIDDLE.t_hi} only",
-            static(PUBLISHED_RATE, vector=LearnedEverywhere),
-            masked=False,
-        ),
         "full": Rival("PersonaMagic, all of it (N = 4)", full, passes=passes),
-        "n1": Rival("PersonaMagic, N = 1", replace(full, tokens=1), passes=passes),
+        "n1": Rival("N = 1", replace(full, tokens=1)),
         "n2": Rival("N = 2", replace(full, tokens=2)),
         "no_stages": Rival("without stages: 0-999", replace(full, stages=ALWAYS)),
         "no_te": Rival("without Tandem Equilibrium", replace(full, te_weight=0.0)),
@@ -205,14 +131,11 @@ def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
         "no_mask": Rival("without the mask", full, masked=False),
         "partition": Rival("stages from attention", full, looked_up=True),
         "attention": Rival("with face-wise attention loss", replace(full, attention_weight=3e-3)),
-        "dynamic_kv": altered("separate heads for K and V", SeparateHeads),
         "kv": kv("5 pairs, attention loss 0.003 on all tokens"),
         "kv_off": every,
         "kv_augmented": replace(kv("from variants of the photo"), augmented=True),
         "kv_unmasked": replace(kv("without the mask"), masked=False),
         "kv_1": kv("1 pair", pairs=1),
-        "kv_keys": one_sided("K only", keys=True),
-        "kv_values": one_sided("V only", keys=False),
         "cat_inversion": Rival(
             f"a cat, Textual Inversion, rate {CAREFUL_RATE:g}", static(CAREFUL_RATE, "cat"), "cat", masked=False
         ),
@@ -221,8 +144,6 @@ def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
     }
 
 
-def kv_recipe(
-    recipe: type[KVTokensRecipe] = KVTokensRecipe, supercategory: str = "person", **changes: object
-) -> KVTokensRecipe:
+def kv_recipe(supercategory: str = "person", **changes: object) -> KVTokensRecipe:
     """K/V tokens at their published rate, from the photo and the prompts of the others."""
-    return recipe(supercategory=supercategory, resolution=RESOLUTION, prompts=PHOTO_PROMPTS, **changes)
+    return KVTokensRecipe(supercategory=supercategory, resolution=RESOLUTION, prompts=PHOTO_PROMPTS, **changes)

@@ -13,8 +13,6 @@ from pathlib import Path
 from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
-from miniworld.measuring.asking import prompts_for
-from miniworld.measuring.subjects import subject
 from safetensors.torch import load_file
 
 from bench.pages import made, markdown
@@ -33,6 +31,8 @@ from bench.quality import (
 from bench.quality_page import SHOWN, scores
 from bench.results import Results, read
 from bench.rivals import USUAL
+from miniworld.measuring.asking import prompts_for
+from miniworld.measuring.subjects import subject
 from miniworld.sheet import sheet
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.table import AppliedPersona

@@ -143,7 +143,8 @@ class Published:
         found = self.mapper.at(t, torch.zeros_like(t))
         self.vectors = found.keys
         keys = self.text(self.ids).last_hidden_state
-        values = add_bypass(keys, found.bypass, self.persona)
+        bypass = torch.zeros_like(keys).masked_scatter(self.persona[..., None], found.bypass)
+        values = add_bypass(keys, bypass, self.persona)
         rich = self.text(self.ids, output_attentions=True).attentions[-1]
         share = persona_share(rich, self.persona, self.words)
         prediction = self.models.unet(noisy, t, torch.cat([keys, values], -1)).sample

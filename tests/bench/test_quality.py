@@ -7,9 +7,6 @@ from statistics import mean
 
 import pytest
 import torch
-from miniworld.measuring.asking import PROMPTS
-from miniworld.measuring.scoring import Examiner, Scores
-from miniworld.measuring.subjects import subject
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -29,6 +26,9 @@ from bench.results import (
     read,
 )
 from bench.rivals import kv_recipe, rivals
+from miniworld.measuring.asking import PROMPTS
+from miniworld.measuring.scoring import Examiner, Scores
+from miniworld.measuring.subjects import subject
 from persona_core import training
 from persona_core.recipes import Recipe
 from persona_core.task import Objective, References, TrainingSettings, TrainingTask
