@@ -1,4 +1,4 @@
-"""Learning and painting a person of the small world on a server, by the workflow that the pack gives to artists.
+"""Learning and painting a person of the small world on a server, by the workflows that the pack gives to artists.
 
 The settings are here for all who do so: demo, tests, and the graph for the editor.
 """
@@ -15,32 +15,39 @@ from torch import Tensor
 
 from .measuring.subjects import Subject
 
-WORKFLOW = Path(__file__).resolve().parents[1] / "workflows/api/learn_and_generate.json"
+WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows/api"
+PERSONA_MAGIC, KV_TOKENS = "learn_and_generate", "face_wise_kv_tokens"
+LEARNERS = "PersonaLearn", "PersonaKVTokens"
 PLACEHOLDER, OTHER, WORD = "<ann>", "<bob>", "person"
 SIZE = 128
+# The photo is no larger than what is painted, and shows little else.
+LEARNED = {"name": "ann", "supercategory": WORD, "resolution": SIZE, "crop_to_face": False}
 SETTINGS = {
-    # How long and how fast: as the preset says. The photo is no larger than what is painted, and shows little else.
-    "PersonaLearn": {"name": "ann", "supercategory": WORD, "resolution": SIZE, "crop_to_face": False},
+    # Long enough to be like the person: 400 passes, at the published recipe's rates. What K/V tokens gain from looking
+    # at attention and at variants of the photo, they gain later.
+    "PersonaLearn": LEARNED | {"preset": "published", "steps": 200},
+    "PersonaKVTokens": LEARNED | {"steps": 200, "attention_weight": 0.0, "augment": False},
     "EmptyLatentImage": {"width": SIZE, "height": SIZE, "batch_size": 1},
     "KSampler": {"seed": 0, "steps": 20, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
 }
 
 
-def learn_and_paint(photo: str, **changes: dict) -> dict:
-    """learn_and_generate, in API form, with the small painter for a checkpoint and the photo's own mask.
+def learn_and_paint(photo: str, workflow: str = PERSONA_MAGIC, **changes: dict) -> dict:
+    """A workflow in API form, with the small painter for a checkpoint and the photo's own mask.
 
-    photo: its name in the input folder. changes: {class_type: {input: value}}.
+    photo: its name in the input folder. workflow: PERSONA_MAGIC or KV_TOKENS. changes: {class_type: {input: value}}.
     """
-    prompt = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    prompt = json.loads((WORKFLOWS / f"{workflow}.json").read_text(encoding="utf-8"))
     ids = {node["class_type"]: key for key, node in prompt.items()}
     prompt[ids["CheckpointLoaderSimple"]] = {
         "inputs": {},
         "class_type": "MiniWorldLoader",
         "_meta": {"title": "Load Small Painter"},
     }
-    # Detectors look for faces of photographs.
-    del prompt[ids["PersonaFaceMask"]]
-    prompt[ids["PersonaLearn"]]["inputs"]["mask"] = [ids["LoadImage"], 1]
+    # Detectors look for faces of photographs; a look at attention is a second painting.
+    for extra in ("PersonaFaceMask", "PersonaAttention"):
+        prompt.pop(ids.get(extra), None)
+    learner(prompt)["mask"] = [ids["LoadImage"], 1]
     prompt[ids["LoadImage"]]["inputs"]["image"] = photo
     prompt[sampler(prompt)["negative"][0]]["inputs"]["text"] = ""
     for edits in (SETTINGS, changes):
@@ -51,6 +58,10 @@ def learn_and_paint(photo: str, **changes: dict) -> dict:
 
 def sampler(prompt: dict) -> dict:
     return next(node["inputs"] for node in prompt.values() if node["class_type"] == "KSampler")
+
+
+def learner(prompt: dict) -> dict:
+    return next(node["inputs"] for node in prompt.values() if node["class_type"] in LEARNERS)
 
 
 def asking(prompt: dict, text: str, seed: int = 0) -> dict:
@@ -77,9 +88,9 @@ def beside(prompt: dict, name: str) -> dict:
 
 def only_learning(prompt: dict) -> dict:
     """The part of the prompt that learns, whether it was learned before or not."""
-    needed = "MiniWorldLoader", "LoadImage", "PersonaLearn"
+    needed = "MiniWorldLoader", "LoadImage", *LEARNERS
     prompt = copy.deepcopy({key: node for key, node in prompt.items() if node["class_type"] in needed})
-    next(node["inputs"] for node in prompt.values() if "reuse" in node["inputs"])["reuse"] = False
+    learner(prompt)["reuse"] = False
     return prompt
 
 

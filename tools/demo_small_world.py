@@ -15,12 +15,12 @@ from tools.small_world import BASE, NODE_PACK, OTHER_PHOTO, PHOTO, people
 SHOWN = (
     "a photo of a {}",
     "a {} wearing a red cap",
-    "a photo of a {} with round glasses",
-    "a {} laughing",
+    "a photo of a {} in a yellow sweater",
     "a {} at the beach",
-    "a portrait of a {}, looking to the right",
-    "a photo of a {} wearing a golden crown in a forest",
+    "a {} laughing",
     "a photo of a {} on a street at night",
+    "a photo of a {} wearing a golden crown in a forest",
+    "a photo of a {} laughing, with sunglasses",
 )
 TWO = "a {0} on the left and a {1} on the right"
 WORDS = workflow.WORD, workflow.PLACEHOLDER

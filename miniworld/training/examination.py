@@ -209,6 +209,7 @@ if __name__ == "__main__":
         def change(pictures: Tensor) -> Tensor:
             with quickly():
                 return rebuilt(vae, pictures)
+
     figures = examine(tools, Trial.cached(args.set, change, args.most))
     figures["detection"] = detection(tools, args.set, change, args.most or 2000)
     figures["nobody"] = detection(tools, "empty", change, 300)["found"] / 300

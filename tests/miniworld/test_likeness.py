@@ -11,18 +11,20 @@ from miniworld.measuring.asking import PROMPTS, said
 from miniworld.measuring.scoring import Examiner
 from tools.small_world import people
 
-ASKED = "a {} wearing a red cap", "a photo of a {} with round glasses", "a {} at the beach"
+ASKED = "a {} wearing a red cap", "a photo of a {} on a street at night", "a {} at the beach"
 PICTURES = 4  # of each prompt
 # How much more alike than with the plain word; 0 is a stranger, 1 the same person drawn again.
 RISE = 0.4
 # The share of pictures that may lose what was asked for.
-LOSS = 0.25
+LOSS = 0.5
 
 
-@pytest.fixture(scope="module")
-def prompt(painter):
+@pytest.fixture(scope="module", params=[workflow.PERSONA_MAGIC, workflow.KV_TOKENS])
+def prompt(request, painter):
     photo = painter.upload_image(workflow.photo_file(people()[0]), "someone.png")
-    return workflow.learn_and_paint(photo, EmptyLatentImage={"batch_size": PICTURES})
+    return workflow.learn_and_paint(
+        photo, request.param, EmptyLatentImage={"batch_size": PICTURES}, KSampler={"steps": 10}
+    )
 
 
 def measured(painter, prompt: dict, word: str) -> tuple[float, float]:

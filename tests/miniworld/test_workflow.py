@@ -11,12 +11,14 @@ from miniworld import workflow
 from tools.small_world import GRAPH, PHOTO, people
 
 
-def test_the_prompt_is_the_artists_workflow_with_another_painter():
-    artists, ours = json.loads(workflow.WORKFLOW.read_text()), workflow.learn_and_paint(PHOTO, KSampler={"steps": 7})
+@pytest.mark.parametrize("name", [workflow.PERSONA_MAGIC, workflow.KV_TOKENS])
+def test_the_prompt_is_the_artists_workflow_with_another_painter(name):
+    artists = json.loads((workflow.WORKFLOWS / f"{name}.json").read_text())
+    ours = workflow.learn_and_paint(PHOTO, name, KSampler={"steps": 7})
     assert {key: node["class_type"] for key, node in ours.items()} == {
-        key: node["class_type"] for key, node in artists.items() if key != "3"
+        key: node["class_type"] for key, node in artists.items() if key not in ("3", "17")
     } | {"1": "MiniWorldLoader"}
-    assert links_of(ours) <= set(ours)
+    assert links_of(ours) <= set(ours) and ours["4"]["inputs"]["mask"] == ["2", 1]
     asked = workflow.asking(ours, "a <ann> in a hat", 5)
     assert asked["11"]["inputs"]["text"] == "a <ann> in a hat" and asked["12"]["inputs"]["text"] == ""
     assert (asked["14"]["inputs"]["seed"], asked["14"]["inputs"]["steps"]) == (5, 7)
