@@ -44,9 +44,9 @@ from persona_core.table import AppliedPersona
 from persona_core.task import TrainingSettings
 
 PAGE = PACK / "docs/presets.md"
-TOKENS = 4, 1
+TOKENS = (4,)
 KV_LEARNING = TrainingSettings(steps=50, learning_rate=5e-3, batch_size=4, weight_decay=0.0)
-TRIED = {4: None, 1: ("cold", "spread", "rich")}  # which trials with how many tokens; None: all
+TRIED = {4: None}  # which trials with how many tokens; None: all
 PUBLISHED, QUICK, BALANCED = "published", "quick", "balanced"
 
 INTRODUCTION = """# What ways to learn sooner cost and give, measured in a small world

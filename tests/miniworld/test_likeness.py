@@ -13,7 +13,9 @@ from tools.small_world import people
 
 ASKED = "a {} wearing a red cap", "a photo of a {} on a street at night", "a {} at the beach"
 PICTURES = 4  # of each prompt
-# How much more alike than with the plain word; 0 is a stranger, 1 the same person drawn again.
+# How much more alike than with the plain word; 0 is a stranger, 1 the same person drawn again. It was 0.58 (Learn
+# Persona) and 0.56 (K/V tokens); with the gradient cut -0.15 and 0.00, without the table 0.00 both, with the persona where
+# the word belongs and the other way round 0.25. (Which of five K/V pairs stands where does not show in likeness.)
 RISE = 0.4
 # The share of pictures that may lose what was asked for.
 LOSS = 0.5
