@@ -9,8 +9,9 @@ import pytest
 from miniworld import workflow
 from miniworld.measuring.asking import PROMPTS, said
 from miniworld.measuring.scoring import Examiner
-from tools.small_world import people
+from miniworld.measuring.subjects import subject
 
+PERSON = subject(9, "release")
 ASKED = "a {} wearing a red cap", "a photo of a {} on a street at night", "a {} at the beach"
 PICTURES = 4  # of each prompt
 # How much more alike than with the plain word; 0 is a stranger, 1 the same person drawn again. It was 0.58 (Learn
@@ -23,7 +24,7 @@ LOSS = 0.5
 
 @pytest.fixture(scope="module", params=[workflow.PERSONA_MAGIC, workflow.KV_TOKENS])
 def prompt(request, painter):
-    photo = painter.upload_image(workflow.photo_file(people()[0]), "someone.png")
+    photo = painter.upload_image(workflow.photo_file(PERSON), "someone.png")
     return workflow.learn_and_paint(
         photo, request.param, EmptyLatentImage={"batch_size": PICTURES}, KSampler={"steps": 10}
     )
@@ -34,7 +35,7 @@ def measured(painter, prompt: dict, word: str) -> tuple[float, float]:
     examiner, scores = Examiner(), []
     for text in ASKED:
         pictures = workflow.paint(painter, workflow.asking(prompt, said(text, word)))
-        scores.append(examiner.score(pictures, [PROMPTS[text]] * PICTURES, people()[0]))
+        scores.append(examiner.score(pictures, [PROMPTS[text]] * PICTURES, PERSON))
     likeness, obeyed = (
         sum(getattr(score, key).float().mean().item() for score in scores) / len(scores)
         for key in ("likeness", "obeyed")
