@@ -235,10 +235,10 @@ def main() -> None:
     parser.add_argument(
         "--split", choices=("tuning", "table", "release"), default="table", help="only table's has a page"
     )
-    parser.add_argument("--small", action="store_true", help=f"four people, only {', '.join(SMALL)}; no page")
+    parser.add_argument("--small", action="store_true", help=f"three people, only {', '.join(SMALL)}; no page")
     args = parser.parse_args()
     if args.small:
-        args.people, args.rows = 4, SMALL
+        args.people, args.rows = 3, SMALL
     bench = Bench(RESULTS, args.split, PASSES[:2] if args.small else PASSES)
     bench = replace(bench, folder=RESULTS / made_with("quality", bench.split, bench.passes))
     bench.folder.mkdir(parents=True, exist_ok=True)
