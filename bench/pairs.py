@@ -109,7 +109,6 @@ def two(bench: Bench, kind: str, number: int) -> tuple[object, tuple[str, str], 
         return clip, called, tuple(map(named_subject, called))
     people = tuple(subject(one, bench.split) for one in numbers)
     recipe = bench.rivals[LEARNED].recipe
-    recipe = bench.rivals[LEARNED].recipe
     after = (USUAL // recipe.learning.batch_size,)
     for person, placeholder in zip(people, PLACEHOLDERS):
         ((_, _, persona),) = learned(recipe, [photo_of(person)], after)

@@ -149,10 +149,10 @@ def face_losses(eye: nn.Module, views: Heads, more: Heads) -> dict[str, Tensor]:
 
 
 def figure_losses(eye: nn.Module, views: Heads, more: Heads) -> dict[str, Tensor]:
-    heads = torch.cat([some(48, views.rows, len(views.rows)), len(views.rows) + some(48, views.rows, len(more.rows))])
-    x = torch.cat([views.pictures(heads[:48]), more.pictures(heads[48:] - len(views.rows))])
-    boxes = jitter(torch.cat([views.heads[heads[:48]], more.heads[heads[48:] - len(views.rows)]]))
-    labels = torch.cat([views.figure[heads[:48]], more.figure[heads[48:] - len(views.rows)]])
+    one, other = some(48, views.rows, len(views.rows)), some(48, views.rows, len(more.rows))
+    x = torch.cat([views.pictures(one), more.pictures(other)])
+    boxes = jitter(torch.cat([views.heads[one], more.heads[other]]))
+    labels = torch.cat([views.figure[one], more.figure[other]])
     mirror = torch.rand(96, device=x.device) < 0.5
     x = mirrored(worn(crops.figure_crops(x, torch.arange(96, device=x.device), boxes)), mirror)
     labels = swapped(labels, mirror, list(crops.FIGURE).index("light"), (LIGHTS.index("left"), LIGHTS.index("right")))
@@ -213,7 +213,8 @@ def main() -> None:
     torch.manual_seed(0)
     eye, on = EYES[args.eye]().to(device()), device()
     run = Run(f"{args.eye}_{args.round}", eye, args.rate, args.steps, 0.998)
-    views, more = Heads("views", on), Heads("scenes", on).with_empty()
+    views = None if args.eye == "scene" else Heads("views", on)
+    more = Heads("scenes", on).with_empty()
     test = examination.Trial.cached("views_tuning")
     print(f"{sum(w.numel() for w in run.weights) / 1e6:.2f} M weights, {len(more.rows)} heads", flush=True)
     while True:
