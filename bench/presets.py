@@ -2,8 +2,8 @@
 
     make bench-presets [ARGS="--people 4"]
 
-All of it takes about an hour on 2 cores and writes docs/presets.md. People, prompts and scores are those
-of quality.py, and as there a run which was stopped goes on where it was.
+After `make bench-quality`, whose people, prompts and scores it shares, and the published recipe's row. Takes twenty
+minutes on 2 cores and writes docs/presets.md. A run that was stopped goes on where it was.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
 
-from bench import tried
+from bench import rivals, tried
 from bench.pages import made, markdown
 from bench.quality import (
     PACK,
@@ -31,6 +31,7 @@ from bench.quality import (
     judge,
     models,
     photo_of,
+    table_bench,
 )
 from bench.quality_page import scores
 from bench.results import Results, read
@@ -38,15 +39,14 @@ from bench.rivals import RESOLUTION, kv_recipe
 from bench.tried import Trial
 from miniworld.measuring.subjects import subject
 from persona_core.host.apply.encoding import apply_to_clip
-from persona_core.host.learn.run import TrainingJob, load_progress, train_persona
+from persona_core.host.learn.run import TrainingJob, train_persona
 from persona_core.recipes import PRESETS, Recipe, StageMapperRecipe
 from persona_core.table import AppliedPersona
 from persona_core.task import TrainingSettings
 
 PAGE = PACK / "docs/presets.md"
-TOKENS = (4,)
+PUBLISHED_ROW = f"full_{rivals.PUBLISHED}"  # of quality.md
 KV_LEARNING = TrainingSettings(steps=50, learning_rate=5e-3, batch_size=4, weight_decay=0.0)
-TRIED = {4: None}  # which trials with how many tokens; None: all
 PUBLISHED, QUICK, BALANCED = "published", "quick", "balanced"
 
 INTRODUCTION = """# What ways to learn sooner cost and give, measured in a small world
@@ -56,11 +56,10 @@ each learned once in each way. Means over people ± standard error; in brackets 
 from *{against}*, with its 95 % interval.
 
 A pass is one picture that goes forward and backward through the UNet once; the published recipe has two of them a step.
-Not among the passes is where a loss is held out: 8 pictures, forward only, at every 10th step. Seconds are those of
-learning on one CPU core."""
+Its row is that of quality.md. Seconds are those of learning on one CPU core."""
 
 
-MULTIPLICITY = """## Noise multiplicity
+MULTIPLICITY = """## Noise multiplicity of K/V tokens
 
 An example is a photo, a prompt and a timestep. Where the pictures of a step go in pairs that are one example under two
 noises, there is half as much text to read: K/V tokens learn so with four pictures a step or more, Learn Persona does
@@ -76,75 +75,43 @@ class Way:
     trial: Callable[[Recipe], Trial] = tried.plain
 
 
-def persona_magic(settings: TrainingSettings, tokens: int) -> Recipe:
+def persona_magic(settings: TrainingSettings) -> Recipe:
     """settings: as the node has them."""
-    return StageMapperRecipe(supercategory="person", resolution=RESOLUTION, tokens=tokens, learning=settings)
+    return StageMapperRecipe(supercategory="person", resolution=RESOLUTION, learning=settings)
 
 
-def row(name: str, number: int) -> str:
-    """A short name for what is done with so many tokens."""
-    return f"{name}-{number}"
+def presets() -> dict[str, Way]:
+    return {name: Way(f"*{name}*", persona_magic(settings)) for name, settings in PRESETS.items()}
 
 
-def presets(tokens: int) -> dict[str, Way]:
-    """And the published recipe, stopped early."""
-    ways = {row(name, tokens): Way(name, persona_magic(settings, tokens)) for name, settings in PRESETS.items()}
-    stopped = f"{PUBLISHED}, stopped where a held-out loss is flat"
-    return ways | {row("stopped", tokens): Way(stopped, ways[row(PUBLISHED, tokens)].recipe, tried.until_flat)}
-
-
-def trials(tokens: int) -> dict[str, Way]:
+def trials() -> dict[str, Way]:
     """Each is *quick* with one thing changed."""
     quick = PRESETS[QUICK]
 
     def way(title: str, trial: Callable[[Recipe], Trial] = tried.plain, **changes: object) -> Way:
-        return Way(title, persona_magic(replace(quick, **changes), tokens), trial)
+        return Way(title, persona_magic(replace(quick, **changes)), trial)
 
-    def steps_of(rows: int) -> Way:
-        steps, warmup = (count * quick.batch_size // rows for count in (quick.steps, quick.warmup))
-        return way(f"{steps} steps of {rows}", steps=steps, warmup=warmup, batch_size=rows)
-
-    every = {
+    return {
         "slower": way("half the learning rate", learning_rate=quick.learning_rate / 2),
         "faster": way("twice the learning rate", learning_rate=quick.learning_rate * 2),
         "cold": way("no warm-up", warmup=0),
-        "steady": way("a rate that does not fall", decay=False),
-        "averaged": way("a rate that does not fall, mean of the last half", tried.averaged, decay=False),
-        "fewer_rows": steps_of(1),
-        "more_rows": steps_of(4),
-        "spread": way("timesteps spread over the stage", tried.spread),
-        "by_loss": way("timesteps where the loss is large, spread over it", tried.by_loss),
         "rich": way("a rich prompt for each picture", tried.rich_for_each),
-        "close": way("a loss that keeps the tokens close to the word", tried.kept_close),
         "cross": way("Cross Initialization", tried.cross_initialized),
-        "cross_close": way("Cross Initialization, kept close", tried.cross_initialized_and_kept_close),
     }
-    return {row(name, tokens): every[name] for name in TRIED[tokens] or every}
 
 
-def in_pairs() -> dict[str, tuple[str, Recipe]]:
-    """What is learned with four pictures a step, by a short name: a title and the recipe."""
-    balanced = {
-        row(BALANCED, tokens): (f"*{BALANCED}*, {told(tokens)}", persona_magic(PRESETS[BALANCED], tokens))
-        for tokens in TOKENS
-    }
-    return balanced | {"kv": ("K/V tokens", kv_recipe(learning=KV_LEARNING))}
-
-
-def multiplicities(name: str, recipe: Recipe) -> dict[str, Way]:
-    """One picture an example, two, and what was tried with two."""
+def multiplicities() -> dict[str, Way]:
+    """Four pictures a step, as K/V tokens are learned then and as they would be otherwise."""
+    recipe = kv_recipe(learning=KV_LEARNING)
     return {
-        f"{name}-apart": Way("each picture is an example", recipe, tried.apart),
-        f"{name}-paired": Way("pairs are", recipe, tried.paired),
-        f"{name}-opposite": Way("pairs are, and their noises are opposite", recipe, tried.opposite),
+        "kv_apart": Way("each picture is an example", recipe, tried.apart),
+        "kv_paired": Way("pairs are", recipe, tried.paired),
     }
 
 
 def ways() -> dict[str, Way]:
     """All rows, by a short name."""
-    pairs = (multiplicities(name, recipe) for name, (_, recipe) in in_pairs().items())
-    groups = [*map(presets, TOKENS), *map(trials, TRIED), *pairs]
-    return {name: way for group in groups for name, way in group.items()}
+    return presets() | trials() | multiplicities()
 
 
 def work(bench: Bench, name: str, number: int) -> str:
@@ -156,22 +123,13 @@ def work(bench: Bench, name: str, number: int) -> str:
     with tempfile.TemporaryDirectory() as folder, trial.changes():
         job, unfinished = TrainingJob("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
         began = time.monotonic()
-        try:
-            persona = train_persona(job, "presets", unfinished, trial.on_step)
-        except tried.Flat:
-            steps = load_progress(unfinished, "presets").step
-            job = replace(job, recipe=with_steps(trial.recipe, steps))
-            persona = train_persona(job, "presets", unfinished, tried.NOTHING)  # as far as it was
+        persona = train_persona(job, "presets", unfinished, lambda progress: None)
         seconds = time.monotonic() - began
     clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
     passes = job.recipe.learning.steps * way.recipe.learning.batch_size
     facts = {"passes": passes, "seconds": seconds, "size": file_size(persona)}
     judge(bench, name, number, person, clip, PLACEHOLDER, **facts)
     return f"{name} {number}"
-
-
-def with_steps(recipe: Recipe, steps: int) -> Recipe:
-    return replace(recipe, learning=replace(recipe.learning, steps=steps))
 
 
 def table(results: Results, rows: Mapping[str, Way], against: str) -> str:
@@ -188,27 +146,16 @@ def table(results: Results, rows: Mapping[str, Way], against: str) -> str:
     return markdown(lines)
 
 
-def told(tokens: int) -> str:
-    return f"{tokens} token{'s' * (tokens > 1)}"
-
-
 def page(results: Results) -> str:
-    people = len(results[row(PUBLISHED, TOKENS[0])])
+    quick = presets()[QUICK]
+    multiplied = multiplicities()
     parts = [
-        INTRODUCTION.format(made=made(), people=people, against=PUBLISHED),
+        INTRODUCTION.format(made=made(), people=len(results[BALANCED]), against=PUBLISHED),
+        f"## Presets\n\n{table(results, presets(), PUBLISHED)}",
+        f"## *{QUICK}* with one thing changed\n\nIn brackets the difference from *{QUICK}*.\n\n"
+        f"{table(results, {QUICK: quick, **trials()}, QUICK)}",
+        f"{MULTIPLICITY}\n\n{table(results, multiplied, next(iter(multiplied)))}",
     ]
-    for tokens in TOKENS:
-        parts.append(f"## Presets, {told(tokens)}\n\n{table(results, presets(tokens), row(PUBLISHED, tokens))}")
-    for tokens in TRIED:
-        quick = row(QUICK, tokens)
-        parts.append(
-            f"## *{QUICK}* with one thing changed, {told(tokens)}\n\nIn brackets the difference from *{QUICK}*.\n\n"
-            f"{table(results, {quick: presets(tokens)[quick], **trials(tokens)}, quick)}"
-        )
-    parts.append(MULTIPLICITY)
-    for name, (title, recipe) in in_pairs().items():
-        rows = multiplicities(name, recipe)
-        parts.append(f"### {title}\n\n{table(results, rows, next(iter(rows)))}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -218,10 +165,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables go")
     args = parser.parse_args()
-    bench = bench_of("presets")
-    jobs = [(name, number) for number in range(args.people) for name in ways() if not bench.file(name, number).exists()]
+    bench, published = bench_of("presets"), read(table_bench().folder, [PUBLISHED_ROW])
+    if not published:
+        parser.error("The published recipe's row is missing: run make bench-quality first.")
+    rows = [name for name in ways() if name != PUBLISHED]
+    jobs = [(name, number) for number in range(args.people) for name in rows if not bench.file(name, number).exists()]
     in_processes(args.processes, work, bench, jobs)
-    text = page(read(bench.folder, list(ways())))
+    text = page(read(bench.folder, rows) | {PUBLISHED: published[PUBLISHED_ROW]})
     print(text)
     args.page.write_text(text, encoding="utf-8")
 

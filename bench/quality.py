@@ -3,7 +3,7 @@ score the pictures.
 
     make bench-quality [ARGS=--small]
 
-All of it takes about three hours on 2 cores and writes docs/quality.md; --small takes minutes and only prints. One
+All of it takes an hour and a half on 2 cores and writes docs/quality.md; --small takes minutes and only prints. One
 process a core. Each result is a file of its own, so that a run which was stopped goes on where it was.
 """
 
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from bench import quality_page
 from bench.results import NAMED, UNLEARNED, Result, floor_of, read
-from bench.rivals import Rival, StaticVector, rivals
+from bench.rivals import LONG, PUBLISHED, USUAL, Rival, StaticVector, rivals
 from miniworld import checkpoint, vae
 from miniworld.measuring import instruments
 from miniworld.measuring.asking import prompts_for, said
@@ -51,7 +51,7 @@ RESULTS, PAGE = PACK / ".comfyui/quality", PACK / "docs/quality.md"
 PLACEHOLDER = "<ann>"
 SEEDS = 1  # pictures of each prompt
 STEPS, GUIDANCE = 10, 5.0  # of the sampler
-PASSES = (100, 400, 2000)  # after which rows that learn long are tried out
+PASSES = (100, USUAL, LONG, PUBLISHED)  # after which rows that learn long are tried out
 SMALL = ("textual_inversion", "careful_inversion", "full")
 
 
@@ -205,6 +205,13 @@ def made_with(measurement: str, *more: object) -> str:
     return digest.hexdigest()[:12]
 
 
+def table_bench(split: str = "table", passes: tuple[int, ...] = PASSES) -> Bench:
+    """Where the table's results are kept, or those of other people, or of fewer passes."""
+    bench = Bench(RESULTS / made_with("quality", split, passes), split, passes)
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    return bench
+
+
 def bench_of(measurement: str) -> Bench:
     """Where another measurement keeps its results of the same people."""
     bench = Bench(RESULTS)
@@ -239,9 +246,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.small:
         args.people, args.rows = 3, SMALL
-    bench = Bench(RESULTS, args.split, PASSES[:2] if args.small else PASSES)
-    bench = replace(bench, folder=RESULTS / made_with("quality", bench.split, bench.passes))
-    bench.folder.mkdir(parents=True, exist_ok=True)
+    bench = table_bench(args.split, PASSES[:2] if args.small else PASSES)
     names_of_rows = [*UNLEARNED, *args.rows]
     jobs = [(name, number) for number in range(args.people) for name in names_of_rows if bench.missing(name, number)]
     in_processes(args.processes, work, bench, jobs)

@@ -121,41 +121,41 @@ def test_rows_are_compared_with_both_baselines_at_as_many_passes():
 
 def test_the_page_of_presets_compares_each_row_with_its_own_reference():
     found = results(**{row: [{"identity_if_obeyed": 0.5, "passes": 60}] * 2 for row in presets.ways()})
-    better = {"quick-4": 0.1, "cold-4": 0.3, "kv-paired": 0.4, "balanced-4-apart": 0.5}
+    better = {"quick": 0.1, "cold": 0.3, "kv_paired": 0.4}
     for row, more in better.items():
         found[row] = {n: replace(one, identity_if_obeyed=0.5 + more) for n, one in found[row].items()}
     lines = [line for line in presets.page(found).splitlines() if line.startswith("| ")]
     shown = [line.split(" | ") for line in lines if not line.startswith(("|  |", "| ---"))]
-    assert len(shown) == len(presets.ways()) + len(presets.TRIED)  # quick stands above its trials too
+    assert len(shown) == len(presets.ways()) + 1  # quick stands above its trials too
     differences = {cells[0][2:]: [] for cells in shown}
     for cells in shown:
         told = re.search(r"\(([+-]\d\.\d+):", cells[-1])
         differences[cells[0][2:]].append(float(told[1]) if told else None)
         steps, rows = map(int, cells[1].split(" x "))
         assert steps * rows == int(cells[2]) == 60
-    assert differences["quick"] == [0.1, None]
-    assert differences["balanced"] == [0.0] and differences["no warm-up"] == [0.2]
-    assert differences["pairs are"] == [-0.5, 0.4]
-    assert differences["each picture is an example"] == [None, None]
+    assert differences["*quick*"] == [0.1, None]
+    assert differences["*balanced*"] == [0.0] and differences["no warm-up"] == [0.2]
+    assert differences["pairs are"] == [0.4] and differences["each picture is an example"] == [None]
 
 
 def test_trials_draw_what_they_say():
-    recipe = presets.persona_magic(TrainingSettings(batch_size=4), 1)
-    spread = tried.spread(recipe).recipe.stages
-    parts = torch.stack([spread.random(4, torch.Generator().manual_seed(seed)) for seed in range(99)])
-    assert (parts.diff(dim=1) > 0).all() and parts.min() < 410 and parts.max() > 790
+    recipe = presets.persona_magic(TrainingSettings(batch_size=4))
     task = drawing(recipe)
     with tried.rich_for_each(recipe).changes():
         draws = training.sample_batch(task, 0)
     assert len(draws.rich) == 4 and torch.equal(draws.rich_t, draws.t)
     assert len(training.sample_batch(task, 0).rich) == 1
-    for trial, examples in ((tried.apart, 4), (tried.paired, 2), (tried.opposite, 2)):
+    for trial, examples in ((tried.apart, 4), (tried.paired, 2)):
         for asked in (recipe, kv_recipe(learning=recipe.learning)):
             assert len(training.sample_batch(drawing(trial(asked).recipe), 0).t.unique()) == examples
-    trial = tried.opposite(recipe)
-    with trial.changes():
-        noise = training.sample_batch(drawing(trial.recipe), 0).noise
-    assert torch.equal(noise[::2], -noise[1::2]) and not torch.equal(noise[0], noise[2])
+
+
+def test_cross_initialization_starts_at_what_the_text_encoder_makes_of_the_word():
+    trial = tried.cross_initialized(presets.persona_magic(TrainingSettings()))
+    word = torch.ones(len(trial.recipe.start))
+    made = trial.recipe.representation(word, None).at(torch.tensor([500.0])).keys.detach()
+    assert made.norm(dim=-1) == pytest.approx(word.norm().item(), abs=1e-4)
+    assert torch.cosine_similarity(made, trial.recipe.start.expand_as(made), dim=-1).min() > 0.999
 
 
 def drawing(recipe: Recipe) -> TrainingTask:
@@ -164,18 +164,6 @@ def drawing(recipe: Recipe) -> TrainingTask:
     objective = Objective({}, ["a {}"], ["{} reads", "{} runs"])
     representation = recipe.representation(torch.ones(8), None)
     return TrainingTask(representation, references, None, None, objective, recipe.learning)
-
-
-def test_where_the_loss_is_large_is_looked_more_often():
-    trial = tried.by_loss(presets.persona_magic(TrainingSettings(batch_size=4), 1))
-    stages, progress = trial.recipe.stages, training.Progress({"noise": []})
-    for part in range(tried.PARTS):
-        stages.parts[:] = [part]
-        progress.losses["noise"].append(9.0 if part == tried.PARTS - 1 else 1.0)
-        trial.on_step(progress)
-    t = torch.cat([stages.random(4, torch.Generator().manual_seed(seed)) for seed in range(200)])
-    last = stages.t_hi - (stages.t_hi + 1 - stages.t_lo) / tried.PARTS
-    assert (t > last).float().mean() == pytest.approx(9 / 16, abs=0.05)
 
 
 def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path):
