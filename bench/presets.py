@@ -1,16 +1,14 @@
-"""Measure Learn Persona's presets, and what was tried to learn sooner with both nodes: what each costs and gives.
+"""Measure Learn Persona's presets, and what was tried to learn sooner: what each costs and gives.
 
     make bench-presets [ARGS="--people 4"]
 
-After `make bench-quality`, whose people, prompts and scores it shares, and the published recipe's row. Takes twenty
+After `make bench-quality`, whose people, prompts and scores it shares, and the published recipe's row. Takes about ten
 minutes on 2 cores and writes docs/presets.md. A run that was stopped goes on where it was.
 """
 
 import argparse
 import os
-import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -29,24 +27,22 @@ from bench.quality import (
     file_size,
     in_processes,
     judge,
+    learned,
     models,
     photo_of,
     table_bench,
 )
 from bench.quality_page import scores
 from bench.results import Results, read
-from bench.rivals import RESOLUTION, kv_recipe
-from bench.tried import Trial
+from bench.rivals import RESOLUTION
 from miniworld.measuring.subjects import subject
 from persona_core.host.apply.encoding import apply_to_clip
-from persona_core.host.learn.run import TrainingJob, train_persona
 from persona_core.recipes import PRESETS, Recipe, StageMapperRecipe
 from persona_core.table import AppliedPersona
 from persona_core.task import TrainingSettings
 
 PAGE = PACK / "docs/presets.md"
 PUBLISHED_ROW = f"full_{rivals.PUBLISHED}"  # of quality.md
-KV_LEARNING = TrainingSettings(steps=50, learning_rate=5e-3, batch_size=4, weight_decay=0.0)
 PUBLISHED, QUICK, BALANCED = "published", "quick", "balanced"
 
 INTRODUCTION = """# What ways to learn sooner cost and give, measured in a small world
@@ -59,23 +55,15 @@ A pass is one picture that goes forward and backward through the UNet once; the 
 Its row is that of quality.md. Seconds are those of learning on one CPU core."""
 
 
-MULTIPLICITY = """## Noise multiplicity of K/V tokens
-
-An example is a photo, a prompt and a timestep. Where the pictures of a step go in pairs that are one example under two
-noises, there is half as much text to read: K/V tokens learn so with four pictures a step or more, Learn Persona does
-not. In brackets the difference from steps in which each picture is an example."""
-
-
 @dataclass(frozen=True)
 class Way:
     """One row. title: of it."""
 
     title: str
     recipe: Recipe
-    trial: Callable[[Recipe], Trial] = tried.plain
 
 
-def persona_magic(settings: TrainingSettings) -> Recipe:
+def persona_magic(settings: TrainingSettings) -> StageMapperRecipe:
     """settings: as the node has them."""
     return StageMapperRecipe(supercategory="person", resolution=RESOLUTION, learning=settings)
 
@@ -87,47 +75,26 @@ def presets() -> dict[str, Way]:
 def trials() -> dict[str, Way]:
     """Each is *quick* with one thing changed."""
     quick = PRESETS[QUICK]
-
-    def way(title: str, trial: Callable[[Recipe], Trial] = tried.plain, **changes: object) -> Way:
-        return Way(title, persona_magic(replace(quick, **changes)), trial)
-
     return {
-        "slower": way("half the learning rate", learning_rate=quick.learning_rate / 2),
-        "faster": way("twice the learning rate", learning_rate=quick.learning_rate * 2),
-        "cold": way("no warm-up", warmup=0),
-        "rich": way("a rich prompt for each picture", tried.rich_for_each),
-        "cross": way("Cross Initialization", tried.cross_initialized),
-    }
-
-
-def multiplicities() -> dict[str, Way]:
-    """Four pictures a step, as K/V tokens are learned then and as they would be otherwise."""
-    recipe = kv_recipe(learning=KV_LEARNING)
-    return {
-        "kv_apart": Way("each picture is an example", recipe, tried.apart),
-        "kv_paired": Way("pairs are", recipe, tried.paired),
+        "faster": Way("twice the learning rate", persona_magic(replace(quick, learning_rate=2 * quick.learning_rate))),
+        "cold": Way("no warm-up", persona_magic(replace(quick, warmup=0))),
+        "cross": Way("Cross Initialization", tried.cross_initialized(persona_magic(quick))),
     }
 
 
 def ways() -> dict[str, Way]:
     """All rows, by a short name."""
-    return presets() | trials() | multiplicities()
+    return presets() | trials()
 
 
 def work(bench: Bench, name: str, number: int) -> str:
     """Learn one person in one way and paint them, in a process of its own."""
     torch.set_num_threads(1)
-    way, person = ways()[name], subject(number, bench.split)
-    photo = photo_of(person)
-    trial = way.trial(way.recipe)
-    with tempfile.TemporaryDirectory() as folder, trial.changes():
-        job, unfinished = TrainingJob("ann", *models(), [photo], trial.recipe), Path(folder) / "unfinished"
-        began = time.monotonic()
-        persona = train_persona(job, "presets", unfinished, lambda progress: None)
-        seconds = time.monotonic() - began
+    recipe, person = ways()[name].recipe, subject(number, bench.split)
+    steps, batch = recipe.learning.steps, recipe.learning.batch_size
+    ((_, seconds, persona),) = learned(recipe, [photo_of(person)], (steps,))
     clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
-    passes = job.recipe.learning.steps * way.recipe.learning.batch_size
-    facts = {"passes": passes, "seconds": seconds, "size": file_size(persona)}
+    facts = {"passes": steps * batch, "seconds": seconds, "size": file_size(persona)}
     judge(bench, name, number, person, clip, PLACEHOLDER, **facts)
     return f"{name} {number}"
 
@@ -148,13 +115,11 @@ def table(results: Results, rows: Mapping[str, Way], against: str) -> str:
 
 def page(results: Results) -> str:
     quick = presets()[QUICK]
-    multiplied = multiplicities()
     parts = [
         INTRODUCTION.format(made=made(), people=len(results[BALANCED]), against=PUBLISHED),
         f"## Presets\n\n{table(results, presets(), PUBLISHED)}",
         f"## *{QUICK}* with one thing changed\n\nIn brackets the difference from *{QUICK}*.\n\n"
         f"{table(results, {QUICK: quick, **trials()}, QUICK)}",
-        f"{MULTIPLICITY}\n\n{table(results, multiplied, next(iter(multiplied)))}",
     ]
     return "\n\n".join(parts) + "\n"
 

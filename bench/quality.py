@@ -35,13 +35,13 @@ from miniworld.measuring import instruments
 from miniworld.measuring.asking import prompts_for, said
 from miniworld.measuring.scoring import Examiner
 from miniworld.measuring.subjects import Subject, named_subject, names, subject
-from miniworld.painting import sample
+from miniworld.painting import sample_each
 from persona_core.files import write_whole
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.learn.denoiser import cpu_has_bf16
 from persona_core.host.learn.run import TrainingJob, train_persona
 from persona_core.persona import Persona
-from persona_core.photos import Photo, augmented
+from persona_core.photos import Photo
 from persona_core.recipes import Recipe
 from persona_core.table import AppliedPersona
 
@@ -99,10 +99,10 @@ def examiner() -> Examiner:
 def paint(clip, prompts: Sequence[str], seed: int) -> Tensor:
     """Every prompt with SEEDS seeds from this one on: pictures [prompts * SEEDS, 3, 128, 128]."""
     painter, _, decoder = models()
-    encoded = (clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts)
+    encoded = [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts]
+    each, seeds = zip(*((positive, seed + one) for positive in encoded for one in range(SEEDS)))
     with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):  # elsewhere it is 45 times slower than fp32
-        pictures = [sample(painter, clip, decoder, positive, SEEDS, seed, STEPS, GUIDANCE) for positive in encoded]
-    return torch.cat(pictures)
+        return sample_each(painter, clip, decoder, each, seeds, STEPS, GUIDANCE)
 
 
 def judge(bench: Bench, row: str, number: int, somebody: Subject, clip, word: str, **facts) -> None:
@@ -138,14 +138,13 @@ def learn_and_judge(bench: Bench, name: str, number: int) -> None:
     photo = photo_of(somebody)
     if not rival.masked:
         photo = replace(photo, mask=torch.ones_like(photo.mask))
-    photos = augmented([photo], rival.recipe.learning.seed) if rival.augmented else [photo]
     began = time.monotonic()
     stages, looked = rival.stages(models(), photo)
     looking = time.monotonic() - began
     recipe = replace(rival.recipe, stages=stages) if rival.looked_up else rival.recipe
     rows, batch = rival.rows(name), recipe.learning.batch_size
     after = tuple(passes // batch for passes in rows.values())
-    for row, (steps, seconds, persona) in zip(rows, learned(recipe, photos, after)):
+    for row, (steps, seconds, persona) in zip(rows, learned(recipe, [photo], after)):
         clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
         facts = {"passes": looked + steps * batch, "seconds": looking + seconds, "size": file_size(persona)}
         judge(bench, row, number, somebody, clip, PLACEHOLDER, **facts)

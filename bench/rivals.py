@@ -51,7 +51,7 @@ class TextualInversion(StageMapperRecipe):
 @dataclass(frozen=True)
 class Rival:
     """One row. kind: of subject, "person" or "cat". masked: whether the loss looks at the subject only. looked_up: the
-    stages come from attention. augmented: whether variants of the photo are learned.
+    stages come from attention.
 
     passes: after how many through the UNet the persona is tried out; the last of them is how long is learned.
     """
@@ -61,7 +61,6 @@ class Rival:
     kind: str = "person"
     masked: bool = True
     looked_up: bool = False
-    augmented: bool = False
     passes: tuple[int, ...] = (USUAL,)
 
     def rows(self, name: str) -> dict[str, int]:
@@ -91,10 +90,7 @@ def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
     def inversion(rate: float, longest: int) -> Rival:
         return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, passes=up_to(longest))
 
-    def kv(title: str, **changes) -> Rival:
-        return Rival(f"K/V tokens: {title}", kv_recipe(**changes))
-
-    every = replace(kv("5 pairs, without the attention loss", attention_weight=0.0), passes=up_to(LONG))
+    kv = kv_recipe(attention_weight=0.0)
     return {
         "textual_inversion": inversion(PUBLISHED_RATE, USUAL),
         "careful_inversion": inversion(CAREFUL_RATE, LONG),
@@ -105,9 +101,7 @@ def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
         "no_te": Rival("without Tandem Equilibrium", replace(full, te_weight=0.0)),
         "no_mask": Rival("without the mask", full, masked=False),
         "partition": Rival("stages from attention", full, looked_up=True),
-        "kv": kv("5 pairs, attention loss 0.003 on all tokens"),
-        "kv_off": every,
-        "kv_augmented": replace(kv("from variants of the photo"), augmented=True),
+        "kv": Rival("K/V tokens, 5 pairs, without the attention loss", kv, passes=up_to(USUAL)),
         "cat_inversion": Rival(
             f"a cat, Textual Inversion, rate {CAREFUL_RATE:g}", static(CAREFUL_RATE, "cat"), "cat", masked=False
         ),

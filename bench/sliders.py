@@ -41,10 +41,9 @@ PAGE = PACK / "docs/sliders.md"
 KINDS = {"full": "PersonaMagic, N = 4", "kv": "K/V tokens, 5 pairs"}  # of quality.py's rows
 SLIDERS = {
     "strength": (0.5, 1.5),
-    "key_locking": (0.5, 1.0),
-    "context_preservation": (0.5, 1.0),
+    "key_locking": (0.5,),
+    "context_preservation": (0.5,),
     "start_at": (0.4,),
-    "end_at": (0.6,),
 }
 AS_LEARNED = "as learned"
 

@@ -80,8 +80,7 @@ class Learnable(Representation):
     """A representation that `training.train` can learn.
 
     noise_multiplicity: how many rows of a step may be one example, which is a picture, a prompt, a timestep and whether
-    the bypass is kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1;
-    docs/presets.md has what more of them cost and give.
+    the bypass is kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1.
     """
 
     noise_multiplicity = 1

@@ -25,13 +25,11 @@ from bench.results import (
     out_of_reach,
     read,
 )
-from bench.rivals import kv_recipe, rivals
+from bench.rivals import rivals
 from miniworld.measuring.asking import PROMPTS
 from miniworld.measuring.scoring import Examiner, Scores
 from miniworld.measuring.subjects import subject
-from persona_core import training
-from persona_core.recipes import Recipe
-from persona_core.task import Objective, References, TrainingSettings, TrainingTask
+from persona_core.task import TrainingSettings
 
 CHANCE = {"scene": 0.1, "turn": 0.5}
 BLANK = Result("", 0, 0.0, 0.9, 0.0, CHANCE, passes=100)
@@ -121,7 +119,7 @@ def test_rows_are_compared_with_both_baselines_at_as_many_passes():
 
 def test_the_page_of_presets_compares_each_row_with_its_own_reference():
     found = results(**{row: [{"identity_if_obeyed": 0.5, "passes": 60}] * 2 for row in presets.ways()})
-    better = {"quick": 0.1, "cold": 0.3, "kv_paired": 0.4}
+    better = {"quick": 0.1, "cold": 0.3}
     for row, more in better.items():
         found[row] = {n: replace(one, identity_if_obeyed=0.5 + more) for n, one in found[row].items()}
     lines = [line for line in presets.page(found).splitlines() if line.startswith("| ")]
@@ -135,35 +133,14 @@ def test_the_page_of_presets_compares_each_row_with_its_own_reference():
         assert steps * rows == int(cells[2]) == 60
     assert differences["*quick*"] == [0.1, None]
     assert differences["*balanced*"] == [0.0] and differences["no warm-up"] == [0.2]
-    assert differences["pairs are"] == [0.4] and differences["each picture is an example"] == [None]
-
-
-def test_trials_draw_what_they_say():
-    recipe = presets.persona_magic(TrainingSettings(batch_size=4))
-    task = drawing(recipe)
-    with tried.rich_for_each(recipe).changes():
-        draws = training.sample_batch(task, 0)
-    assert len(draws.rich) == 4 and torch.equal(draws.rich_t, draws.t)
-    assert len(training.sample_batch(task, 0).rich) == 1
-    for trial, examples in ((tried.apart, 4), (tried.paired, 2)):
-        for asked in (recipe, kv_recipe(learning=recipe.learning)):
-            assert len(training.sample_batch(drawing(trial(asked).recipe), 0).t.unique()) == examples
 
 
 def test_cross_initialization_starts_at_what_the_text_encoder_makes_of_the_word():
-    trial = tried.cross_initialized(presets.persona_magic(TrainingSettings()))
-    word = torch.ones(len(trial.recipe.start))
-    made = trial.recipe.representation(word, None).at(torch.tensor([500.0])).keys.detach()
+    recipe = tried.cross_initialized(presets.persona_magic(TrainingSettings()))
+    word = torch.ones(len(recipe.start))
+    made = recipe.representation(word, None).at(torch.tensor([500.0])).keys.detach()
     assert made.norm(dim=-1) == pytest.approx(word.norm().item(), abs=1e-4)
-    assert torch.cosine_similarity(made, trial.recipe.start.expand_as(made), dim=-1).min() > 0.999
-
-
-def drawing(recipe: Recipe) -> TrainingTask:
-    """What draws need of it."""
-    references = References(torch.zeros(1, 4, 2, 2), torch.ones(1, 1, 2, 2))
-    objective = Objective({}, ["a {}"], ["{} reads", "{} runs"])
-    representation = recipe.representation(torch.ones(8), None)
-    return TrainingTask(representation, references, None, None, objective, recipe.learning)
+    assert torch.cosine_similarity(made, recipe.start.expand_as(made), dim=-1).min() > 0.999
 
 
 def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path):
