@@ -28,6 +28,7 @@ from miniworld.measuring.asking import prompts_for
 from miniworld.sheet import sheet
 
 SHOWN = 4  # subjects on each contact sheet
+ASKED_FOR = "place", "time", "hat", "hat colour", "glasses", "clothes", "colour", "expression", "turn", "light"
 CEILINGS = {"person": CEILING, "cat": "named_cat"}
 
 INTRODUCTION = """# How well it works, measured in a small world
@@ -135,8 +136,21 @@ def who_is_lost(results: Results) -> str:
     return f"Below {OUT_OF_REACH} in every row of people: {numbers} of {len(results[FLOOR])}."
 
 
+def about_the_instruments(figures: Mapping) -> str:
+    """What they get wrong, on drawings of people and things that they had not seen."""
+    drawn, painted, read = figures["eer"], figures["through the VAE"]["eer"], figures["accuracy"]
+    facts = ", ".join(f"{fact} {read[fact]:.1%}" for fact in ASKED_FOR)
+    heads = figures["detection"]
+    return (
+        "The instruments, on drawings that they had not seen: equal error rate of identity "
+        f"{drawn['all']:.1%}, {drawn['both']:.1%} where turn and expression are others, {painted['all']:.1%} through "
+        f"the painter's VAE, {drawn['cats']:.1%} of cats; {heads['recall']:.1%} of heads are found, and "
+        f"{heads['precision']:.1%} of those found are heads. Read right: {facts}."
+    )
+
+
 def write(
-    page: Path, results: Results, titles: Mapping[str, str], folder: Path, settings: str, figures: Mapping[str, float]
+    page: Path, results: Results, titles: Mapping[str, str], folder: Path, settings: str, figures: Mapping
 ) -> None:
     """The page (Markdown) and, in a folder of its name beside it, a contact sheet for every row.
 
@@ -145,11 +159,10 @@ def write(
     sheets = page.with_suffix("")
     prompts = "".join(f"\n{number}. `{prompt.format('<ann>')}`" for number, prompt in enumerate(prompts_for(), 1))
     introduction = INTRODUCTION.format(settings=settings, made=made(), prompts=prompts, out_of_reach=OUT_OF_REACH)
-    told = ", ".join(f"{name} {value:.1%}" for name, value in figures.items() if isinstance(value, float))
-    parts = [introduction, f"The instruments, on drawings of others: {told}.", table(results, titles)]
+    parts = [introduction, about_the_instruments(figures), table(results, titles)]
     parts += [who_is_lost(results), SHEETS]
     for row, people in results.items():
         shown = [load_file(folder / f"{row}-{person:02}.safetensors")["shown"] for person in sorted(people)[:SHOWN]]
-        sheet(torch.cat(shown) / 255, len(shown[0]), sheets / f"{row}.png", enlarge=1)
-        parts.append(f"### {titles[row]}\n\n![{row}]({sheets.name}/{row}.png)")
+        sheet(torch.cat(shown) / 255, len(shown[0]), sheets / f"{row}.jpg", enlarge=1)
+        parts.append(f"### {titles[row]}\n\n![{row}]({sheets.name}/{row}.jpg)")
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

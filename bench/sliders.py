@@ -107,8 +107,8 @@ def write(page: Path, results: Results, folder: Path) -> None:
             use = f"{slider} {values[-1]:g}"
             row = row_of(kind, use)
             shown = [load_file(folder / f"{row}-{number:02}.safetensors")["shown"] for number in range(SHOWN)]
-            sheet(torch.cat(shown) / 255, 1 + len(prompts_for()), sheets / f"{kind}_{slider}.png", enlarge=1)
-            parts.append(f"### {title}: {use}\n\n![{use}]({sheets.name}/{kind}_{slider}.png)")
+            sheet(torch.cat(shown) / 255, 1 + len(prompts_for()), sheets / f"{kind}_{slider}.jpg", enlarge=1)
+            parts.append(f"### {title}: {use}\n\n![{use}]({sheets.name}/{kind}_{slider}.jpg)")
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
