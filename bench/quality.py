@@ -189,8 +189,8 @@ def work(bench: Bench, name: str, number: int) -> str:
 def settings() -> str:
     """How everything was learned and painted, for the page."""
     return (
-        f"at the published recipe's rates, which stay as they are; {len(prompts_for())} prompts, {SEEDS} seeds each; "
-        f"Euler, {STEPS} steps, guidance {GUIDANCE:g}"
+        f"at the published recipes' rates, which stay as they are; {len(prompts_for())} prompts, "
+        f"{SEEDS} picture{'s' * (SEEDS > 1)} each; Euler, {STEPS} steps, guidance {GUIDANCE:g}"
     )
 
 
@@ -239,19 +239,23 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--page", type=Path, default=PAGE, help="where the table and its sheets go")
     parser.add_argument(
-        "--split", choices=("tuning", "table", "release"), default="table", help="only table's has a page"
+        "--split",
+        choices=("tuning", "table", "release"),
+        default="table",
+        help="only the table, with all its passes, has a page",
     )
+    parser.add_argument("--passes", type=int, nargs="+", default=PASSES, help="after which personas are tried out")
     parser.add_argument("--small", action="store_true", help=f"three people, only {', '.join(SMALL)}; no page")
     args = parser.parse_args()
     if args.small:
-        args.people, args.rows = 3, SMALL
-    bench = table_bench(args.split, PASSES[:2] if args.small else PASSES)
+        args.people, args.rows, args.passes = 3, SMALL, PASSES[:2]
+    bench = table_bench(args.split, tuple(args.passes))
     names_of_rows = [*UNLEARNED, *args.rows]
     jobs = [(name, number) for number in range(args.people) for name in names_of_rows if bench.missing(name, number)]
     in_processes(args.processes, work, bench, jobs)
     results = read(bench.folder, list(bench.titles))
     print(quality_page.table(results, bench.titles))
-    if args.split == "table" and not args.small:
+    if args.split == "table" and bench.passes == PASSES:
         quality_page.write(args.page, results, bench.titles, bench.folder, settings(), examiner().figures)
 
 
