@@ -40,7 +40,7 @@ from persona_core.table import AppliedPersona
 PAGE = PACK / "docs/sliders.md"
 KINDS = {"full": "PersonaMagic, N = 4", "kv": "K/V tokens, 5 pairs"}  # of quality.py's rows
 SLIDERS = {
-    "strength": (0.5, 1.5),
+    "strength": (0.5,),
     "key_locking": (0.5,),
     "context_preservation": (0.5,),
     "start_at": (0.4,),
