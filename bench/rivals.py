@@ -90,7 +90,8 @@ def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
     def inversion(rate: float, longest: int) -> Rival:
         return Rival(f"Textual Inversion, rate {rate:g}", static(rate), masked=False, passes=up_to(longest))
 
-    kv = kv_recipe(attention_weight=0.0)
+    # At their published rate, from the photo and the prompts of the others.
+    kv = KVTokensRecipe(supercategory="person", resolution=RESOLUTION, prompts=PHOTO_PROMPTS, attention_weight=0.0)
     return {
         "textual_inversion": inversion(PUBLISHED_RATE, USUAL),
         "careful_inversion": inversion(CAREFUL_RATE, LONG),
@@ -107,8 +108,3 @@ def rivals(passes: tuple[int, ...]) -> dict[str, Rival]:
         ),
         "cat_full": Rival("a cat, PersonaMagic (N = 4)", replace(full, supercategory="cat"), "cat"),
     }
-
-
-def kv_recipe(supercategory: str = "person", **changes: object) -> KVTokensRecipe:
-    """K/V tokens at their published rate, from the photo and the prompts of the others."""
-    return KVTokensRecipe(supercategory=supercategory, resolution=RESOLUTION, prompts=PHOTO_PROMPTS, **changes)

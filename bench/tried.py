@@ -1,6 +1,7 @@
 """What was tried to learn sooner, and is not in the pack."""
 
 from dataclasses import dataclass, fields
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class CrossInitialized(StageMapperRecipe):
         return made
 
 
+@cache
 def cross_initialized(recipe: StageMapperRecipe) -> CrossInitialized:
     clip = models()[1]
     with torch.inference_mode(False), torch.no_grad():
