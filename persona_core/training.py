@@ -6,7 +6,7 @@ Shapes: B rows of a step, latents C x h x w.
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .task import Step, TrainingTask
 
 SAVE_EVERY = 100  # steps, so that a crash costs little
+SMALLEST_SCALE = 2**-20  # of a loss: what overflows with it is not finite at all
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Progress:
 
 
 class LossNotFinite(ArithmeticError):
-    """A loss term became NaN or infinite."""
+    """A loss term or its gradient became NaN or infinite."""
 
 
 def train(
@@ -84,7 +85,7 @@ def train(
     their gradients are
     accumulated: it needs less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
     """
-    representation, objective, settings = task.representation, task.objective, task.settings
+    representation, settings = task.representation, task.settings
     rows = micro_batch or settings.batch_size
     if rows < settings.batch_size:
         rows = max(1, rows - rows % task.noise_multiplicity)
@@ -101,23 +102,15 @@ def train(
         save(progress)
 
     try:
-        for index in range(progress.step, settings.steps):
+        while progress.step < settings.steps:
+            index = progress.step
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate_at(index)
             optimizer.zero_grad()
-            totals = dict.fromkeys(objective.terms, torch.zeros(()))
-            for batch in sample_batch(task, index).split(rows):
-                step = forward(task, batch)
-                share = len(batch.t) / settings.batch_size
-                terms = {name: share * term(step) for name, term in objective.terms.items()}
-                scaler.scale(sum(terms.values(), torch.zeros(()))).backward()
-                for name, term in terms.items():
-                    totals[name] = totals[name] + term.detach()
-            # At once, and only now: reading a number makes a GPU wait.
-            losses = dict(zip(totals, torch.stack(list(totals.values())).tolist()))
+            losses = accumulate(task, sample_batch(task, index).split(rows), scaler)
             check_finite(losses, index)
-            scaler.step(optimizer)
-            scaler.update()
+            if not stepped(optimizer, scaler, index):
+                continue
             for name, loss in losses.items():
                 progress.losses.setdefault(name, []).append(loss)
             if progress.step % SAVE_EVERY == 0:
@@ -126,6 +119,34 @@ def train(
     finally:
         save_now()
     return progress
+
+
+def accumulate(task: TrainingTask, parts: Iterable[Batch], scaler: torch.amp.GradScaler) -> dict[str, float]:
+    """Add the gradients of a step's parts to the parameters, and return the step's loss terms."""
+    terms = task.objective.terms
+    totals = dict.fromkeys(terms, torch.zeros(()))
+    for batch in parts:
+        step = forward(task, batch)
+        share = len(batch.t) / task.settings.batch_size
+        losses = {name: share * term(step) for name, term in terms.items()}
+        scaler.scale(sum(losses.values(), torch.zeros(()))).backward()
+        for name, loss in losses.items():
+            totals[name] = totals[name] + loss.detach()
+    # At once, and only now: reading a number makes a GPU wait.
+    return dict(zip(totals, torch.stack(list(totals.values())).tolist()))
+
+
+def stepped(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, index: int) -> bool:
+    """Whether the optimizer took a step. Where fp16 overflowed it does not: the loss scale is halved, and the same step
+    is tried again, or a short recipe would learn less than it says. Raises LossNotFinite where no scale helps."""
+    scale = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    if scaler.get_scale() >= scale:
+        return True
+    if scale < SMALLEST_SCALE:
+        raise LossNotFinite(f"the gradient is not finite in fp16 at step {index + 1}, whatever the loss scale")
+    return False
 
 
 def sample_batch(task: TrainingTask, index: int) -> Batch:
