@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..persona_core.host import store
 from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.losses import COMPARED
+from ..persona_core.host.model import best_resolution
+from ..persona_core.losses import COMPARED, REDUCTIONS
 from ..persona_core.photos import augmented
 from ..persona_core.recipes import KVTokensRecipe, kv_prompts
 from . import sockets, training
@@ -104,14 +105,19 @@ class FaceWiseKVTokens(io.ComfyNode):
                     default=False,
                     tooltip="Also learn from the mirrored photo. Variants are mirrored now and then anyway.",
                 ),
-                *(shared[name] for name in ("train_seed", "reuse", "mask")),
+                *(shared[name] for name in ("train_seed", "reuse", "mask", "attention_reduction", "caption")),
             ],
             outputs=training.OUTPUTS,
         )
 
     @classmethod
-    def validate_inputs(cls, attention_tokens: str) -> bool | str:
-        return sockets.check_choices(attention_tokens=(attention_tokens, COMPARED))
+    def validate_inputs(
+        cls, attention_tokens: str, resolution: int | None = 0, attention_reduction: str = REDUCTIONS[0]
+    ) -> bool | str:
+        right = sockets.check_choices(
+            attention_tokens=(attention_tokens, COMPARED), attention_reduction=(attention_reduction, REDUCTIONS)
+        )
+        return right if right is not True else sockets.check_resolution(resolution)
 
     @classmethod
     def execute(
@@ -137,13 +143,15 @@ class FaceWiseKVTokens(io.ComfyNode):
         train_seed: int,
         reuse: bool,
         mask: Tensor | None = None,
+        attention_reduction: str = REDUCTIONS[0],
+        caption: str = "",
     ) -> io.NodeOutput:
         name = store.check_name(name, folders=False)
         supercategory = supercategory.strip()
         recipe = KVTokensRecipe(
             supercategory=supercategory,
             te_weight=te_weight,
-            resolution=resolution,
+            resolution=resolution or best_resolution(model),
             mirror=mirror,
             learning=replace(
                 KVTokensRecipe.learning,
@@ -154,6 +162,8 @@ class FaceWiseKVTokens(io.ComfyNode):
             ),
             attention_weight=attention_weight,
             attention_tokens=attention_tokens,
+            attention_reduction=attention_reduction,
+            caption=caption.strip(),
             reference=reference_word.strip(),
             prompts=kv_prompts(supercategory),
             pairs=pairs,

@@ -9,6 +9,8 @@ from torch import Tensor
 from ..persona_core.host import store
 from ..persona_core.host.learn.latents import embed
 from ..persona_core.host.learn.run import TrainingJob
+from ..persona_core.host.model import best_resolution
+from ..persona_core.losses import REDUCTIONS
 from ..persona_core.recipes import DEFAULT, PRESETS, StageMapperRecipe, settings_of
 from ..persona_core.stages import Stages
 from . import sockets, training
@@ -106,13 +108,17 @@ class LearnPersona(io.ComfyNode):
                     optional=True,
                     tooltip="How long and how fast to learn, where steps, learning_rate and batch_size are 0. quick: a first look, 60 pictures through the UNet. balanced: 200. published: the paper's 2000.",
                 ),
+                *(shared[name] for name in ("attention_reduction", "caption")),
             ],
             outputs=training.OUTPUTS,
         )
 
     @classmethod
-    def validate_inputs(cls, preset: str = DEFAULT) -> bool | str:
-        return sockets.check_choices(preset=(preset, PRESETS))
+    def validate_inputs(
+        cls, resolution: int | None = 0, preset: str = DEFAULT, attention_reduction: str = REDUCTIONS[0]
+    ) -> bool | str:
+        right = sockets.check_choices(preset=(preset, PRESETS), attention_reduction=(attention_reduction, REDUCTIONS))
+        return right if right is not True else sockets.check_resolution(resolution)
 
     @classmethod
     def execute(
@@ -138,17 +144,21 @@ class LearnPersona(io.ComfyNode):
         clip_vision: ClipVisionModel | None = None,
         attention_weight: float = 0.0,
         preset: str = DEFAULT,
+        attention_reduction: str = REDUCTIONS[0],
+        caption: str = "",
     ) -> io.NodeOutput:
         name = store.check_name(name, folders=False)
         recipe = StageMapperRecipe(
             supercategory=supercategory.strip(),
             tokens=tokens,
             te_weight=te_weight,
-            resolution=resolution,
+            resolution=resolution or best_resolution(model),
             mirror=mirror,
             stages=stages or Stages(),
             learning=settings_of(preset, train_seed, steps, learning_rate, batch_size),
             attention_weight=attention_weight,
+            attention_reduction=attention_reduction,
+            caption=caption.strip(),
         )
         photos = training.photos_of(model, clip, vae, image, mask, recipe, crop_to_face)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)

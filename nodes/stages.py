@@ -9,7 +9,7 @@ from torch import Tensor
 from ..persona_core.charts import iou_chart, map_grid
 from ..persona_core.host.learn.attention_curve import attention_curve
 from ..persona_core.host.learn.latents import size_multiple
-from ..persona_core.host.model import check_models
+from ..persona_core.host.model import best_resolution, check_models
 from ..persona_core.photos import photos
 from ..persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 from . import notices, sockets
@@ -54,11 +54,11 @@ class StagePartition(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "resolution",
-                    default=512,
-                    min=32,
-                    max=2048,
+                    default=0,
+                    min=0,
+                    max=sockets.LARGEST,
                     step=8,
-                    tooltip="About how many pixels a side the photo is shrunk to. Use what the checkpoint paints best at.",
+                    tooltip="About how many pixels a side the photo is brought to. 0: what the checkpoint's family paints best at.",
                 ),
                 io.Int.Input(
                     "draw_seed",
@@ -82,6 +82,10 @@ class StagePartition(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, resolution: int | None = 0) -> bool | str:
+        return sockets.check_resolution(resolution)
+
+    @classmethod
     def execute(
         cls,
         model: ModelPatcher,
@@ -97,7 +101,7 @@ class StagePartition(io.ComfyNode):
     ) -> io.NodeOutput:
         check_models(model, clip, vae, supercategory)
         photo = photos(image[:1], mask[:1] if mask.ndim == 3 else mask)[0]
-        photo = photo.resized(resolution, size_multiple(model, vae))
+        photo = photo.resized(resolution or best_resolution(model), size_multiple(model, vae))
         bar = ProgressBar(1)
 
         def on_step(done: int, total: int) -> None:

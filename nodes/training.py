@@ -11,7 +11,8 @@ from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.learn.reuse import find_or_train
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import check_models
-from ..persona_core.photos import Photo, prepare
+from ..persona_core.losses import REDUCTIONS
+from ..persona_core.photos import Photo, cropped, sized
 from ..persona_core.recipes import Recipe
 from . import notices, sockets
 
@@ -42,11 +43,11 @@ def shared_inputs() -> dict[str, io.Input]:
         ),
         io.Int.Input(
             "resolution",
-            default=512,
-            min=32,
-            max=2048,
+            default=0,
+            min=0,
+            max=sockets.LARGEST,
             step=8,
-            tooltip="About how many pixels a side the photo is brought to. Use what the checkpoint paints best at: 512 for SD1.5, 768 for SD2.1, 1024 for SDXL.",
+            tooltip="About how many pixels a side the photo is brought to. 0: what the checkpoint's family paints best at, 512 for SD1.5, 768 for SD2.1, 1024 for SDXL.",
         ),
         io.Boolean.Input(
             "crop_to_face",
@@ -71,6 +72,19 @@ def shared_inputs() -> dict[str, io.Input]:
             optional=True,
             tooltip="White where the person is. Without it, Face Mask's detection is used for faces, and the whole picture for anything else.",
         ),
+        io.Combo.Input(
+            "attention_reduction",
+            options=list(REDUCTIONS),
+            default=REDUCTIONS[0],
+            optional=True,
+            tooltip="How the attention loss sums up heads, words and places. mean: as the paper's Algorithm 1. sum: as its Equation 1, which is many thousand times as strong.",
+        ),
+        io.String.Input(
+            "caption",
+            default="",
+            optional=True,
+            tooltip="What else the photo shows, in a few words: wearing glasses, in front of a red wall. What is said here is not learned into the persona.",
+        ),
     ]
     return {one.id: one for one in inputs}
 
@@ -82,7 +96,9 @@ def photos_of(
     pack = pack_without(mask)
     check_models(model, clip, vae, recipe.supercategory, recipe.reference if recipe.attention_weight else "")
     notices.warn_of_white(image)
-    return prepare(image, mask, recipe, crop_to_face, size_multiple(model, vae), pack)
+    parts = cropped(image, mask, recipe, crop_to_face, pack)
+    notices.warn_of_blur(parts, recipe.resolution)
+    return sized(parts, recipe, size_multiple(model, vae))
 
 
 def train(job: TrainingJob, reuse: bool, node: type[io.ComfyNode]) -> io.NodeOutput:

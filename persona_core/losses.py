@@ -9,6 +9,7 @@ from .attention import attention_maps
 from .task import CrossAttention, Step
 
 SHARPNESS = 100.0
+REDUCTIONS = MEAN, SUM = "mean", "sum"
 COMPARED = ALL, PROMPT, PLACEHOLDER = "all tokens", "the prompt's tokens", "the placeholder only"
 
 
@@ -61,15 +62,17 @@ class FaceWiseAttention:
 
     In every cross-attention layer, the maps of the persona's prompt are drawn to those of the reference prompt, both
     from the queries of the learning pass. weight: the paper's lambda, 0.003. tokens: whose maps are compared: ALL (the
-    paper's variant 3), PROMPT (2: from the first token to the end token) or PLACEHOLDER (1).
+    paper's variant 3), PROMPT (2: from the first token to the end token) or PLACEHOLDER (1). reduction: over heads,
+    tokens and places of a layer: Equation 1 is a SUM, Algorithm 1 a MEAN; at 512 pixels the one is some 600,000 times
+    the other in the largest layer. Over layers and rows it is the mean.
     """
 
-    def __init__(self, weight: float, tokens: str = ALL):
-        self.weight, self.tokens = weight, tokens
+    def __init__(self, weight: float, tokens: str = ALL, reduction: str = MEAN):
+        self.weight, self.tokens, self.reduction = weight, tokens, reduction
 
     def __call__(self, step: Step) -> Tensor:
         chosen = compared_tokens(step.encoding.persona, step.encoding.words, self.tokens)
-        layers = [attention_difference(attention, chosen) for attention in step.attentions]
+        layers = [attention_difference(attention, chosen, self.reduction) for attention in step.attentions]
         return self.weight * torch.stack(layers).mean()
 
 
@@ -84,8 +87,9 @@ def compared_tokens(persona: Tensor, words: Tensor, tokens: str) -> Tensor:
     return place <= last + 1  # the end token too
 
 
-def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
-    """Mean squared difference of a layer's maps for the chosen tokens [B, L], at half the latent's size."""
+def attention_difference(attention: CrossAttention, chosen: Tensor, reduction: str = MEAN) -> Tensor:
+    """Squared difference of a layer's maps for the chosen tokens [B, L], at half the latent's size; the mean over rows
+    of what REDUCTIONS makes of heads, tokens and places."""
     ours, theirs = (
         attention_maps(attention.queries, keys, attention.heads, attention.shape)
         for keys in (attention.keys, attention.reference.detach())
@@ -93,7 +97,9 @@ def attention_difference(attention: CrossAttention, chosen: Tensor) -> Tensor:
     # Of the difference, not of both: bringing maps to a size is linear, and costs as much as making them.
     height, width = attention.latent
     difference = brought_to((-(-height // 2), -(-width // 2)), ours - theirs)
-    squares = reduce(difference.square(), "b heads l h w -> b l", "mean")
+    squares = reduce(difference.square(), "b heads l h w -> b l", reduction)
+    if reduction == SUM:
+        return (squares * chosen).sum(1).mean()
     return ((squares * chosen).sum(1) / chosen.sum(1)).mean()  # each row counts alike, however long its prompt is
 
 

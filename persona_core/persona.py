@@ -18,6 +18,7 @@ from .representation import Saved
 from .stages import Stages
 
 FORMAT = "persona/1"
+LAST_LAYER = "CLIP's last layer"  # in settings: as CLIP Set Last Layer counts, of the CLIP it was learned with
 KINDS = {kind.kind: kind for kind in (StageMapper, KVTokens)}
 
 

@@ -98,13 +98,10 @@ def resize(pictures: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(pictures, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def prepare(
-    image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool, multiple: int, pack: Path | None
-) -> list[Photo]:
-    """Photos as learning takes them: masked (by the face if it is one), cropped, sized, mirrored copies at the end.
+def cropped(image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool, pack: Path | None) -> list[Photo]:
+    """What of the pictures is learned: masked (by the face if it is one), and cropped.
 
-    image: [M, H, W, 3] in 0..1. mask: [M, H, W] in 0..1, or None. multiple: of pixels, for the sizes of photos.
-    pack: of InsightFace, or None for the cascade.
+    image: [M, H, W, 3] in 0..1. mask: [M, H, W] in 0..1, or None. pack: of InsightFace, or None for the cascade.
     Raises `faces.NoFaceFound`, ValueError.
     """
     image = rgb(image)
@@ -117,9 +114,18 @@ def prepare(
     else:
         ready = photos(image, mask)
         boxes = [mask_square(photo) for photo in ready] if mask is not None else ()
-    if crop and boxes:
-        ready = [photo.crop(box) for photo, box in zip(ready, boxes)]
-    ready = [photo.resized(recipe.resolution, multiple) for photo in ready]
+    return [photo.crop(box) for photo, box in zip(ready, boxes)] if crop and boxes else ready
+
+
+def too_small(photos: Iterable[Photo], resolution: int) -> dict[int, int]:
+    """The numbers of photos that learning enlarges more than twice, so that blur is learned, and their size."""
+    sides = {index: round((photo.mask.numel()) ** 0.5) for index, photo in enumerate(photos)}
+    return {index: side for index, side in sides.items() if side < resolution / 2}
+
+
+def sized(photos: Iterable[Photo], recipe: Recipe, multiple: int) -> list[Photo]:
+    """At the recipe's resolution, in multiples of pixels; mirrored copies, if it asks for them, at the end."""
+    ready = [photo.resized(recipe.resolution, multiple) for photo in photos]
     return ready + [photo.mirrored() for photo in ready] if recipe.mirror else ready
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .faces import HUMANS
 from .kv_tokens import TokenExpander
-from .losses import ALL, FaceWiseAttention, TandemEquilibrium, masked_diffusion_loss
+from .losses import ALL, MEAN, FaceWiseAttention, TandemEquilibrium, masked_diffusion_loss
 from .mapper import StageMapper
 from .prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
 from .representation import Learnable
@@ -39,6 +39,11 @@ def settings_of(
     )
 
 
+def captioned(templates: Sequence[str], caption: str) -> Sequence[str]:
+    """Templates that also say what else is in the photo."""
+    return [f"{template}, {caption}" for template in templates] if caption else templates
+
+
 def kv_prompts(supercategory: str) -> Sequence[str]:
     """What K/V tokens are learned with: the paper's prompts speak of a face, so others' are of a photo."""
     return FACE_PROMPTS if supercategory.lower() in HUMANS else PHOTO_PROMPTS
@@ -49,7 +54,9 @@ class Recipe:
     """What the artist chooses for either method, beside the photos.
 
     te_weight: lambda_TE. attention_weight: the face-wise attention loss's lambda; attention_tokens: whose maps it
-    compares; reference: the word it compares with, the supercategory if empty. resolution: pixels a side, about.
+    compares; reference: the word it compares with, the supercategory if empty; attention_reduction: one of REDUCTIONS.
+    resolution: pixels a side, about. caption: what the photo shows beside the subject: what the prompt says already is
+    not learned.
     """
 
     supercategory: str
@@ -61,6 +68,8 @@ class Recipe:
     mirror: bool = False
     attention_tokens: str = ALL
     reference: str = ""
+    attention_reduction: str = MEAN
+    caption: str = ""
 
     def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
         """What is learned, as it starts.
@@ -77,9 +86,13 @@ class Recipe:
         if self.te_weight:
             terms["equilibrium"] = TandemEquilibrium(self.te_weight)
         if self.attention_weight:
-            terms["attention"] = FaceWiseAttention(self.attention_weight, self.attention_tokens)
+            terms["attention"] = FaceWiseAttention(
+                self.attention_weight, self.attention_tokens, self.attention_reduction
+            )
             reference = ReferenceWord(word(self.reference or self.supercategory, "reference word"))
-        return Objective(terms, self.prompts, RICH_PROMPTS if self.te_weight else (), reference)
+        return Objective(
+            terms, captioned(self.prompts, self.caption), RICH_PROMPTS if self.te_weight else (), reference
+        )
 
     def settings(self) -> dict[str, object]:
         """What Persona Info shows."""
@@ -95,9 +108,12 @@ class Recipe:
             "mirror": self.mirror,
             "seed": self.learning.seed,
         }
+        if self.caption:
+            settings["caption"] = self.caption
         if self.attention_weight:
             settings |= {
                 "attention of": self.attention_tokens,
+                "attention summed up as": self.attention_reduction,
                 "reference word": self.reference or self.supercategory,
             }
         return settings

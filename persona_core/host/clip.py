@@ -47,6 +47,13 @@ class TextTower:
         """Under which name the host's tokens hold this encoder's pairs."""
         return self.name.removeprefix("clip_")
 
+    def depth(self, layer: int | None) -> int:
+        """How many of its layers make the context. layer: of CLIP Set Last Layer; None: the family's own."""
+        layer, layers = layer if layer is not None else self.model.options_default[1], self.model.num_layers
+        if layer is None or abs(layer) > layers:
+            return layers
+        return (layer + layers if layer < 0 else layer) + 1
+
     @property
     def special_tokens(self) -> frozenset[int]:
         """The tokens that are of no word: start, end, padding."""
@@ -96,6 +103,10 @@ class TextTowers:
     def family(self) -> str:
         """What a persona must have been learned for, in words."""
         return family([tower.name for tower in self.towers], self.width)
+
+    def last_layer(self, layer: int | None) -> int:
+        """The layer that makes the context, counted as CLIP Set Last Layer does: -1 is the last."""
+        return self.first.depth(layer) - self.first.model.num_layers - 1
 
     def word(self, word: str, called: str = "supercategory") -> Tensor:
         """The input embeddings [D] of a word. Raises ValueError if it is not one token."""

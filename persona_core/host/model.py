@@ -10,7 +10,9 @@ from comfy.sd import CLIP, VAE
 
 from ..persona import Persona
 from ..stages import LAST_TIMESTEP
-from .clip import UnsupportedModel, text_towers
+from .clip import FAMILIES, UnsupportedModel, text_towers
+
+SD2_WIDTH = FAMILIES[("clip_h",)][1]
 
 
 def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, supercategory: str, reference: str = "") -> None:
@@ -100,6 +102,14 @@ def predicts(sampling, kind: type) -> bool:
 def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
     """What the host computes this MODEL in, once it is loaded."""
     return patcher.get_model_object("manual_cast_dtype") or patcher.model.get_dtype()
+
+
+def best_resolution(patcher: ModelPatcher) -> int:
+    """Pixels a side that checkpoints of a MODEL's family paint best at."""
+    if isinstance(patcher.model, SDXL):
+        return 1024
+    velocity = predicts(patcher.get_model_object("model_sampling"), V_PREDICTION)
+    return 768 if velocity and text_width(patcher) == SD2_WIDTH else 512
 
 
 def text_width(patcher: ModelPatcher) -> int | None:

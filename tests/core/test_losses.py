@@ -13,6 +13,7 @@ from persona_core.losses import (
     ALL,
     PLACEHOLDER,
     PROMPT,
+    SUM,
     FaceWiseAttention,
     TandemEquilibrium,
     brought_to,
@@ -146,6 +147,13 @@ def watched():
 def test_face_wise_attention_against_a_loop(watched, tokens, chosen):
     expected = sum(loop_difference(layer, [chosen] * 2) for layer in watched.attentions) / 2
     assert float(FaceWiseAttention(0.003, tokens)(watched)) == pytest.approx(0.003 * expected, rel=1e-4)
+
+
+def test_face_wise_attention_as_equation_1_is_the_sum_over_heads_tokens_and_places(watched):
+    for tokens, chosen in ((ALL, [1] * 6), (PLACEHOLDER, [0, 0, 1, 0, 0, 0])):
+        mean = sum(loop_difference(layer, [chosen] * 2) for layer in watched.attentions) / 2
+        summed = mean * 2 * sum(chosen) * 24
+        assert float(FaceWiseAttention(0.003, tokens, SUM)(watched)) == pytest.approx(0.003 * summed, rel=1e-4)
 
 
 def test_face_wise_attention_is_zero_where_both_look_alike(watched):

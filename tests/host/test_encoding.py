@@ -1,5 +1,7 @@
 """A placeholder in a prompt, encoded by the host's own paths."""
 
+from dataclasses import replace
+
 import pytest
 import tiny_models
 import torch
@@ -9,6 +11,7 @@ from safetensors.torch import save_file
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE
 from persona_core.host.clip import text_towers
+from persona_core.persona import LAST_LAYER
 from persona_core.table import PERSONA, AppliedPersona
 
 LONG = ", ".join(f"a tree number {n}" for n in range(30))
@@ -162,10 +165,20 @@ def test_what_survives_cloning_and_skipping_layers(clip, applied):
     assert not torch.equal(extra[TABLE].at(600)[0], encode_one(applied, "a photo of <ann>")[1][TABLE].at(600)[0])
 
 
-def test_a_persona_of_another_family_names_both(clip, ann):
-    import dataclasses
+@pytest.mark.parametrize(("layer", "told"), [(None, False), (-1, False), (-2, True)])
+def test_a_clip_that_stops_at_another_layer_than_the_personas_is_told(clip, ann, caplog, layer, told):
+    learned = replace(ann, settings={LAST_LAYER: -1})
+    if layer:
+        clip.clip_layer(layer)
+    apply_to_clip(clip, AppliedPersona(learned), "<ann>")
+    apply_to_clip(clip, AppliedPersona(replace(ann, settings={})), "<ann>")  # a file of before says nothing of it
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * told
+    if told:
+        assert "learned with a CLIP that stops at layer -1; this one stops at -2" in caplog.text
 
-    other = dataclasses.replace(ann, family="SD2.x (clip_h, 1024 wide)")
+
+def test_a_persona_of_another_family_names_both(clip, ann):
+    other = replace(ann, family="SD2.x (clip_h, 1024 wide)")
     with pytest.raises(ValueError, match=r"SD2\.x.*this CLIP is custom \(clip_l, 64 wide\)"):
         apply_to_clip(clip, AppliedPersona(other), "<ann>")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage import data
 
-from persona_core.photos import prepare, rgb
+from persona_core.photos import Photo, cropped, rgb, sized
 from persona_core.recipes import StageMapperRecipe
 
 
@@ -18,7 +18,8 @@ def face():
 def test_a_face_is_found_in_a_picture_of_any_channels(face, channels):
     given = face.mean(-1, keepdim=True) if channels < 3 else face
     given = torch.cat([given, torch.ones_like(given[..., :1])], -1) if channels in (2, 4) else given
-    [photo] = prepare(given, None, StageMapperRecipe(resolution=128), crop=True, multiple=8, pack=None)
+    recipe = StageMapperRecipe(resolution=128)
+    [photo] = sized(cropped(given, None, recipe, crop=True, pack=None), recipe, multiple=8)
     assert given.shape[-1] == channels and photo.image.shape == (128, 128, 3) and photo.mask.max() > 0.9
 
 
@@ -31,6 +32,16 @@ def test_a_grey_png_of_16_bit_that_the_host_cuts_off_is_told(face, caplog):
     before_a_wall = torch.where(torch.rand(1, 512, 512, 1) < 0.9, torch.ones(()), face)
     warn_of_white(torch.cat([face, before_a_wall]))
     assert len(caplog.records) == 1
+
+
+def test_a_face_that_learning_enlarges_more_than_twice_is_told(face, caplog):
+    recipe = StageMapperRecipe(resolution=128)
+    [large] = cropped(face, None, recipe, crop=True, pack=None)
+    warn_of_blur = pack.load("pictures_pack").nodes.notices.warn_of_blur
+    small = Photo(large.image[:60, :60], large.mask[:60, :60])
+    warn_of_blur([large, small], recipe.resolution)
+    assert len(caplog.records) == 1
+    assert "picture 1 is about 60 pixels a side, and is enlarged to 128" in caplog.records[0].message
 
 
 def test_grey_is_the_same_in_all_three():

@@ -11,12 +11,12 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 FROZEN = {
     "PersonaLearn": (
         "name supercategory tokens steps learning_rate batch_size te_weight resolution crop_to_face mirror "
-        "train_seed reuse attention_weight preset",
+        "train_seed reuse attention_weight preset attention_reduction caption",
         "persona loss path",
     ),
     "PersonaKVTokens": (
         "name supercategory pairs steps learning_rate batch_size attention_weight attention_tokens reference_word "
-        "te_weight augment resolution crop_to_face mirror train_seed reuse",
+        "te_weight augment resolution crop_to_face mirror train_seed reuse attention_reduction caption",
         "persona loss path",
     ),
     "PersonaStagePartition": ("supercategory grid_step noise_draws resolution draw_seed", "stages chart maps"),

@@ -12,9 +12,11 @@ import comfy.sd
 import torch
 from torch import Tensor
 
+from ...persona import LAST_LAYER, Persona
 from ...representation import TokenVectors
 from ...table import AppliedPersona, ContextTable, plan
 from ..clip import StandIn, TextTowers, text_towers
+from ..messages import warn
 from ..tokenizer import PersonaToken, PersonaTokens, flat, known_placeholders, warn_of_text, whole, with_placeholder
 from .bypass import Bypass, BypassLayers
 from .prompt import PlaceholderEmbeddings, Row, Section, Subject, Word, fill
@@ -34,6 +36,7 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     persona = applied.persona
     if persona.family != towers.family:
         raise persona.not_for(f"this CLIP is {towers.family}")
+    warn_of_another_layer(persona, towers.last_layer(clip.layer_idx))
     check_placeholder(placeholder, known_placeholders(clip.tokenizer, towers.first.name))
     words = {
         tower.key: Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token) for tower in towers.towers
@@ -50,6 +53,17 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     patched.tokenizer = with_placeholder(clip.tokenizer, placeholder, tokens)
     install(patched, towers, placeholder)
     return patched
+
+
+def warn_of_another_layer(persona: Persona, layer: int) -> None:
+    """Say where a persona meets a CLIP that stops at another layer than where it was learned: it fits less there."""
+    learned = persona.settings.get(LAST_LAYER, layer)  # files of before do not say it
+    if learned != layer:
+        warn(
+            f"The persona '{persona.name}' was learned with a CLIP that stops at layer {learned}; this one stops at "
+            f"{layer}, where it is less like the photo. Put CLIP Set Last Layer with {learned} before Apply, or learn "
+            "the persona again."
+        )
 
 
 def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ...files import PersonaFileError, read_safetensors, write_whole
-from ...persona import Persona
+from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
 from ...recipes import Recipe
 from ...task import References, TrainingTask
@@ -88,6 +88,7 @@ def train_persona(
             text = DifferentiableText(clip, representation.tokens, recipe.supercategory, denoiser.dtype)
             references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
             objective, settings = recipe.objective(towers.word), recipe.learning
+            text.check(objective.prompts)
             task = TrainingTask(representation, references, text, denoiser, objective, settings)
             progress = load_progress(unfinished, fingerprint) or Progress()
 
@@ -108,7 +109,7 @@ def train_persona(
         representation=representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
-        settings=recipe.settings(),
+        settings={**recipe.settings(), LAST_LAYER: towers.last_layer(clip.layer_idx)},
         losses=progress.losses,
         fingerprint=fingerprint,
     )

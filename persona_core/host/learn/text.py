@@ -21,6 +21,7 @@ from ..tokenizer import PersonaToken, PersonaTokens, with_placeholder
 from .attention import attention_for
 
 SLOT = "{}"
+WORDS = 75  # of a section, beside start and end
 
 
 def clip_for_learning(clip: CLIP) -> CLIP:
@@ -49,6 +50,24 @@ class DifferentiableText:
         self.encoders = [DifferentiableTower(tower, clip.layer_idx, device, dtype) for tower in self.towers.towers]
         self.tokens_of = cache(self.tokenizer.tokenize_with_weights)
         self.pooled_of: dict[str, Tensor | None] = {}
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Raise ValueError with a sentence for a prompt that is too long, or more than plain words."""
+        for prompt in prompts:
+            tokenized = self.tokens_of(prompt)
+            for tower in self.towers.towers:
+                if len(tokenized[tower.key]) != 1:
+                    raise ValueError(
+                        f"The prompt '{prompt}' is longer than the text encoder reads at once: {WORDS} words or parts "
+                        "of words. Make the caption shorter."
+                    )
+                strange = [token for token in sections(tokenized, tower.key) if not isinstance(token, int)]
+                ours = [token for token in strange if isinstance(token, PersonaToken) and token.subject is self]
+                if len(ours) != len(strange) or prompt.count(SLOT) != 1:
+                    raise ValueError(
+                        f"The prompt '{prompt}' holds more than plain words. Leave placeholders, embeddings and "
+                        f"'{SLOT}' out of the caption."
+                    )
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
         """See `task.TextEncoder`."""
@@ -97,7 +116,7 @@ class DifferentiableTower:
 
     def __init__(self, tower: TextTower, layer: int | None, device: torch.device, dtype: torch.dtype = torch.float32):
         self.tower, self.device, self.dtype = tower, device, dtype
-        self.layers = list(tower.transformer.encoder.layers)[: depth(layer, tower.model)]
+        self.layers = list(tower.transformer.encoder.layers)[: tower.depth(layer)]
         self.attention = attention_for(self.device, dtype, tower.tokenizer.max_length)
 
     def encode(
@@ -160,14 +179,6 @@ class DifferentiableTower:
         if self.tower.model.layer_norm_hidden_state:
             return self.tower.transformer.final_layer_norm(hidden)
         return hidden
-
-
-def depth(layer: int | None, model: nn.Module) -> int | None:
-    """How many layers make the context: all, or those that CLIP Set Last Layer or the family leaves."""
-    layer = layer if layer is not None else model.options_default[1]
-    if layer is None or abs(layer) > model.num_layers:
-        return None
-    return (layer + model.num_layers if layer < 0 else layer) + 1
 
 
 def attention_probabilities(layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
