@@ -40,11 +40,13 @@ class StaticVector(Learnable, Saved):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TextualInversion(StageMapperRecipe):
     """To be used with te_weight=0."""
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> StaticVector:
+    tokens: int = 1
+
+    def representation(self, word: Tensor, *_) -> StaticVector:
         return StaticVector(word)
 
 

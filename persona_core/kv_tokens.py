@@ -17,6 +17,10 @@ HEADS = 8
 # How far a token moves in a step: this many learning rates times the word's own spread, through its offset and through
 # the shared layers alike. So neither drowns the other, and a wide text encoder learns as steadily as a narrow one.
 REACH = 64
+# How far all of it moves a token, in spreads of the word for a learning rate of 1, and how many times as many pictures
+# S stages need as one: S to that power; both measured by bench-budget. Faster, the shared layers bring all tokens to
+# what K and V have in common, and those never come apart.
+TOGETHER, SHARED = 300.0, 0.68
 TIMESTEPS = LAST_TIMESTEP + 1
 
 
@@ -70,17 +74,26 @@ class KVTokens(Saved):
 class TokenExpander(Learnable):
     """What is learned: for each text encoder a module that expands its word to the pairs of all stages.
 
-    word: [D]. count: S. seed: of the initial weights. widths: of the text encoders; none: there is one. At the start
-    every token is the word.
+    word: [D]. count: S. seed: of the initial weights. widths: of the text encoders; none: there is one. start: [D],
+    where every token is before anything is learned, brought to the sphere; None: the word.
     """
 
-    tokens, stages, noise_multiplicity = 1, Stages(0, LAST_TIMESTEP), 2
+    tokens, stages, noise_multiplicity, reach = 1, Stages(0, LAST_TIMESTEP), 2, TOGETHER
 
-    def __init__(self, word: Tensor, count: int = 5, seed: int = 0, widths: tuple[int, ...] = ()):
+    def __init__(
+        self,
+        word: Tensor,
+        count: int = 5,
+        seed: int = 0,
+        widths: tuple[int, ...] = (),
+        start: Tensor | None = None,
+    ):
         super().__init__()
-        self.widths = widths or (len(word),)
+        self.pieces, self.widths = count**SHARED, widths or (len(word),)
         self.register_buffer("word", word.detach().clone().float())
-        self.encoders = nn.ModuleList(EncoderTokens(part, count, seed) for part in self.word.split(self.widths))
+        starts = self.word if start is None else on_sphere(start.detach().float(), self.word, self.widths)
+        parts = starts.split(self.widths)
+        self.encoders = nn.ModuleList(EncoderTokens(part, count, seed) for part in parts)
 
     def expand(self) -> Tensor:
         """All pairs [S, 2, D]."""
@@ -97,9 +110,9 @@ class TokenExpander(Learnable):
 
 
 class EncoderTokens(nn.Module):
-    """Expands the word [W] of one text encoder to pairs [S, 2, W].
+    """Expands the word [W] of one text encoder, or what else it starts at, to pairs [S, 2, W].
 
-    Each token is the word, moved by an offset of its own, by two layers of self-attention between the tokens and by
+    Each token is that, moved by an offset of its own, by two layers of self-attention between the tokens and by
     one feed-forward layer.
 
     Unlike the paper's, tokens stay on the word's sphere, as PersonaMagic's do: where they may grow, they become many

@@ -57,6 +57,23 @@ def persona_share(attention: Tensor, persona: Tensor, words: Tensor) -> Tensor:
     return torch.where(words.any(1), share, torch.full_like(share, 0.5))
 
 
+class ContextRegularization:
+    """Keeps the other words of a prompt what they are beside the common word (CoRe, arXiv 2408.15914).
+
+    A function of the step's rich prompts, by the text encoder alone: no picture goes with them. The squared distance of
+    each other word's output from the one beside the common word, as a share of that one's own square, mean over words.
+    """
+
+    def __init__(self, weight: float):
+        self.weight = weight
+
+    def __call__(self, step: Step) -> Tensor:
+        assert step.context is not None  # asked for by Objective.context
+        plain, words = step.context.plain, step.context.words
+        distances = [(side - plain).square().sum(-1) / plain.square().sum(-1) for side in step.context.sides]
+        return self.weight * torch.stack([distance[words].mean() for distance in distances]).mean()
+
+
 class FaceWiseAttention:
     """Keeps each word looking at where it looks for a common word (Beyond Inserting, Equation 1, Algorithm 1).
 

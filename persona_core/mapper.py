@@ -12,12 +12,19 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
-from .representation import Learnable, Saved, TokenVectors, on_sphere
+from .representation import Learnable, Saved, TokenVectors, on_sphere, spread
 from .stages import GRID, Stages
 
 TIME_WIDTH = 2048
 ANCHORS = 200
 HIDDEN = 128
+# Of what a head adds to a token, in spreads of its word. The published mapper turns a token by 2.8 degrees in its first
+# step at 1e-4; this one, which starts at the word, does so too, in a text encoder of any width.
+OFFSET = 10.0
+# And of what the bypass adds to a token behind the text encoder, in spreads of what that makes of the word. Faster, it
+# lowers obedience and likeness, in the made-up world: the bypass alone can say all of the photo.
+BYPASS = 0.05
+STEP = 50.0  # about how far a head's output moves in a step at a learning rate of 1: the sum of what it reads
 
 
 class StageMapper(Learnable, Saved):
@@ -27,12 +34,18 @@ class StageMapper(Learnable, Saved):
     widths: of the text encoders, whose vectors have a sphere each; none: there is one.
     image_embeddings: [M, E] of a CLIP vision model, one a reference picture, or None: then the bypass sees
     the time feature alone. seed: of the initial weights; the global random state is left as it was.
-
-    At the start every token vector is the word itself and the bypass is zero.
+    unit, bypass_unit: [D], of what the head adds to the start, and the bypass to the text encoder's output:
+    `learning_units` while learning. None: 1, as files have it.
+    start: [N, D], where token vectors are before anything is learned, brought to the sphere. None: the word itself, as
+    files have it. The bypass is zero at the start.
     """
 
     kind = "stage_mapper"
+    reach = OFFSET * STEP
     image_embeddings: Tensor | None
+    unit: Tensor
+    bypass_unit: Tensor
+    start: Tensor
 
     def __init__(
         self,
@@ -42,10 +55,18 @@ class StageMapper(Learnable, Saved):
         image_embeddings: Tensor | None = None,
         seed: int = 0,
         widths: tuple[int, ...] = (),
+        unit: Tensor | None = None,
+        start: Tensor | None = None,
+        bypass_unit: Tensor | None = None,
     ):
         super().__init__()
         self.tokens, self.stages, self.widths = tokens, stages, widths or (len(word),)
         self.register_buffer("word", word.detach().clone().float())
+        for name, one in (("unit", unit), ("bypass_unit", bypass_unit)):
+            one = torch.ones_like(self.word) if one is None else one.detach().clone().float()
+            self.register_buffer(name, one, persistent=False)
+        start = self.word.expand(tokens, -1) if start is None else on_sphere(start.detach().float(), self.word, widths)
+        self.register_buffer("start", start.clone(), persistent=False)
         images = None if image_embeddings is None else image_embeddings.detach().clone().float()
         self.register_buffer("image_embeddings", images)
         image_width = 0 if images is None else images.shape[1]
@@ -83,10 +104,10 @@ class StageMapper(Learnable, Saved):
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """The vectors for timesteps t [B]; `picture` [B] indexes the references (None: their mean)."""
         time = self.time_feature(t)
-        offsets = rearrange(self.head(time), "b (n d) -> b n d", n=self.tokens)
-        vectors = on_sphere(offsets + self.word, self.word, self.widths)
+        offsets = rearrange(self.head(time), "b (n d) -> b n d", n=self.tokens) * self.unit
+        vectors = on_sphere(offsets + self.start, self.word, self.widths)
         bypass = self.bypass_head(self.bypass(torch.cat([time, *self.image_feature(len(t), picture)], dim=1)))
-        return TokenVectors(vectors, vectors, rearrange(bypass, "b (n d) -> b n d", n=self.tokens))
+        return TokenVectors(vectors, vectors, rearrange(bypass, "b (n d) -> b n d", n=self.tokens) * self.bypass_unit)
 
     def time_feature(self, t: Tensor) -> Tensor:
         """What all heads see of timesteps t [B], clamped to the dynamic stage: [B, HIDDEN]."""
@@ -108,12 +129,25 @@ class StageMapper(Learnable, Saved):
         """
         mapper = StageMapper(self.word, self.stages, self.tokens, widths=self.widths).to(self.word.device)
         state = {name: value for name, value in self.state_dict().items() if name != "image_embeddings"}
+        for name, unit in (("head", self.unit), ("bypass_head", self.bypass_unit)):
+            unit = unit.repeat(self.tokens)
+            state[f"{name}.weight"] = state[f"{name}.weight"] * unit[:, None]
+            state[f"{name}.bias"] = state[f"{name}.bias"] * unit
+        state["head.bias"] = state["head.bias"] + (self.start - self.word).flatten()
         if self.image_embeddings is not None:
             weight, bias = state["bypass.0.weight"], state["bypass.0.bias"]
             state["bypass.0.bias"] = bias + weight[:, HIDDEN:] @ self.image_embeddings.mean(0)
             state["bypass.0.weight"] = weight[:, :HIDDEN]
         mapper.load_state_dict(state)
         return mapper
+
+
+def learning_units(word: Tensor, output: Tensor, widths: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    """[D] each, what an output of 1 of the head and of the bypass head moves a token by while it is learned.
+
+    word: [D]. output: [D], what the text encoder makes of it.
+    """
+    return OFFSET * spread(word, widths), BYPASS * spread(output, widths)
 
 
 def sinusoid(t: Tensor) -> Tensor:

@@ -39,6 +39,12 @@ class Persona:
     losses: Mapping[str, list[float]] = field(default_factory=dict)
     fingerprint: str = ""
 
+    @property
+    def steps(self) -> int:
+        """How many it was learned for; a file that others made may not say it."""
+        said = self.settings.get("steps")
+        return said if isinstance(said, int) and said > 0 else max(map(len, self.losses.values()), default=1)
+
     def not_for(self, found: str) -> ValueError:
         """What to raise where the persona meets another family. found: as "this CLIP is SD2.x"."""
         return ValueError(

@@ -14,7 +14,7 @@ from .recipes import Recipe
 
 WHITE = 0.95  # of a picture's numbers: a thing photographed before a white wall has fewer
 VARIANTS = 32  # encoded before learning begins, so that no step has to run the VAE
-SMALLEST = 0.1  # of the photo's sides
+SMALLEST = 0.5  # of the photo's sides: in a smaller one a face is a few cells, which count as much as a whole one
 JITTER = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this
 AROUND = 0.5  # the grey that a smaller photo lies on; its mask is 0 there
 EMPTY = 64, 64  # Load Image's mask of a picture without transparency

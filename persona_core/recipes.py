@@ -1,41 +1,62 @@
-"""What an artist chooses: both papers' recipes, and how long and fast to learn (`make bench-presets` measures that)."""
+"""What an artist chooses: both papers' recipes, and how long and fast to learn (`make bench-choices` measures that)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from .faces import HUMANS
+from .faces import FACE_WORDS, HUMANS
 from .kv_tokens import TokenExpander
-from .losses import ALL, MEAN, FaceWiseAttention, TandemEquilibrium, masked_diffusion_loss
-from .mapper import StageMapper
+from .losses import ALL, MEAN, ContextRegularization, FaceWiseAttention, TandemEquilibrium, masked_diffusion_loss
+from .mapper import StageMapper, learning_units
 from .prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
 from .representation import Learnable
 from .stages import Stages
-from .task import LossTerm, Objective, ReferenceWord, TrainingSettings
+from .task import NOISE, LossTerm, Objective, ReferenceWord, TrainingSettings
 
+AUTO, BALANCED = "auto", "balanced"
+MEASURED = TrainingSettings(steps=4000, learning_rate=0.0, batch_size=2, measured=True)
 PRESETS = {
+    AUTO: MEASURED,
     "quick": TrainingSettings(steps=30, learning_rate=6e-4, batch_size=2, decay=True, warmup=20),
-    "balanced": TrainingSettings(steps=50, learning_rate=4e-4, batch_size=4, decay=True, warmup=25),
+    BALANCED: TrainingSettings(steps=50, learning_rate=4e-4, batch_size=4, decay=True, warmup=25),
     "published": TrainingSettings(),
 }
-DEFAULT = "balanced"
+STARTS = WORD, NAMES = "word", "names"
+WEIGHTS = ABSOLUTE, RELATIVE = "absolute", "relative"
+KV_PUBLISHED = TrainingSettings(learning_rate=5e-3, weight_decay=0.0)
+KV_PRESETS = {
+    AUTO: replace(MEASURED, weight_decay=0.0),
+    BALANCED: replace(KV_PUBLISHED, steps=100, batch_size=4, decay=True, warmup=25),
+    "published": KV_PUBLISHED,
+}
+DEFAULT = AUTO
 
 
 def settings_of(
-    preset: str, seed: int, steps: int = 0, learning_rate: float = 0.0, batch_size: int = 0
+    preset: str,
+    seed: int,
+    steps: int = 0,
+    learning_rate: float = 0.0,
+    batch_size: int = 0,
+    minutes: float = 0.0,
+    presets: Mapping[str, TrainingSettings] = PRESETS,
 ) -> TrainingSettings:
-    """A preset's settings, but for those that are given: 0 is the preset's. A learning rate that is given stays."""
-    usual = PRESETS[preset]
-    warmup = usual.warmup * steps // usual.steps if 0 < steps < usual.steps else usual.warmup
+    """A preset's settings, but for those that are given: 0 is the preset's.
+
+    A learning rate of one's own scales the preset's schedule. With a number of steps of one's own nothing is left to
+    measure: AUTO is then BALANCED, for so long. minutes: that AUTO may take; 0: as long as it needs.
+    """
+    usual = presets[BALANCED if preset == AUTO and steps else preset]
     return replace(
         usual,
         seed=seed,
         steps=steps or usual.steps,
         learning_rate=learning_rate or usual.learning_rate,
         batch_size=batch_size or usual.batch_size,
-        decay=usual.decay and not learning_rate,
-        warmup=0 if learning_rate else warmup,
+        warmup=usual.warmup * steps // usual.steps if 0 < steps < usual.steps else usual.warmup,
+        minutes=minutes if usual.measured else 0.0,
     )
 
 
@@ -56,7 +77,9 @@ class Recipe:
     te_weight: lambda_TE. attention_weight: the face-wise attention loss's lambda; attention_tokens: whose maps it
     compares; reference: the word it compares with, the supercategory if empty; attention_reduction: one of REDUCTIONS.
     resolution: pixels a side, about. caption: what the photo shows beside the subject: what the prompt says already is
-    not learned.
+    not learned. context_weight: of the loss that keeps other words what they are. weights: one of WEIGHTS; RELATIVE
+    ones say how many times as hard as the photo a loss pulls at the tokens. start: where tokens do, one of STARTS:
+    names are for people only. tokens: how many.
     """
 
     supercategory: str
@@ -70,19 +93,41 @@ class Recipe:
     reference: str = ""
     attention_reduction: str = MEAN
     caption: str = ""
+    start: str = WORD
+    tokens: int = 1
+    context_weight: float = 0.0
+    weights: str = ABSOLUTE
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
+    def representation(
+        self,
+        word: Tensor,
+        images: Tensor | None,
+        widths: tuple[int, ...] = (),
+        start: Tensor | None = None,
+        output: Tensor | None = None,
+    ) -> Learnable:
         """What is learned, as it starts.
 
-        word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders.
+        word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders. start: [N, D], where the
+        tokens start; None: at the word. output: [D], what the text encoders make of the word, before their final norms;
+        None: numbers about 1.
         """
         raise NotImplementedError
+
+    @property
+    def starts_at_names(self) -> bool:
+        return self.start == NAMES and self.supercategory.lower() in FACE_WORDS
 
     def objective(self, word: Callable[[str, str], Tensor]) -> Objective:
         """The loss, and the prompts it is learned with. word: gives the input embeddings [D] of a word, by the word and
         what it is called."""
-        terms: dict[str, LossTerm] = {"noise": masked_diffusion_loss}
-        reference = None
+        terms: dict[str, LossTerm] = {NOISE: masked_diffusion_loss}
+        weights = {"context": self.context_weight, "equilibrium": self.te_weight, "attention": self.attention_weight}
+        weights = {name: weight for name, weight in weights.items() if weight}
+        reference = context = None
+        if self.context_weight:
+            terms["context"] = ContextRegularization(self.context_weight)
+            context = ReferenceWord(word(self.supercategory, "supercategory"))
         if self.te_weight:
             terms["equilibrium"] = TandemEquilibrium(self.te_weight)
         if self.attention_weight:
@@ -91,15 +136,20 @@ class Recipe:
             )
             reference = ReferenceWord(word(self.reference or self.supercategory, "reference word"))
         return Objective(
-            terms, captioned(self.prompts, self.caption), RICH_PROMPTS if self.te_weight else (), reference
+            terms,
+            captioned(self.prompts, self.caption),
+            RICH_PROMPTS if self.te_weight or context else (),
+            reference,
+            context,
+            weights if self.weights == RELATIVE else {},
         )
 
     def settings(self) -> dict[str, object]:
         """What Persona Info shows."""
         settings: dict[str, object] = {
             "steps": self.learning.steps,
-            "learning rate": self.learning.learning_rate,
-            "learning rate falls": self.learning.decay,
+            "learning rate": self.learning.learning_rate or "measured",
+            "learning rate falls": self.learning.decay or self.learning.measured,
             "warm-up steps": self.learning.warmup,
             "batch size": self.learning.batch_size,
             "TE weight": self.te_weight,
@@ -108,6 +158,12 @@ class Recipe:
             "mirror": self.mirror,
             "seed": self.learning.seed,
         }
+        if self.weights == RELATIVE:
+            settings["weights"] = "relative to the pull of the photo"
+        if self.starts_at_names:
+            settings["tokens start at"] = "names"
+        if self.context_weight:
+            settings["context weight"] = self.context_weight
         if self.caption:
             settings["caption"] = self.caption
         if self.attention_weight:
@@ -131,8 +187,17 @@ class StageMapperRecipe(Recipe):
     tokens: int = 4
     stages: Stages = Stages()
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
-        return StageMapper(word, self.stages, self.tokens, images, self.learning.seed, widths)
+    def representation(
+        self,
+        word: Tensor,
+        images: Tensor | None,
+        widths: tuple[int, ...] = (),
+        start: Tensor | None = None,
+        output: Tensor | None = None,
+    ) -> Learnable:
+        unit, bypass_unit = learning_units(word, torch.ones_like(word) if output is None else output, widths)
+        seed = self.learning.seed
+        return StageMapper(word, self.stages, self.tokens, images, seed, widths, unit, start, bypass_unit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +211,19 @@ class KVTokensRecipe(Recipe):
     te_weight: float = 0.0
     attention_weight: float = 3e-3
     prompts: Sequence[str] = FACE_PROMPTS
-    learning: TrainingSettings = TrainingSettings(learning_rate=5e-3, weight_decay=0.0)
+    learning: TrainingSettings = KV_PUBLISHED
     pairs: int = 5
     augment: bool = False
 
-    def representation(self, word: Tensor, images: Tensor | None, widths: tuple[int, ...] = ()) -> Learnable:
-        return TokenExpander(word, self.pairs, self.learning.seed, widths)
+    def representation(
+        self,
+        word: Tensor,
+        images: Tensor | None,
+        widths: tuple[int, ...] = (),
+        start: Tensor | None = None,
+        output: Tensor | None = None,
+    ) -> Learnable:
+        return TokenExpander(word, self.pairs, self.learning.seed, widths, None if start is None else start[0])
 
     def settings(self) -> dict[str, object]:
         return super().settings() | {"variants": self.augment}

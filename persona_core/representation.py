@@ -28,6 +28,16 @@ class TokenVectors:
     values: Tensor
     bypass: Tensor | None = None
 
+    @property
+    def sides(self) -> tuple[Tensor, ...]:
+        """Those of K, and of V where it has its own."""
+        return (self.keys,) if self.values is self.keys else (self.keys, self.values)
+
+    def last(self, rows: int) -> "TokenVectors":
+        """Those of the last rows, without a bypass."""
+        keys = self.keys[-rows:]
+        return TokenVectors(keys, keys if self.values is self.keys else self.values[-rows:])
+
     def keep_bypass(self, kept: Tensor) -> "TokenVectors":
         """Zero the bypass of each of the first rows that is not kept [R <= B], and leave out the others' (PersonaMagic,
         as NeTI, drops half of them in learning)."""
@@ -81,9 +91,13 @@ class Learnable(Representation):
 
     noise_multiplicity: how many rows of a step may be one example, which is a picture, a prompt, a timestep and whether
     the bypass is kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1.
+    reach: how many spreads of its word a token moves in a step, about, for a learning rate of 1. pieces: how
+    many times as many pictures it needs as one set of vectors does, because parts of the timesteps have their own.
     """
 
     noise_multiplicity = 1
+    pieces: float = 1
+    reach: float
 
 
 class Saved(Representation):
@@ -110,6 +124,15 @@ class Saved(Representation):
     def facts(self) -> dict[str, object]:
         """What Persona Info says of it."""
         raise NotImplementedError
+
+
+def spread(word: Tensor, widths: Sequence[int] = ()) -> Tensor:
+    """How large the numbers of a word [D] are, root mean square: the same for all of one text encoder's, [D].
+
+    What tokens move by is counted in it, so that a learning rate means the same in every text encoder.
+    """
+    parts = word.split(widths or len(word))
+    return torch.cat([part.square().mean().sqrt().expand(len(part)) for part in parts])
 
 
 def add_bypass(hidden: Tensor, bypass: Tensor, where: Tensor) -> Tensor:

@@ -5,13 +5,15 @@ P rich prompts, M references.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .representation import Learnable, TokenVectors
+
+NOISE = "noise"  # the name of the loss term that tells who it is; others keep something as it is
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,9 @@ class TrainingSettings:
 
     decay: the learning rate falls evenly to 0 at the end, instead of staying as it is. warmup: steps in which it rises
     evenly first. Adam's first step is as long as any, but all it knows is one batch's noise: with a high rate and no
-    warm-up it throws the vectors far from their word, and some people's never come back.
+    warm-up it throws the vectors far from their word, and some people's never come back. measured: as many of the steps
+    as the signal in the gradients asks for, at rates that follow from it (`budget`). minutes: that learning may take at
+    most then; 0: as long as it needs. learning_rate: 0 if it is measured too.
     """
 
     steps: int = 1000
@@ -32,6 +36,8 @@ class TrainingSettings:
     seed: int = 0
     decay: bool = False
     warmup: int = 0
+    measured: bool = False
+    minutes: float = 0.0
 
     def learning_rate_at(self, index: int) -> float:
         """The learning rate of step `index`, from 0."""
@@ -147,15 +153,27 @@ class CrossAttention:
 
 
 @dataclass(frozen=True)
+class RichContexts:
+    """Contexts of rich prompts [P, L, D], for K and, where it differs, for V; beside them those with the common word at
+    each of the persona's tokens. words: [P, L], true at the other words."""
+
+    sides: Sequence[Tensor]
+    plain: Tensor
+    words: Tensor
+
+
+@dataclass(frozen=True)
 class Step:
-    """What a step saw, or some of its rows; every loss term is a function of it. attentions: with
-    Objective.reference only."""
+    """What a step saw, or some of its rows; every loss term is a function of it. vectors: those of its examples, then
+    of the rich prompts. attentions: with Objective.reference only. context: with Objective.context only."""
 
     encoding: TextEncoding
     prediction: Tensor
     target: Tensor
     mask: Tensor
+    vectors: TokenVectors
     attentions: Sequence[CrossAttention] = ()
+    context: RichContexts | None = None
 
 
 LossTerm = Callable[[Step], Tensor]
@@ -167,13 +185,17 @@ class Objective:
 
     rich: templates that no picture goes with. If given, the learning pass also tells how the text encoder looks at one
     of them. reference: a common word. If given, the learning pass also tells how its cross-attention would be with
-    that word in the persona's place.
+    that word in the persona's place. context: a common word. If given, it also tells the contexts of rich prompts, with
+    the persona and with that word. relative: how many times as long as the noise loss's a term's gradient at the tokens
+    is made; terms that are not named have the weight that they come with.
     """
 
     terms: Mapping[str, LossTerm]
     prompts: Sequence[str]
     rich: Sequence[str] = ()
     reference: "ReferenceWord | None" = None
+    context: "ReferenceWord | None" = None
+    relative: Mapping[str, float] = field(default_factory=dict)
 
 
 class ReferenceWord:

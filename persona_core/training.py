@@ -6,13 +6,20 @@ Shapes: B rows of a step, latents C x h x w.
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .task import Step, TrainingTask
+from .budget import budget_of
+from .gradients import TokenGradients
+from .progress import LossNotFinite, Progress, restore, snapshot
+from .representation import TokenVectors
+from .signal_meter import SignalMeter
+from .task import RichContexts, Step, TrainingTask
 
 SAVE_EVERY = 100  # steps, so that a crash costs little
 SMALLEST_SCALE = 2**-20  # of a loss: what overflows with it is not finite at all
@@ -48,26 +55,6 @@ class Batch:
             )
 
 
-@dataclass
-class Progress:
-    """How far learning is, and all that going on from there needs.
-
-    losses: one list a loss term, one value a step. tensors: parameters and the optimizer's state.
-    """
-
-    losses: dict[str, list[float]] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def step(self) -> int:
-        """Steps done."""
-        return len(next(iter(self.losses.values()), []))
-
-
-class LossNotFinite(ArithmeticError):
-    """A loss term or its gradient became NaN or infinite."""
-
-
 def train(
     task: TrainingTask,
     progress: Progress | None = None,
@@ -82,37 +69,43 @@ def train(
     draws from its own generator. on_step may raise to stop. save is given the progress with its tensors every
     SAVE_EVERY steps and when learning ends, for whatever reason.
     scaler: loss scaling, for denoisers that compute in fp16. micro_batch: the most rows at once, all of a step if None;
-    their gradients are
-    accumulated: it needs less memory, and what is learned is the same but for rounding. Raises LossNotFinite.
+    their gradients are accumulated: it needs less memory, and what is learned is the same but for rounding. Raises
+    LossNotFinite.
     """
     representation, settings = task.representation, task.settings
     rows = micro_batch or settings.batch_size
     if rows < settings.batch_size:
         rows = max(1, rows - rows % task.noise_multiplicity)
-    progress = progress or Progress()
-    parameters = list(representation.parameters())
+    progress, budget = progress or Progress(), budget_of(task)
     optimizer = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        representation.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
     )
     scaler = scaler or torch.amp.GradScaler(enabled=False)
-    restore(representation, optimizer, scaler, progress.tensors)
+    restore(progress, representation, optimizer, scaler)
 
     def save_now() -> None:
-        progress.tensors = snapshot(representation, optimizer, scaler)
+        progress.tensors = snapshot(progress, representation, optimizer, scaler)
         save(progress)
 
     try:
-        while progress.step < settings.steps:
-            index = progress.step
+        began = time.monotonic() - progress.seconds
+        while progress.step < (planned := budget.steps(progress)):
+            index, progress.planned = progress.step, planned
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate_at(index)
+                group["lr"] = budget.learning_rate(progress)
             optimizer.zero_grad()
-            losses = accumulate(task, sample_batch(task, index).split(rows), scaler)
+            factors = factors_of(task.objective.relative, progress.meter)
+            meter = budget.look(progress)
+            watch = TokenGradients(task, scaler.get_scale(), factors) if meter is not None else None
+            losses = accumulate(task, sample_batch(task, index).split(rows), scaler, factors, watch)
             check_finite(losses, index)
             if not stepped(optimizer, scaler, index):
                 continue
+            if watch and meter is not None:
+                meter.observe(watch.examples, watch.lengths)
             for name, loss in losses.items():
                 progress.losses.setdefault(name, []).append(loss)
+            progress.seconds = time.monotonic() - began
             if progress.step % SAVE_EVERY == 0:
                 save_now()
             on_step(progress)
@@ -121,19 +114,40 @@ def train(
     return progress
 
 
-def accumulate(task: TrainingTask, parts: Iterable[Batch], scaler: torch.amp.GradScaler) -> dict[str, float]:
-    """Add the gradients of a step's parts to the parameters, and return the step's loss terms."""
-    terms = task.objective.terms
+def accumulate(
+    task: TrainingTask,
+    parts: Iterable[Batch],
+    scaler: torch.amp.GradScaler,
+    factors: Mapping[str, float] = MappingProxyType({}),
+    watch: TokenGradients | None = None,
+) -> dict[str, float]:
+    """Add the gradients of a step's parts to the parameters. Returns the step's loss terms.
+
+    factors: what terms are multiplied by. watch: is shown each term's gradient at the tokens.
+    """
+    terms, size = task.objective.terms, task.settings.batch_size
     totals = dict.fromkeys(terms, torch.zeros(()))
     for batch in parts:
         step = forward(task, batch)
-        share = len(batch.t) / task.settings.batch_size
+        share = len(batch.t) / size
         losses = {name: share * term(step) for name, term in terms.items()}
+        if watch:
+            watch.before(step, losses)
+        losses = {name: factors.get(name, 1.0) * loss for name, loss in losses.items()}
         scaler.scale(sum(losses.values(), torch.zeros(()))).backward()
+        if watch:
+            watch.after(len(batch.t))
         for name, loss in losses.items():
             totals[name] = totals[name] + loss.detach()
     # At once, and only now: reading a number makes a GPU wait.
     return dict(zip(totals, torch.stack(list(totals.values())).tolist()))
+
+
+def factors_of(relative: Mapping[str, float], meter: SignalMeter) -> dict[str, float]:
+    """What a term is multiplied by for its gradient to be so many times as long as the noise loss's; 0 as long as that
+    is not known. relative: of Objective."""
+    ratios = meter.ratios
+    return {name: weight / ratios[name] if ratios.get(name) else 0.0 for name, weight in relative.items()}
 
 
 def stepped(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, index: int) -> bool:
@@ -190,11 +204,26 @@ def forward(task: TrainingTask, batch: Batch) -> Step:
     noisy = add_noise(clean, batch.noise, denoiser.alphas_cumprod[t])
     target = denoiser.target(clean, batch.noise, t)
     inputs = noisy, t, encoding.keys, encoding.values
+    context = rich_contexts(task, batch, vectors)
     if task.objective.reference is None:
-        return Step(encoding, denoiser.predict(*inputs, pooled=encoding.pooled), target, mask)
+        prediction = denoiser.predict(*inputs, pooled=encoding.pooled)
+        return Step(encoding, prediction, target, mask, vectors, context=context)
     reference = task.objective.reference.contexts(text, batch.prompts, vectors)
     prediction, attentions = denoiser.predict_watched(*inputs, reference, pooled=encoding.pooled)
-    return Step(encoding, prediction, target, mask, attentions)
+    return Step(encoding, prediction, target, mask, vectors, attentions, context)
+
+
+def rich_contexts(task: TrainingTask, batch: Batch, vectors: TokenVectors) -> RichContexts | None:
+    """Of the batch's rich prompts, where the objective asks for them."""
+    word = task.objective.context
+    if word is None or not batch.rich:
+        return None
+    those = vectors.last(len(batch.rich))
+    encoding = task.text.encode(batch.rich, those)
+    sides = (encoding.keys,) if encoding.values is encoding.keys else (encoding.keys, encoding.values)
+    device = task.references.latents.device
+    plain = word.contexts(task.text, batch.rich, those)
+    return RichContexts([side.to(device) for side in sides], plain.to(device), encoding.words.to(device))
 
 
 def add_noise(latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
@@ -207,38 +236,3 @@ def check_finite(losses: Mapping[str, float], index: int) -> None:
     for name, loss in losses.items():
         if not math.isfinite(loss):
             raise LossNotFinite(f"the {name} loss became {loss} at step {index + 1}")
-
-
-def snapshot(
-    representation: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
-) -> dict[str, Tensor]:
-    """Parameters, optimizer and loss scale as one flat dict of CPU tensors."""
-    tensors: dict[str, Tensor] = {f"parameter.{name}": value for name, value in representation.named_parameters()}
-    for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
-    tensors |= {f"scaler.{name}": torch.tensor(value) for name, value in scaler.state_dict().items()}
-    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
-
-
-def restore(
-    representation: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    tensors: Mapping[str, Tensor],
-) -> None:
-    """Undo `snapshot`; nothing happens without tensors."""
-    if not tensors:
-        return
-    with torch.no_grad():
-        for name, parameter in representation.named_parameters():
-            parameter.copy_(tensors[f"parameter.{name}"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        kind, _, name = key.partition(".")
-        if kind == "optimizer":
-            index, _, moment = name.partition(".")
-            state.setdefault(int(index), {})[moment] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    scale = {key.partition(".")[2]: value.item() for key, value in tensors.items() if key.startswith("scaler.")}
-    if scale:
-        scaler.load_state_dict(scale)

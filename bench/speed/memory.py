@@ -29,7 +29,8 @@ from persona_core.host.learn.memory import (
     smallest,
 )
 from persona_core.host.learn.run import train_in_memory
-from persona_core.training import Progress, train
+from persona_core.progress import Progress
+from persona_core.training import train
 
 from .learning import KINDS, Learner
 from .page import Table

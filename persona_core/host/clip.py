@@ -59,9 +59,13 @@ class TextTower:
         """The tokens that are of no word: start, end, padding."""
         return frozenset((self.tokenizer.start_token, self.tokenizer.end_token, self.tokenizer.pad_token))
 
+    def ids(self, word: str) -> list[int]:
+        """The tokens of a word."""
+        return self.tokenizer.tokenizer(word.strip())["input_ids"][1:-1]
+
     def word_id(self, word: str, called: str = "supercategory") -> int:
         """The one token of a word. Raises ValueError if it has none or several, naming the input it came from."""
-        ids = self.tokenizer.tokenizer(word.strip())["input_ids"][1:-1]
+        ids = self.ids(word)
         if len(ids) != 1:
             raise ValueError(
                 f"The {called} '{word}' must be one common word that the text encoder knows as a single token, "
@@ -111,6 +115,12 @@ class TextTowers:
     def word(self, word: str, called: str = "supercategory") -> Tensor:
         """The input embeddings [D] of a word. Raises ValueError if it is not one token."""
         return torch.cat([tower.embedding(tower.word_id(word, called)) for tower in self.towers])
+
+    def known(self, words: Sequence[str]) -> Tensor:
+        """The input embeddings [n, D] of those words that are one token in every encoder."""
+        ids = {word: [tower.ids(word) for tower in self.towers] for word in words}
+        single = [word for word, tokens in ids.items() if all(len(one) == 1 for one in tokens)]
+        return torch.stack([self.word(word) for word in single]) if single else torch.zeros(0, self.width)
 
 
 def text_towers(clip: comfy.sd.CLIP) -> TextTowers:

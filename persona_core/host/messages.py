@@ -72,12 +72,12 @@ def as_status_text(text: str) -> str:
 class Clock:
     """Estimates the time left from the steps done since it was made."""
 
-    def __init__(self, total: int, done: int = 0):
-        self.total, self.first, self.start = total, done, time.monotonic()
+    def __init__(self, done: int = 0):
+        self.first, self.start = done, time.monotonic()
 
-    def left(self, done: int) -> str:
+    def left(self, done: int, total: int) -> str:
         """As "1:05 left"; an empty string before the first step."""
         if done <= self.first:
             return ""
-        seconds = (time.monotonic() - self.start) / (done - self.first) * (self.total - done)
+        seconds = (time.monotonic() - self.start) / (done - self.first) * max(total - done, 0)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"

@@ -2,7 +2,7 @@
 
 import torch
 
-from persona_core.photos import AROUND, SMALLEST, VARIANTS, Photo, augmented, jittered, shrunk
+from persona_core.photos import AROUND, VARIANTS, Photo, augmented, jittered, shrunk
 
 HEIGHT, WIDTH = 60, 80
 
@@ -36,12 +36,13 @@ def test_around_a_smaller_photo_nothing_is_learned():
     assert inside[:, :18].min() == 1 and inside[:, 22:].max() == 0
 
 
-def test_variants_are_of_all_sizes_and_both_ways():
+def test_variants_are_of_all_sizes_from_half_on_and_both_ways():
+    """In a smaller one a face would be a few cells, which would count as much as a whole one."""
     views = augmented([photo(0.5)], seed=3)
     assert len(views) == VARIANTS
     # The masked half of the photo, in the shares of the whole.
     areas = torch.tensor([float(view.mask.sum()) for view in views]) / (HEIGHT * WIDTH / 2)
-    assert areas.min() > 0.8 * SMALLEST**2 and areas.max() <= 1.01 and areas.min() < 0.25 < 0.5 < areas.max()
+    assert 0.23 < areas.min() < 0.4 and 0.7 < areas.max() <= 1.01
     lefts = [brighter_on_the_left(view) for view in views]
     assert VARIANTS // 4 < sum(lefts) < 3 * VARIANTS // 4
     shades = torch.tensor([float(view.image[view.mask > 0.9].mean()) for view in views if view.mask.max() > 0.9])

@@ -14,13 +14,14 @@ from persona_core.losses import (
     PLACEHOLDER,
     PROMPT,
     SUM,
+    ContextRegularization,
     FaceWiseAttention,
     TandemEquilibrium,
     brought_to,
     masked_diffusion_loss,
     persona_share,
 )
-from persona_core.task import CrossAttention, RichPrompts
+from persona_core.task import CrossAttention, RichContexts, RichPrompts
 
 
 def random(*shape, seed=0):
@@ -154,6 +155,23 @@ def test_face_wise_attention_as_equation_1_is_the_sum_over_heads_tokens_and_plac
         mean = sum(loop_difference(layer, [chosen] * 2) for layer in watched.attentions) / 2
         summed = mean * 2 * sum(chosen) * 24
         assert float(FaceWiseAttention(0.003, tokens, SUM)(watched)) == pytest.approx(0.003 * summed, rel=1e-4)
+
+
+def test_context_regularization_against_a_loop():
+    words = torch.tensor([[0, 1, 0, 1, 0], [0, 1, 1, 1, 0]]).bool()
+    plain, sides = random(2, 5, 4), [random(2, 5, 4, seed=1), random(2, 5, 4, seed=2)]
+    shares = [
+        [
+            float((side - plain)[b, k].square().sum() / plain[b, k].square().sum())
+            for b in range(2)
+            for k in range(5)
+            if words[b, k]
+        ]
+        for side in sides
+    ]
+    step = SimpleNamespace(context=RichContexts(sides, plain, words))
+    expected = sum(sum(one) / len(one) for one in shares) / 2
+    assert float(ContextRegularization(0.5)(step)) == pytest.approx(0.5 * expected, rel=1e-5)
 
 
 def test_face_wise_attention_is_zero_where_both_look_alike(watched):

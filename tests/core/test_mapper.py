@@ -2,7 +2,7 @@
 
 import torch
 
-from persona_core.mapper import ANCHORS, HIDDEN, StageMapper, sinusoid
+from persona_core.mapper import ANCHORS, BYPASS, HIDDEN, StageMapper, learning_units, sinusoid
 from persona_core.representation import TokenVectors, add_bypass
 from persona_core.stages import Stages
 
@@ -18,6 +18,27 @@ def scrambled(**kwargs) -> StageMapper:
         for parameter in mapper.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     return mapper
+
+
+def test_tokens_start_where_they_are_told_to_on_the_words_sphere():
+    start = torch.randn(2, len(WORD), generator=torch.Generator().manual_seed(0))
+    mapper = StageMapper(WORD, Stages(), 2, start=start, unit=torch.full_like(WORD, 3.0))
+    torch.nn.init.normal_(mapper.head.weight, std=0.1)
+    begun = StageMapper(WORD, Stages(), 2, start=start).at(T).keys
+    assert torch.cosine_similarity(begun, start.expand_as(begun), dim=-1).min() > 0.9999
+    torch.testing.assert_close(begun.norm(dim=-1), WORD.norm().expand(begun.shape[:2]))
+    torch.testing.assert_close(mapper.exported().at(T).keys, mapper.at(T).keys)  # a file needs no start
+
+
+def test_units_are_for_learning_and_a_file_needs_none():
+    word, output = torch.ones(48), torch.cat([torch.full((16,), 3.0), torch.full((32,), 0.1)])
+    units = learning_units(word, output, (16, 32))
+    plain, scaled = scrambled(), scrambled(unit=units[0], bypass_unit=units[1])
+    times = scaled.at(T).bypass / plain.at(T).bypass / BYPASS  # in each text encoder by its own spread
+    torch.testing.assert_close(times, output.expand_as(times))
+    for one, other in zip(scaled.exported().at(T).sides, scaled.at(T).sides):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(scaled.exported().at(T).bypass, scaled.at(T).bypass)
 
 
 def test_it_starts_at_the_supercategory_word_with_no_bypass():

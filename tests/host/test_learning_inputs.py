@@ -6,11 +6,17 @@ import pytest
 import tiny_models
 import torch
 from jobs import learned, tensors
+from recording import encode_one
 
 from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.host.apply.sampling import TABLE
+from persona_core.host.clip import text_towers
 from persona_core.host.model import best_resolution
+from persona_core.names import FIRST, LAST
 from persona_core.persona import LAST_LAYER, Persona
+from persona_core.recipes import NAMES, KVTokensRecipe, StageMapperRecipe
 from persona_core.table import AppliedPersona
+from persona_core.task import TrainingSettings
 
 
 @pytest.mark.parametrize(
@@ -31,6 +37,43 @@ def test_the_file_says_at_which_layer_clip_stopped(job, tmp_path):
     persona = learned(replace(job, clip=clip), tmp_path, name="skipped")
     persona.save(tmp_path / "skipped.safetensors")
     assert Persona.load(tmp_path / "skipped.safetensors").settings[LAST_LAYER] == -2
+
+
+def test_the_context_loss_keeps_other_words_where_they_are_beside_the_common_word(job, tmp_path):
+    def moved(weight):
+        learning = replace(job.recipe.learning, steps=30, learning_rate=5e-3)
+        asked = replace(job, recipe=replace(job.recipe, learning=learning, context_weight=weight, te_weight=0.0))
+        persona = learned(asked, tmp_path, name=f"weight {weight}")
+        return persona.losses.get("context"), persona
+
+    (none, free), (losses, kept) = moved(0.0), moved(100.0)
+    assert none is None and losses[0] == pytest.approx(0, abs=1e-6)
+    clip = job.clip
+
+    def distance(persona):
+        table = encode_one(apply_to_clip(clip, AppliedPersona(persona, late="persona"), "<ann>"), "<ann> in a garden")
+        keys, _ = table[1][TABLE].at(600)
+        plain = encode_one(clip, "face face face face in a garden")[0]
+        return float((keys - plain)[0, 5:8].square().mean())
+
+    assert distance(kept) < 0.5 * distance(free)
+
+
+@pytest.mark.parametrize("kind", [StageMapperRecipe, KVTokensRecipe])
+def test_tokens_may_start_at_names(job, tmp_path, kind):
+    towers = text_towers(job.clip)
+    settings = TrainingSettings(steps=1, learning_rate=1e-12)
+    recipe = kind(supercategory="person", resolution=64, learning=settings, start=NAMES)
+    persona = learned(replace(job, recipe=recipe), tmp_path, name=kind.__name__)
+    vectors = persona.representation.at(torch.tensor([500.0])).keys[0]
+    for vector, names in zip(vectors, (FIRST, LAST)):
+        mean = torch.stack([towers.word(name) for name in names]).mean(0)
+        assert torch.cosine_similarity(vector, mean, dim=0) > 0.99
+        assert float(vector.norm()) == pytest.approx(float(towers.word("person").norm()), rel=1e-2)
+    assert persona.settings["tokens start at"] == "names"
+    cat = learned(replace(job, recipe=replace(recipe, supercategory="cat")), tmp_path, name="cat")
+    vectors = cat.representation.at(torch.tensor([500.0])).keys[0]
+    assert torch.cosine_similarity(vectors[0], towers.word("cat"), dim=0) > 0.99
 
 
 def test_a_caption_stands_behind_every_prompt_that_a_picture_goes_with(job, tmp_path):

@@ -24,12 +24,13 @@ from persona_core.host.model import check_models, check_persona
 from persona_core.losses import TandemEquilibrium, masked_diffusion_loss
 from persona_core.mapper import StageMapper
 from persona_core.photos import Photo, size_for
+from persona_core.progress import LossNotFinite
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
-from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
+from persona_core.recipes import MEASURED, KVTokensRecipe, StageMapperRecipe
 from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
 from persona_core.task import Objective, References, TrainingSettings, TrainingTask
-from persona_core.training import LossNotFinite, add_noise, train
+from persona_core.training import add_noise, train
 
 
 def same(one, other):
@@ -63,6 +64,18 @@ def test_learning_lowers_the_masked_loss_it_was_not_given(job, tmp_path):
     # A UNet of random weights hardly listens to its text, so there is little to gain: it gains 1.5 %.
     assert after.mean() < 0.99 * before.mean() and (after < before).float().mean() > 0.7
     assert sum(end.losses["noise"][-30:]) < sum(end.losses["noise"][:30])
+
+
+def test_a_persona_says_how_much_of_a_picture_was_signal_and_how_hard_each_loss_pulled(job, tmp_path):
+    recipe = replace(job.recipe, learning=replace(MEASURED, steps=6), te_weight=0.5, attention_weight=3e-3)
+    told = learned(replace(job, recipe=recipe), tmp_path).settings
+    assert told["steps"] == 6 and 0 <= told["signal to noise of one picture"] < 1
+    pulls = {name: told[f"pull of the {name} loss, the photo's being 1"] for name in ("equilibrium", "attention")}
+    assert all(0 < pull < 1e3 for pull in pulls.values())
+    tenth = replace(recipe, te_weight=0.05)
+    less = learned(replace(job, recipe=tenth), tmp_path, name="tenth").settings
+    ratio = less["pull of the equilibrium loss, the photo's being 1"] / pulls["equilibrium"]
+    assert ratio == pytest.approx(0.1, rel=0.02)
 
 
 def test_only_the_representation_gets_a_gradient(job):

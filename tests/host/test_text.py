@@ -74,6 +74,18 @@ def test_the_bypass_moves_v_alone_and_keeps_the_norm(clip, vectors):
         assert torch.equal(moved, encoding.persona)
 
 
+def test_what_the_layers_make_of_a_word_is_what_the_bypass_is_added_to(clip, vectors):
+    """So a bypass of minus that, and something else, leaves only the something else, at the same norm."""
+    with differentiable(clip.patcher), torch.no_grad():
+        text, word = DifferentiableText(clip, 1), vectors.keys[0, :1]
+        output, other = text.output_of(word[0]), torch.randn(64, generator=torch.Generator().manual_seed(1))
+        moved = TokenVectors(word[None], word[None], (other - output)[None, None])
+        encoding = text.encode(["a photo of a {}"], moved)
+        tower = text.encoders[0]
+        alone = tower.finish((other / other.norm() * output.norm())[None, None])
+        torch.testing.assert_close(encoding.values[encoding.persona], alone[0], atol=2e-5, rtol=1e-4)
+
+
 def test_attention_is_that_of_the_last_layer(clip, vectors):
     with differentiable(clip.patcher), torch.no_grad():
         text = DifferentiableText(clip, 3)

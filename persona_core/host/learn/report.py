@@ -5,7 +5,7 @@ import time
 import comfy.model_management
 from comfy.utils import ProgressBar
 
-from ...training import Progress
+from ...progress import Progress
 from ..messages import Clock, log, tell, warn
 from .run import TrainingJob
 
@@ -20,25 +20,33 @@ class Reporter:
 
     def __init__(self, job: TrainingJob):
         self.trouble = ""
-        self.total = job.recipe.learning.steps
-        self.bar, self.clock, self.spoken = ProgressBar(self.total), None, 0.0
+        learning = job.recipe.learning
+        self.bar, self.clock, self.spoken = ProgressBar(learning.steps), None, 0.0
         height, width = job.photos[0].image.shape[:2]
-        count, batch = len(job.photos), job.recipe.learning.batch_size
+        count, self.measured = len(job.photos), learning.measured
         pictures = f"{count} picture{'s' * (count != 1)}"
-        line = f"Learning '{job.name}': {self.total} steps of {batch}, {width}x{height}, {pictures}; time left follows"
+        steps = f"{'at most ' * learning.measured}{learning.steps} steps of {learning.batch_size}"
+        line = f"Learning '{job.name}': {steps}, {width}x{height}, {pictures}; time left follows"
         log.info(line)
         tell(line)
 
     def __call__(self, progress: Progress) -> None:
         """After each step. Raises the host's InterruptProcessingException."""
         done, now = progress.step, time.monotonic()
-        self.clock = self.clock or Clock(self.total, done)
-        self.bar.update_absolute(done, self.total)
-        if now - self.spoken > PAUSE or done == self.total:
+        total = max(progress.planned, done)
+        self.clock = self.clock or Clock(done)
+        self.bar.update_absolute(done, total)
+        if now - self.spoken > PAUSE or done == total:
             self.spoken = now
             losses = ", ".join(f"{name} {values[-1]:.4f}" for name, values in progress.losses.items())
-            tell(f"step {done}/{self.total}, loss {losses}, {self.clock.left(done) or 'measuring'}{self.trouble}")
+            left = self.clock.left(done, total) or "measuring"
+            tell(f"step {done}/{total}{self.signal(progress)}, loss {losses}, {left}{self.trouble}")
         comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def signal(self, progress: Progress) -> str:
+        """What the planned steps follow from."""
+        signal = progress.meter.signal_to_noise if self.measured else 0.0
+        return f" (a look at the photo is {signal / (1 + signal):.0%} signal)" if signal else ""
 
     def warn(self, trouble: str) -> None:
         """Of what learning does otherwise than it began."""

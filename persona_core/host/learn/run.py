@@ -14,11 +14,13 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ...files import PersonaFileError, read_safetensors, write_whole
+from ...names import starts
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
+from ...progress import LossNotFinite, Progress
 from ...recipes import Recipe
 from ...task import References, TrainingTask
-from ...training import LossNotFinite, Progress, train
+from ...training import train
 from ..clip import text_towers
 from ..messages import log, warn
 from ..model import compute_dtype
@@ -31,7 +33,7 @@ from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_m
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
-PROGRESS_FORMAT = "progress/5"  # of files of unfinished learning: those of other versions are begun anew
+PROGRESS_FORMAT = "progress/6"  # of files of unfinished learning: those of other versions are begun anew
 
 
 class TooLittleMemory(MemoryError):
@@ -84,8 +86,10 @@ def train_persona(
             device = denoiser.device
             images = None if job.image_embeddings is None else job.image_embeddings.clone()
             word = towers.word(recipe.supercategory)
-            representation = recipe.representation(word, images, towers.widths).to(device)
-            text = DifferentiableText(clip, representation.tokens, recipe.supercategory, denoiser.dtype)
+            start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
+            text = DifferentiableText(clip, recipe.tokens, recipe.supercategory, denoiser.dtype)
+            output = text.output_of(word)
+            representation = recipe.representation(word, images, towers.widths, start, output).to(device)
             references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
             objective, settings = recipe.objective(towers.word), recipe.learning
             text.check(objective.prompts)
@@ -109,10 +113,23 @@ def train_persona(
         representation=representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
-        settings={**recipe.settings(), LAST_LAYER: towers.last_layer(clip.layer_idx)},
+        settings={**recipe.settings(), **measured(progress), LAST_LAYER: towers.last_layer(clip.layer_idx)},
         losses=progress.losses,
         fingerprint=fingerprint,
     )
+
+
+def measured(progress: Progress) -> dict[str, object]:
+    """What Persona Info tells of how learning went."""
+    meter, again = progress.meters
+    told: dict[str, object] = {"steps": progress.step}
+    if meter.count:
+        told["signal to noise of one picture"] = round(meter.signal_to_noise, 3)
+    if again.count:
+        told["and at the second look"] = round(again.signal_to_noise, 3)
+    for name, ratio in meter.ratios.items():
+        told[f"pull of the {name} loss, the photo's being 1"] = float(f"{ratio:.3g}")
+    return told
 
 
 def train_in_memory(

@@ -20,7 +20,7 @@ from ..compat import with_own_weights
 from ..tokenizer import PersonaToken, PersonaTokens, with_placeholder
 from .attention import attention_for
 
-SLOT = "{}"
+SLOT, PLAIN = "{}", "a photo of a {}"
 WORDS = 75  # of a section, beside start and end
 
 
@@ -68,6 +68,19 @@ class DifferentiableText:
                         f"The prompt '{prompt}' holds more than plain words. Leave placeholders, embeddings and "
                         f"'{SLOT}' out of the caption."
                     )
+
+    @torch.no_grad()
+    def output_of(self, word: Tensor) -> Tensor:
+        """What the layers make of a word's input embeddings [D] in a plain prompt, before the final norm: [D]."""
+        outputs = []
+        for encoder, part in zip(self.encoders, word.split(self.towers.widths)):
+            row = sections(self.tokens_of(PLAIN), encoder.tower.key)
+            where = torch.tensor([isinstance(token, PersonaToken) for token in row])
+            ids = torch.tensor([[0 if slot else token for token, slot in zip(row, where.tolist())]])
+            vectors = part.expand(1, int(where.sum()), -1)
+            embeddings = encoder.embed(ids.to(encoder.device), where[None].to(encoder.device), vectors)
+            outputs.append(encoder.hidden(embeddings, 1)[0][0, where.to(encoder.device)][-1])
+        return torch.cat(outputs).to(word)
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
         """See `task.TextEncoder`."""
@@ -128,7 +141,7 @@ class DifferentiableTower:
             [[0 if isinstance(token, PersonaToken) else token for token in row] for row in rows], device=self.device
         )
         persona, _ = self.places(rows)
-        sides = (vectors.keys,) if vectors.values is vectors.keys else (vectors.keys, vectors.values)
+        sides = vectors.sides
         embeddings = [self.embed(ids, persona, side) for side in sides]
         plain = torch.cat([side[:count] for side in embeddings])
         rich = torch.cat([side[count:] for side in embeddings])

@@ -1,0 +1,132 @@
+"""How long and how fast to learn: as a preset says, or as the gradients of the pictures themselves tell.
+
+Near its word a token can learn only what the gradients of single pictures have in common. If that is s times as long as
+what chance adds to each, then after n pictures the token points into the person's direction with a cosine of
+sqrt(s^2 n / (1 + s^2 n)). So n follows from s, which can be measured on any checkpoint while it learns. Where that
+leads, there may be more to learn, in other directions: a second look tells.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .signal_meter import SignalMeter
+from .task import TrainingSettings, TrainingTask
+
+if TYPE_CHECKING:
+    from .progress import Progress
+
+# Passes: (ENOUGH / s)^2, for a cosine of 0.957 if every picture counted alike, which is 0.95 with a rate that falls;
+# and a few for Adam, whose first steps have one length for all numbers, whatever their gradients.
+ENOUGH, ADAMS = 3.3, 11
+# How far a token moves in a step, in spreads of its word, at s = 1; in proportion to s, so that tokens come as far in
+# the end whatever s is, and chance does not bring them farther.
+PACE = 0.8
+LEAST_SIGNAL, MOST_SIGNAL = 0.02, 1.0
+# Pictures that are looked at before anything moves: more, as long as the signal is not sure.
+LOOK, LONGEST_LOOK = 8, 256
+# And then (AGAIN / s)^2, or these. Where MORE of the signal may still be there, it is more than what chance makes up,
+# which has moved tokens too: at most LONGER times as many pictures as before are learned from then.
+LOOK_AGAIN, AGAIN, MORE, LONGER = 4, 1.5, 0.4, 3.0
+WARM = 0.1  # of the minutes, after which the speed is known
+
+
+class Budget:
+    """How many steps, and each one's learning rate: as the settings say."""
+
+    def __init__(self, settings: TrainingSettings):
+        self.settings = settings
+
+    def steps(self, progress: Progress) -> int:
+        """In all, as far as is known after so much progress."""
+        return self.settings.steps
+
+    def learning_rate(self, progress: Progress) -> float:
+        """Of the next step."""
+        return self.settings.learning_rate_at(progress.step)
+
+    def look(self, progress: Progress) -> SignalMeter | None:
+        """What the next step's gradients are to be shown to, if it is a look."""
+        meter = progress.meter
+        return meter if meter.count < LOOK else None
+
+
+class MeasuredBudget(Budget):
+    """As many steps as the signal in the gradients asks for; at most those of the settings, and their minutes. The
+    learning rate follows from the signal too, unless the settings have one.
+
+    Steps are a look, in which nothing moves, a round of learning, a second look, and if that finds a signal, a round of
+    learning from it.
+    reach, pieces: of what is learned, see Learnable. examples: of a step.
+    """
+
+    def __init__(self, settings: TrainingSettings, reach: float, pieces: float, examples: float):
+        super().__init__(settings)
+        self.reach, self.pieces, self.examples = reach, pieces, examples
+
+    def steps(self, progress: Progress) -> int:
+        first, most = progress.meter, self.most(progress)
+        if looks(first):
+            return most
+        return min(most, first.steps + self.round(first) + self.second_look(first) + self.second_round(progress))
+
+    def learning_rate(self, progress: Progress) -> float:
+        if self.look(progress) is not None:
+            return 0.0
+        first, again = progress.meters
+        began, steps = first.steps, self.round(first)
+        if progress.step >= began + steps:
+            began, steps = began + steps + again.steps, self.second_round(progress)
+        steps = min(steps, self.most(progress) - began)
+        pace = PACE * min(max(first.signal_to_noise, LEAST_SIGNAL), MOST_SIGNAL)
+        rate = self.settings.learning_rate or pace / self.reach
+        return rate * max(0.0, 1 - (progress.step - began) / max(1, steps))
+
+    def look(self, progress: Progress) -> SignalMeter | None:
+        first, again = progress.meters
+        if looks(first):
+            return first
+        at_the_end = progress.step >= first.steps + self.round(first)
+        return again if at_the_end and again.steps < self.second_look(first) else None
+
+    def most(self, progress: Progress) -> int:
+        """Steps that are allowed."""
+        most, seconds = self.settings.steps, 60 * self.settings.minutes
+        # Not by what the first steps took, which are slow: how long they take must not change what is learned.
+        if seconds and progress.seconds > WARM * seconds:
+            most = min(most, math.floor(progress.step * seconds / progress.seconds))
+        return most
+
+    def round(self, meter: SignalMeter) -> int:
+        """Steps of learning after a look, by what it found; as many as are allowed where that is nothing. The shortest
+        look is among them: Adam has seen it."""
+        signal = meter.signal_to_noise
+        if not signal:
+            return self.settings.steps
+        return math.ceil((self.pieces * (ADAMS + (ENOUGH / signal) ** 2) - LOOK) / self.examples)
+
+    def second_look(self, first: SignalMeter) -> int:
+        """Steps of it."""
+        signal = first.signal_to_noise
+        pictures = max(LOOK_AGAIN, (AGAIN / signal) ** 2) if signal else LOOK_AGAIN
+        return math.ceil(pictures / self.examples)
+
+    def second_round(self, progress: Progress) -> int:
+        """Steps of learning after the second look; none before that is over."""
+        first, again = progress.meters
+        if again.steps < self.second_look(first) or again.most_signal_to_noise < MORE * first.signal_to_noise:
+            return 0
+        return min(self.round(again), math.ceil(LONGER * self.round(first)))
+
+
+def looks(meter: SignalMeter) -> bool:
+    """Whether the first look is not over."""
+    return meter.count < LOOK or (not meter.sure and meter.count < LONGEST_LOOK)
+
+
+def budget_of(task: TrainingTask) -> Budget:
+    settings, learned = task.settings, task.representation
+    if not settings.measured:
+        return Budget(settings)
+    return MeasuredBudget(settings, learned.reach, learned.pieces, settings.batch_size / task.noise_multiplicity)

@@ -1,0 +1,213 @@
+"""How much is learned: what is measured of the gradients, what follows from it, and what a learning rate means."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench.budget import Pull, learned, task_of
+from persona_core import budget
+from persona_core.budget import LONGER, LOOK, Budget, MeasuredBudget, looks
+from persona_core.progress import Progress
+from persona_core.recipes import MEASURED, PRESETS, settings_of
+from persona_core.signal_meter import SignalMeter
+from persona_core.task import NOISE, TrainingSettings
+from persona_core.training import train
+
+
+def gradients(count, signal, numbers=512, seed=0):
+    """Of pictures: one direction, `signal` long, and noise of length 1."""
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.nn.functional.normalize(torch.randn(numbers, generator=generator), dim=0)
+    return signal * direction + torch.randn(count, numbers, generator=generator) / numbers**0.5
+
+
+def meter_of(count, signal, batch=2, **more):
+    meter = SignalMeter()
+    for part in gradients(count, signal, **more).split(batch):
+        meter.observe(part)
+    return meter
+
+
+@pytest.mark.parametrize(("signal", "count", "within"), [(1.0, 16, 0.1), (0.3, 16, 0.15), (0.12, 64, 0.2)])
+def test_the_signal_in_gradients_is_found(signal, count, within):
+    assert meter_of(count, signal).signal_to_noise == pytest.approx(signal, rel=within)
+
+
+def test_noise_alone_has_no_signal():
+    found = [meter_of(200, 0.0, seed=seed) for seed in range(20)]
+    assert max(one.signal_to_noise for one in found) < 0.12 and all(looks(one) for one in found)
+    assert SignalMeter().signal_to_noise == 0.0
+
+
+def test_it_looks_until_the_signal_is_sure_or_long_enough():
+    strong, weak = meter_of(16, 0.5), meter_of(16, 0.05)
+    assert not looks(strong) and looks(weak) and looks(meter_of(LOOK - 1, 0.5))
+    weak.observe(gradients(240, 0.05, seed=2))
+    assert weak.count == 256 and not looks(weak)
+
+
+def test_a_meter_goes_on_where_it_was():
+    whole, part = meter_of(32, 0.5), SignalMeter()
+    part.observe(gradients(32, 0.5)[:10])
+    part = SignalMeter.of(part.tensors())
+    part.observe(gradients(32, 0.5)[10:])
+    assert part.signal_to_noise == pytest.approx(whole.signal_to_noise) and part.count == 32
+
+
+def progress_of(count, signal, again=(0, 0.0), steps=10, seconds=10.0):
+    """After so many steps, and a first look of so many pictures, two a step, and a second."""
+    return Progress({"noise": [0.0] * steps}, meters=(meter_of(count, signal), meter_of(*again)), seconds=seconds)
+
+
+BUDGET = MeasuredBudget(MEASURED, reach=100, pieces=1, examples=2)
+
+
+def test_less_signal_asks_for_more_steps_at_a_lower_rate_up_to_what_is_allowed():
+    strong, weak, looking = progress_of(20, 0.5), progress_of(200, 0.1, steps=100), progress_of(LOOK - 1, 0.5)
+    assert 20 < BUDGET.steps(strong) < 60 and 500 < BUDGET.steps(weak) < 1500
+    assert BUDGET.learning_rate(strong) > 3 * BUDGET.learning_rate(weak) > 0
+    assert BUDGET.steps(looking) == MEASURED.steps and BUDGET.learning_rate(looking) == 0  # nothing moves yet
+    assert BUDGET.steps(Progress()) == MEASURED.steps
+    first = BUDGET.round(weak.meter)
+    assert MeasuredBudget(MEASURED, 100, 5, 2).round(weak.meter) == pytest.approx(5 * first, rel=0.05)
+    assert MeasuredBudget(MEASURED, 100, 1, 1).round(weak.meter) == pytest.approx(2 * first, rel=0.05)
+
+
+def test_it_looks_again_and_goes_on_where_there_is_more_to_learn():
+    meter = meter_of(20, 0.5)
+    end = meter.steps + BUDGET.round(meter)
+    look = BUDGET.second_look(meter)
+    for signal, more in ((0.0, 0), (0.5, BUDGET.round(meter_of(2 * look, 0.5))), (0.1, 0)):
+        looked = progress_of(20, 0.5, (2 * look, signal), steps=end + look)
+        assert BUDGET.look(looked) is None
+        assert BUDGET.steps(looked) == pytest.approx(end + look + more, abs=1)
+        assert bool(more) == (BUDGET.steps(looked) > looked.step)
+    about_to = progress_of(20, 0.5, steps=end)
+    assert BUDGET.look(about_to) is about_to.meters[1] and BUDGET.learning_rate(about_to) == 0
+    before = progress_of(20, 0.5, steps=end - 1)
+    assert BUDGET.look(before) is None and BUDGET.learning_rate(before) > 0
+    assert BUDGET.steps(before) == end + look
+
+
+def test_what_is_learned_after_the_second_look_is_at_most_so_much_more():
+    looked = progress_of(20, 0.5, (20, 0.22), steps=500)
+    assert BUDGET.second_round(looked) == LONGER * BUDGET.round(looked.meter) < BUDGET.round(looked.meters[1])
+
+
+def test_the_minutes_bind_once_the_speed_is_known():
+    weak, hurried = progress_of(200, 0.1), MeasuredBudget(replace(MEASURED, minutes=1.0), 100, 1, 2)
+    assert hurried.steps(weak) == 60  # one second a step
+    strong = progress_of(20, 0.5)
+    assert hurried.steps(strong) == BUDGET.steps(strong)
+    begun = progress_of(200, 0.1, steps=1, seconds=5.0)  # the first step is slow, and nobody knows yet
+    assert hurried.steps(begun) == BUDGET.steps(begun)
+
+
+def test_the_rate_falls_to_nothing_whoever_chose_it():
+    for settings in (MEASURED, replace(MEASURED, learning_rate=0.5)):
+        budget, steps = MeasuredBudget(settings, 100, 1, 2), BUDGET.round(meter_of(100, 0.2))
+        half, rates = steps // 2, []
+        for done in (0, half, steps - 1):
+            rates.append(budget.learning_rate(progress_of(100, 0.2, steps=50 + done)))
+        assert rates[1] == pytest.approx(rates[0] / 2, rel=0.02) and rates[2] == pytest.approx(rates[0] / steps)
+    assert rates[0] == 0.5
+
+
+def test_a_rate_of_ones_own_scales_the_presets_schedule():
+    balanced = PRESETS["balanced"]
+    own = settings_of("balanced", 0, learning_rate=1e-5)
+    usual = [balanced.learning_rate_at(index) for index in range(balanced.steps)]
+    assert [own.learning_rate_at(index) for index in range(own.steps)] == pytest.approx(
+        [rate * 1e-5 / balanced.learning_rate for rate in usual]
+    )
+
+
+def test_steps_of_ones_own_leave_nothing_to_measure():
+    own = settings_of("auto", 3, steps=100, minutes=5)
+    assert own == replace(PRESETS["balanced"], steps=100, seed=3) and type(Budget(own).steps(Progress())) is int
+    assert settings_of("auto", 3, minutes=5) == replace(MEASURED, seed=3, minutes=5)
+
+
+@pytest.mark.parametrize("widths", [(64,), (768,), (768, 1280), (4096,)])
+def test_the_first_step_turns_a_token_as_far_in_every_text_encoder(widths):
+    """By noise alone, at the published rate: as far as the published mapper turns."""
+    task = task_of("mapper", widths, TrainingSettings(steps=1), signal=0.0, seed=0)
+    train(task)
+    word = task.representation.word
+    for token in task.representation.at(torch.tensor([500.0])).keys[0].detach():
+        for part, start in zip(token.split(widths), word.split(widths)):
+            angle = math.degrees(math.acos(torch.cosine_similarity(part, start, dim=0).clamp(max=1)))
+            assert 2 < angle < 4
+
+
+def test_what_is_saved_is_what_was_learned():
+    task = task_of("mapper", (64, 96), TrainingSettings(steps=3, learning_rate=1e-3), 0.3, 0)
+    train(task)
+    t = torch.tensor([450.0, 700.0])
+    one, other = (made.at(t) for made in (task.representation, task.representation.exported()))
+    torch.testing.assert_close(one.keys, other.keys)
+    torch.testing.assert_close(one.bypass, other.bypass)
+
+
+@pytest.mark.parametrize(("signal", "most"), [(1.0, 33), (0.3, 204)])
+def test_auto_learns_as_long_as_the_signal_asks_for_and_no_longer(signal, most):
+    reached, passes, measured = learned("mapper", (768,), MEASURED, signal)
+    assert reached > 0.945 and passes <= most and measured == pytest.approx(signal, rel=0.1)
+
+
+class SameEachTime(Pull):
+    """Whose chance is that of the step's own noise."""
+
+    def __call__(self, step):
+        self.chance.manual_seed(int(step.target.sum().abs() * 1e6))
+        return super().__call__(step)
+
+
+def repeatable():
+    made = task_of("mapper", (96,), MEASURED, 1.0, 0)
+    pull = SameEachTime(**vars(made.objective.terms[NOISE]))
+    return replace(made, objective=replace(made.objective, terms={NOISE: pull}))
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [2, 9, 15, 20])
+def test_stopped_in_a_look_or_a_round_it_goes_on_as_if_it_had_not_been(after, monkeypatch):
+    monkeypatch.setattr(budget, "MORE", 0.0)  # so that there is a second round
+    whole, kept = repeatable(), {}
+    steps = train(whole).step
+
+    def stop(progress):
+        if progress.step == after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(repeatable(), on_step=stop, save=lambda progress: kept.update(it=progress))
+    first, second = kept["it"].meters
+    told = {2: first.steps == 2, 9: second.steps == 0, 15: 0 < second.steps < 3, 20: second.steps >= 2}
+    assert told[after] and steps > 20
+    again = repeatable()
+    assert train(again, Progress(kept["it"].losses, kept["it"].tensors)).step == steps
+    for one, other in zip(whole.representation.parameters(), again.representation.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_luck_decides_little_of_what_auto_learns():
+    """Of two seeds, whose pictures' noise has nothing in common."""
+    moved = []
+    for seed in (1, 2):
+        task = task_of("mapper", (768,), replace(MEASURED, seed=seed), 0.3, 0)
+        task.objective.terms[NOISE].chance.manual_seed(100 + seed)
+        train(task)
+        moved.append((task.representation.at(torch.tensor([600.0])).keys - task.representation.word).detach().flatten())
+    assert torch.cosine_similarity(*moved, dim=0) > 0.88
+
+
+def test_a_quick_run_learns_mostly_noise_where_the_signal_is_weak():
+    """What the measured budget is there for."""
+    quick, *_ = learned("mapper", (768,), PRESETS["quick"], 0.12)
+    assert quick < 0.7
