@@ -9,7 +9,7 @@ whom it knows by name. Writes docs/pairs.md.
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -36,7 +36,8 @@ PAGE = PACK / "docs/pairs.md"
 LEARNED, NAMED = "full", "named"  # of quality.py's rows, and two whom the painter knows
 PLACEHOLDERS = "<ann>", "<bob>"
 SIZE, SEEDS = 128, 4
-WAYS = {"prompt": "by the prompt alone", "regions": "by regions alone", "both": "by both"}
+WAYS = {"prompt": "by the prompt alone", "regions": "by regions alone", "both": "by both", "masks": "by masks of Apply"}
+SOFT = 16  # pixels between one half and the other
 KINDS = {LEARNED: "two personas", NAMED: "two names"}
 
 INTRODUCTION = """# Two in one picture, measured in a small world
@@ -48,7 +49,8 @@ them; a head that is not there counts 0. Swapped: each is liker to the head at t
 of the same one of the two, or alike each other. Missing: fewer than two heads. Means over pairs ± standard error.
 
 By regions alone, each half is asked for one of the two in the same place (Conditioning Set Mask); by both, the whole
-picture is also asked for what the prompt says."""
+picture is also asked for what the prompt says; by masks of Apply, which names have none of, each persona's tokens draw
+attention in its half only."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,16 @@ def halves(clip, texts: tuple[str, str]) -> list:
     return found
 
 
+def half(side: str) -> Tensor:
+    """[SIZE, SIZE], 1 on one side, with a soft edge."""
+    across = torch.linspace(-SIZE / 2, SIZE / 2, SIZE).expand(SIZE, -1)
+    return ((across if side == "right" else -across) / SOFT + 0.5).clamp(0, 1)
+
+
 def asked(clip, way: str, prompt: str, sides: tuple[str, str], words: tuple[str, str]) -> list:
     """The positive conditioning."""
     whole = clip.encode_from_tokens_scheduled(clip.tokenize(said(prompt, *words)))
-    if way == "prompt":
+    if way in ("prompt", "masks"):
         return whole
     left, right = words if sides[0] == "left" else reversed(words)
     _, _, place = prompt.rpartition(" in ") if " in " in prompt else prompt.rpartition(" at ")
@@ -90,39 +98,50 @@ def asked(clip, way: str, prompt: str, sides: tuple[str, str], words: tuple[str,
 
 
 @torch.inference_mode()
-def paint(clip, way: str, words: tuple[str, str], seed: int) -> dict[tuple[str, str], Tensor]:
-    """By the sides of the two: pictures [B, 3, SIZE, SIZE]."""
+def paint(knowing: Callable, way: str, words: tuple[str, str], seed: int) -> dict[tuple[str, str], Tensor]:
+    """By the sides of the two: pictures [B, 3, SIZE, SIZE]. knowing: gives the CLIP for the masks of the two."""
     painter, _, decoder = models()
     found: dict[tuple[str, str], list[Tensor]] = {}
     with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
         for prompt, sides in PAIR_PROMPTS.items():
+            clip = knowing(*(half(side) if way == "masks" else None for side in sides))
             positive = asked(clip, way, prompt, sides, words)
             found.setdefault(sides, []).append(sample(painter, clip, decoder, positive, SEEDS, seed, STEPS, GUIDANCE))
     return {sides: torch.cat(pictures) for sides, pictures in found.items()}
 
 
-def two(bench: Bench, kind: str, number: int) -> tuple[object, tuple[str, str], tuple[Subject, Subject]]:
-    """A CLIP, the words that mean the two in it, and who they are."""
-    clip, numbers = models()[1], (2 * number, 2 * number + 1)
+def two(bench: Bench, kind: str, number: int) -> tuple[Callable, tuple[str, str], tuple[Subject, Subject]]:
+    """What gives a CLIP that knows the two, for a mask of each or None; the words for them in it; who they are."""
+    plain, numbers = models()[1], (2 * number, 2 * number + 1)
     if kind == NAMED:
         called = tuple(names()[one] for one in numbers)
-        return clip, called, tuple(map(named_subject, called))
+        return lambda *masks: plain, called, tuple(map(named_subject, called))
     people = tuple(subject(one, bench.split) for one in numbers)
     recipe = bench.rivals[LEARNED].recipe
     after = (USUAL // recipe.learning.batch_size,)
-    for person, placeholder in zip(people, PLACEHOLDERS):
-        ((_, _, persona),) = learned(recipe, [photo_of(person)], after)
-        clip = apply_to_clip(clip, AppliedPersona(replace(persona, name=placeholder)), placeholder)
-    return clip, PLACEHOLDERS, people
+    personas = [learned_one for person in people for _, _, learned_one in learned(recipe, [photo_of(person)], after)]
+
+    def knowing(*masks: Tensor | None):
+        clip = plain
+        for persona, placeholder, mask in zip(personas, PLACEHOLDERS, masks):
+            clip = apply_to_clip(clip, AppliedPersona(replace(persona, name=placeholder), mask=mask), placeholder)
+        return clip
+
+    return knowing, PLACEHOLDERS, people
+
+
+def ways_of(kind: str) -> list[str]:
+    """A name has no Apply whose mask there could be."""
+    return [way for way in WAYS if kind == LEARNED or way != "masks"]
 
 
 def work(bench: Bench, kind: str, number: int) -> str:
     """One pair in every way, in a process of its own."""
     torch.set_num_threads(1)
-    clip, words, people = two(bench, kind, number)
-    for way in WAYS:
+    knowing, words, people = two(bench, kind, number)
+    for way in ways_of(kind):
         likeness, both, flags = [], [], {"swapped": [], "merged": [], "missing": []}
-        pictures = paint(clip, way, words, SEEDS * number)
+        pictures = paint(knowing, way, words, SEEDS * number)
         for sides, some in pictures.items():
             left, right = people if sides[0] == "left" else people[::-1]
             found = examiner().score_pair(some, left, right)
@@ -148,13 +167,13 @@ def table(results: Mapping[str, list[PairResult]]) -> str:
     head = ("", "likeness", "both at their place", "swapped", "merged", "missing", "pairs")
     lines = [head, ("---",) * len(head)]
     for kind, who in KINDS.items():
-        for way, how in WAYS.items():
+        for way in ways_of(kind):
             found = results[f"{kind}-{way}"]
             cells = (
                 with_error([getattr(one, key) for one in found])
                 for key in ("likeness", "both", "swapped", "merged", "missing")
             )
-            lines.append((f"{who}, {how}", *cells, str(len(found))))
+            lines.append((f"{who}, {WAYS[way]}", *cells, str(len(found))))
     return markdown(lines)
 
 
@@ -165,12 +184,12 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
     bench = bench_of("pairs")
-    rows = [f"{kind}-{way}" for kind in KINDS for way in WAYS]
+    rows = [f"{kind}-{way}" for kind in KINDS for way in ways_of(kind)]
     jobs = [
         (kind, number)
         for number in range(args.pairs)
         for kind in KINDS
-        if not all(bench.file(f"{kind}-{way}", number).exists() for way in WAYS)
+        if not all(bench.file(f"{kind}-{way}", number).exists() for way in ways_of(kind))
     ]
     in_processes(args.processes, work, bench, jobs)
     results = {

@@ -3,6 +3,7 @@
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..persona_core.host.apply.encoding import apply_to_clip
 from ..persona_core.host.apply.sampling import apply_to_model
@@ -12,12 +13,26 @@ from ..persona_core.persona import Persona
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
 from . import sockets
 
+BLACK = 0.05
 STANDING = [WORD, PERSONA]  # what may stand at the placeholder outside the dynamic stage
 
 
 def fraction(name: str, default: float, step: float, tooltip: str) -> io.Float.Input:
     """An input from 0 to 1. Optional, because workflows of the first release do not have it."""
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=step, tooltip=tooltip, optional=True)
+
+
+def place_of(mask: Tensor) -> Tensor:
+    """Of a MASK [M, H, W] or [H, W] of the host, one [H, W] in 0..1. Raises ValueError with a sentence."""
+    masks = mask.reshape(-1, *mask.shape[-2:]).float().cpu().clamp(0, 1)
+    if len(masks) != 1:
+        raise ValueError(f"Apply takes one mask, but there are {len(masks)}. Give each Apply its own.")
+    if masks.max() < BLACK:
+        raise ValueError(
+            "The mask is all black, so the persona would be nowhere: Load Image gives such a one for a picture without "
+            "transparency. Paint the persona's place white, or leave the mask away."
+        )
+    return masks[0]
 
 
 class ApplyStageRegulatedEmbedding(io.ComfyNode):
@@ -82,6 +97,11 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                     0.05,
                     "How far all other words mean what they mean without the persona. Try 0.5 if the prompt is not obeyed.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where in the picture the persona may be, white. For several people: one Apply and one mask each. Its edges may be soft.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="To the sampler."),
@@ -107,9 +127,11 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         end_at: float = 1.0,
         key_locking: float = 0.0,
         context_preservation: float = 0.0,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
+        place = None if mask is None else place_of(mask)
         applied = AppliedPersona(
-            persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation
+            persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation, place
         )
         # A host that lends weights paints a conditioning with hooks on a second copy of the MODEL, read from disk.
         clip = apply_to_clip(clip, applied, placeholder, hooked=not lends_weights(model))

@@ -5,7 +5,7 @@ Shapes: G grid points, L tokens of the context, D its width.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,14 @@ from .representation import TokenVectors
 from .stages import GRID, LAST_TIMESTEP
 
 WORD, PERSONA = "supercategory", "persona"
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where in the picture a persona's tokens may draw attention: mask [H, W] in 0..1. tokens: [L], 1 at those."""
+
+    mask: Tensor
+    tokens: Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class AppliedPersona:
     key_locking: 0..1, how far K goes back to the word, while V stays the persona's (Perfusion, arXiv 2305.01644).
     context_preservation: 0..1, how far K and V of all other tokens go back to what they are beside the word (AlignIT,
     arXiv 2406.18893).
+    mask: [H, W] in 0..1, of the picture, outside which the persona draws no attention; None: everywhere.
     """
 
     persona: Persona
@@ -37,6 +46,7 @@ class AppliedPersona:
     end_at: float = 1.0
     key_locking: float = 0.0
     context_preservation: float = 0.0
+    mask: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError with a sentence for a number out of range: the host checks those over a link not at all."""
@@ -121,7 +131,8 @@ class ContextTable:
 
     base: [1, L, D], the prompt with each supercategory's word; it also holds wherever no segment does.
     placeholders: of the personas in the prompt.
-    segments, keys, values: one entry a segment, contexts [G, L, D] on its grid.
+    segments, keys, values: one entry a segment, contexts [G, L, D] on its grid. places: of the personas that have one,
+    for each segment; everywhere: while no persona stands, of their words.
     """
 
     base: Tensor
@@ -129,6 +140,8 @@ class ContextTable:
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     placeholders: frozenset[str] = frozenset()
+    places: tuple[tuple[Place, ...], ...] = ()
+    everywhere: tuple[Place, ...] = ()
 
     @property
     def constant(self) -> bool:
@@ -142,6 +155,13 @@ class ContextTable:
                 lower, share = locate(segment.grid, t)
                 return interpolate(keys, lower, share), interpolate(values, lower, share)
         return self.base, self.base
+
+    def places_at(self, t: float) -> Sequence[Place]:
+        """The places of the personas, and of words that stand for them, at timestep t."""
+        for segment, places in zip(self.segments, self.places):
+            if segment.after < t <= segment.until:
+                return places
+        return self.everywhere
 
 
 def locate(grid: Sequence[int], t: float) -> tuple[int, float]:

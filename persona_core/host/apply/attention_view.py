@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import comfy.sample
-from comfy.ldm.modules import attention
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from torch import Tensor
@@ -16,6 +15,7 @@ from ...attention import shown_sizes, token_maps
 from ..clip import TextTower, text_towers
 from ..model import cross_attention_blocks
 from ..tokenizer import PersonaToken
+from .places import chosen_attention
 from .prompt import Section
 from .sampling import discrete_timestep
 
@@ -111,13 +111,6 @@ def watching(
         original = replaced.get(block, replaced.get(block[:2], chosen_attention))
         model.set_model_attn2_replace(watched(original), *block)
     return model, seen
-
-
-def chosen_attention(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
-    """What a cross-attention layer does where nothing replaces it, by the kind of attention that the host chose."""
-    return attention.optimized_attention(
-        query, key, value, extra["n_heads"], attn_precision=extra["attn_precision"], transformer_options=extra
-    )
 
 
 def words_at(section: Section, t: float, tower: TextTower) -> list[tuple[str, list[int]]]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from ...stages import GRID, LAST_TIMESTEP
+from ...table import Place
 from ..tokenizer import flat
 
 FOLLOWING = ContextVar("following", default=False)  # whether a sampler follows the tables of its conditionings
+MOVED = 0.1  # of the largest change: a smaller one is not of a persona's token, but of what is computed of all
 IN_PLACE = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__"}
 
 
@@ -33,6 +35,10 @@ class Table(Protocol):
 
     def at(self, t: float) -> tuple[Tensor, Tensor]:
         """The contexts of K and of V at timestep t; both are `base` itself where no persona stands."""
+        ...
+
+    def places_at(self, t: float) -> Sequence[Place]:
+        """Of the personas that stand at timestep t and are kept to a place."""
         ...
 
 
@@ -99,7 +105,8 @@ def numbers_of(context: PersonaContext) -> np.ndarray:
         numbers = context.as_subclass(Tensor).clone()
         digest = hashlib.sha256()
         for t in range(0, LAST_TIMESTEP + 1, GRID):
-            for side in context.table.at(float(t)):
+            places = [side for place in context.table.places_at(float(t)) for side in (place.mask, place.tokens)]
+            for side in (*context.table.at(float(t)), *places):
                 digest.update(side.as_subclass(Tensor).detach().cpu().float().numpy().tobytes())
         values = numbers.view(-1)
         places = np.frombuffer(digest.digest(), dtype=np.uint64) % values.numel()
@@ -128,6 +135,9 @@ class FixedTable:
 
     def at(self, t: float) -> tuple[Tensor, Tensor]:
         return self.base, self.base
+
+    def places_at(self, t: float) -> Sequence[Place]:
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +175,27 @@ class ComputedTable:
 
         return on(0), on(1)
 
+    def places_at(self, t: float) -> Sequence[Place]:
+        """Where the tokens are that were in prompts: where the functions make another thing of contexts in which they
+        are other ones."""
+        found: dict[Tensor, Tensor] = {}
+        for prompt in self.prompts if self.base.ndim > 1 else ():
+            for place in prompt.places_at(t):
+                change = (self.moved(prompt, place) - self.base).abs().reshape(-1, *self.base.shape[-2:]).amax((0, 2))
+                tokens = (change > MOVED * change.max()).float()
+                found[place.mask] = torch.maximum(tokens, found.get(place.mask, tokens))
+        return [Place(mask, tokens) for mask, tokens in found.items()]
+
+    @cached_property
+    def prompts(self) -> list[Table]:
+        """The tables of prompts that it was computed from, however many functions ago."""
+        found = [one.prompts if isinstance(one, ComputedTable) else [one] for one in self.sources]
+        return list(dict.fromkeys(table for tables in found for table in tables))
+
+    def moved(self, prompt: Table, place: Place) -> Tensor:
+        """What it would be if a persona's tokens in one of its prompts were other ones."""
+        return self.made_of(*replaced(self.arguments, partial(with_tokens, prompt=prompt, place=place)))
+
     def made_of(self, args: tuple, kwargs: dict) -> Tensor:
         if changed_in_place(self.function, args) is not None:
             args = (args[0].clone(), *args[1:])
@@ -172,6 +203,18 @@ class ComputedTable:
             return args[0]
         result = self.function(*args, **kwargs)
         return result if self.part is None else result[self.part]
+
+
+def with_tokens(one: Recorded, prompt: Table, place: Place) -> Tensor:
+    """What a tensor was, with a persona's tokens in a prompt moved, each number by another amount."""
+    if isinstance(one.value, Tensor):
+        return one.value
+    if isinstance(one.value, ComputedTable):
+        return one.value.moved(prompt, place)
+    base = one.value.base
+    if one.value is not prompt:
+        return base
+    return base + place.tokens.to(base)[:, None] * torch.linspace(1, 2, base.shape[-1]).to(base)
 
 
 def followed(function: Callable, arguments: tuple[tuple, dict], result: object) -> object:

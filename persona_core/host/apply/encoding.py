@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...persona import LAST_LAYER, Persona
 from ...representation import TokenVectors
-from ...table import AppliedPersona, ContextTable, plan
+from ...table import AppliedPersona, ContextTable, Place, plan
 from ..clip import StandIn, TextTowers, text_towers
 from ..messages import warn
 from ..tokenizer import PersonaToken, PersonaTokens, flat, known_placeholders, warn_of_text, whole, with_placeholder
@@ -135,16 +135,22 @@ class PersonaEncode(StandIn):
                 warn_of_text(as_text)
             return self.original(pairs)
         words = {
-            key: [fill(section, key, columns, {}).pairs for section in sections[key]]
-            for key, columns in self.columns.items()
+            key: [fill(section, key, columns, {}) for section in sections[key]] for key, columns in self.columns.items()
         }
-        context, pooled, *extra = self.original({**pairs, **words})
+        context, pooled, *extra = self.original(
+            {**pairs, **{key: [row.pairs for row in encoder] for key, encoder in words.items()}}
+        )
+        everywhere = self.places(words, 0, min(map(len, words.values())))
         hooked = all(subject.hooked for subject in subjects)
-        context, followed = attach(self.table(context, sections, subjects), hooked)
+        context, followed = attach(self.table(context, sections, subjects, everywhere), hooked)
         return context, pooled, {**(extra[0] if extra else {}), **followed}
 
     def table(
-        self, base: Tensor, sections: Mapping[str, Sequence[Section]], subjects: Sequence[Subject]
+        self,
+        base: Tensor,
+        sections: Mapping[str, Sequence[Section]],
+        subjects: Sequence[Subject],
+        everywhere: tuple[Place, ...],
     ) -> ContextTable:
         """All contexts of a prompt in one batched pass of the text encoders: for K, for V, and without the personas
         where a persona preserves the context."""
@@ -153,16 +159,18 @@ class PersonaEncode(StandIn):
         lengths = [len(segment.grid) for segment in segments]
         grid = [Point.at(t, subjects) for segment in segments for t in segment.grid]
         if not grid:
-            return ContextTable(base, (), (), (), placeholders)
+            return ContextTable(base, (), (), (), placeholders, (), everywhere)
         preserved = [point.preserved for point in grid]
         # Without the personas, all of a segment is one prompt.
-        starts = accumulate(lengths[:-1], initial=0) if any(preserved) else ()
+        firsts = list(accumulate(lengths[:-1], initial=0))
+        starts = firsts if any(preserved) else ()
         sides = (
             [point.embeddings(PlaceholderEmbeddings.for_keys) for point in grid],
             [point.embeddings(PlaceholderEmbeddings.for_values) for point in grid],
             [grid[start].embeddings(PlaceholderEmbeddings.without) for start in starts],
         )
         rows, count = self.rows(sections, [embeddings for side in sides for embeddings in side])
+        places = tuple(self.places(rows, first * count, count) for first in firsts)
         contexts = self.encode_all(rows, count, len(grid)).reshape(-1, *base.shape[1:])
         keys, values, without = contexts.split([len(side) for side in sides])
         if any(preserved):
@@ -170,7 +178,20 @@ class PersonaEncode(StandIn):
             share = others * torch.tensor(preserved).to(keys)[:, None, None]
             without = without.repeat_interleave(torch.tensor(lengths, device=without.device), 0)
             keys, values = torch.lerp(keys, without, share), torch.lerp(values, without, share)
-        return ContextTable(base, tuple(segments), keys.split(lengths), values.split(lengths), placeholders)
+        sides = keys.split(lengths), values.split(lengths)
+        return ContextTable(base, tuple(segments), *sides, placeholders, places, everywhere)
+
+    def places(self, rows: Mapping[str, Sequence[Row]], first: int, count: int) -> tuple[Place, ...]:
+        """Of the personas in a prompt that have one, from its `count` rows: also while their words stand. Where the
+        text encoders were given other texts, a token of one is at a place where the other has none."""
+        tokens: dict[Subject, Tensor] = {}
+        for encoder in rows.values():
+            for number, row in enumerate(encoder[first : first + count]):
+                for place, subject in row.persona.items():
+                    if subject.applied.mask is not None:
+                        found = tokens.setdefault(subject, torch.zeros(count, len(row.pairs)))
+                        found[number, place] = 1
+        return tuple(Place(subject.applied.mask, found.flatten()) for subject, found in tokens.items())
 
     def rows(
         self, sections: Mapping[str, Sequence[Section]], prompts: Sequence[Mapping[Subject, PlaceholderEmbeddings]]

@@ -65,12 +65,12 @@ class Row:
     """A section as the text encoder gets it.
 
     bypass: for each of the personas' tokens [W] that has one, the token and its bypass [W]. persona: the positions of
-    personas' tokens.
+    personas' tokens, and whose they are.
     """
 
     pairs: Section
     bypass: list[tuple[Tensor, Tensor]]
-    persona: frozenset[int]
+    persona: Mapping[int, Subject]
 
 
 def fill(section: Section, encoder: str, columns: slice, embeddings: Mapping[Subject, PlaceholderEmbeddings]) -> Row:
@@ -79,14 +79,14 @@ def fill(section: Section, encoder: str, columns: slice, embeddings: Mapping[Sub
     encoder: the host's key of the text encoder, whose share of the D numbers columns tells. Where a subject has no
     embeddings, the one token of its word stands for all N, and padding at the end keeps the section's length.
     """
-    pairs, bypass, persona, padding = [], [], set(), []
+    pairs, bypass, persona, padding = [], [], {}, []
     for token, weight, *number in section:
         if not isinstance(token, PersonaToken):
             pairs.append((token, weight, *number))
             continue
         here, word = embeddings.get(token.subject), token.subject.words[encoder]
         if token.index == 0 or here is not None:
-            persona.add(len(pairs))
+            persona[len(pairs)] = token.subject
         if here is not None:
             vector = here.tokens[token.index, columns]
             if here.bypass is not None:
@@ -96,4 +96,4 @@ def fill(section: Section, encoder: str, columns: slice, embeddings: Mapping[Sub
             pairs.append((word.token, weight, *number))
         else:
             padding.append((word.padding, 1.0, *(0 for _ in number)))  # padding is of no word
-    return Row(pairs + padding, bypass, frozenset(persona))
+    return Row(pairs + padding, bypass, persona)

@@ -20,8 +20,10 @@ from comfy.patcher_extension import WrappersMP
 from comfy.utils import repeat_to_batch_size
 from torch import Tensor, allclose, equal
 
+from ...table import Place
 from ..messages import warn
 from .context import FOLLOWING, PersonaContext, Table
+from .places import with_places, within
 
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
@@ -127,8 +129,9 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
         return executor(model, conds, x_in, timestep, model_options)
     t = discrete_timestep(model.model_sampling, timestep[:1])
     values: dict[uuid.UUID, tuple[Tensor, Tensor]] = {}
+    places: dict[uuid.UUID, list[Place]] = {}
     conds = [
-        None if group is None else [at_timestep(cond, t, values, x_in.device, number) for cond in group]
+        None if group is None else [at_timestep(cond, t, values, places, x_in, number) for cond in group]
         for number, group in enumerate(conds)
     ]
     patches = options.get("patches", {})
@@ -136,6 +139,10 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     attention = [give_values, *patches.get("attn2_patch", [])]
     options = {**options, TIMESTEP: t, VALUES: values, "patches": {**patches, "attn2_patch": attention}}
     options[WRITTEN] = {} if len(attention) == 1 else None
+    if places:
+        replaced = options.get("patches_replace", {})
+        attentions = with_places(replaced.get("attn2", {}), model.diffusion_model, places)
+        options["patches_replace"] = {**replaced, "attn2": attentions}
     following = FOLLOWING.set(True)
     try:
         return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
@@ -178,11 +185,11 @@ def usual_log_sigmas() -> Tensor:
     return ModelSamplingDiscrete().log_sigmas.clone()
 
 
-def at_timestep(cond: dict, t: float, values: dict, device, group: int) -> dict:
+def at_timestep(cond: dict, t: float, values: dict, places: dict, latents: Tensor, group: int) -> dict:
     """A conditioning as it is at t; the same dict if it has no table.
 
     group: the number of the guider's list that it is in. values: gets the contexts of K and V under the conditioning's
-    uuid, on the device of the UNet: once a step, not once a layer.
+    uuid, on the device of the UNet: once a step, not once a layer. places: gets those of its personas.
     """
     if cond.get("hooks") is not None:
         cond = {**cond, "hooks": without_ours(cond["hooks"])}
@@ -200,7 +207,9 @@ def at_timestep(cond: dict, t: float, values: dict, device, group: int) -> dict:
     # Another one for the copy of an area in the opposite list; the same at each step, for nodes that compare steps.
     cond["uuid"] = uuid.uuid5(cond["uuid"], str(group))
     if keys is not table.base:
-        values[cond["uuid"]] = keys.to(device), value.to(device)
+        values[cond["uuid"]] = keys.to(latents.device), value.to(latents.device)
+    if kept := within(table.places_at(t), cond, tuple(latents.shape[-2:])):
+        places[cond["uuid"]] = kept
     return cond
 
 
