@@ -1,7 +1,5 @@
 """Learning of the second kind: Face-Wise K/V Tokens."""
 
-from dataclasses import replace
-
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
@@ -12,7 +10,7 @@ from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import best_resolution
 from ..persona_core.losses import COMPARED, REDUCTIONS
 from ..persona_core.photos import augmented
-from ..persona_core.recipes import KVTokensRecipe, kv_prompts
+from ..persona_core.recipes import DEFAULT, KV_PRESETS, STARTS, WEIGHTS, KVTokensRecipe, kv_prompts, settings_of
 from . import sockets, training
 
 
@@ -44,26 +42,26 @@ class FaceWiseKVTokens(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=1000,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=20000,
-                    tooltip="How long to learn. 1000 is the published recipe; a few hundred give a first look.",
+                    tooltip="How long to learn. 0: as the preset says.",
                 ),
                 io.Float.Input(
                     "learning_rate",
-                    default=5e-3,
-                    min=1e-6,
+                    default=0.0,
+                    min=0.0,
                     max=0.1,
                     step=1e-6,
                     round=False,
-                    tooltip="How big each step of learning is. Too high: the loss jumps or stops being a number.",
+                    tooltip="How big each step of learning is. 0: as the preset says. Too high: the loss jumps or stops being a number.",
                 ),
                 io.Int.Input(
                     "batch_size",
-                    default=2,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=32,
-                    tooltip="How many noised copies of the photo are looked at in each step. More is steadier and needs more memory.",
+                    tooltip="How many noised copies of the photo are looked at in each step. 0: as the preset says. More is steadier and needs more memory.",
                 ),
                 io.Float.Input(
                     "attention_weight",
@@ -106,16 +104,34 @@ class FaceWiseKVTokens(io.ComfyNode):
                     tooltip="Also learn from the mirrored photo. Variants are mirrored now and then anyway.",
                 ),
                 *(shared[name] for name in ("train_seed", "reuse", "mask", "attention_reduction", "caption")),
+                io.Combo.Input(
+                    "preset",
+                    options=list(KV_PRESETS),
+                    default=DEFAULT,
+                    optional=True,
+                    tooltip="How long and how fast to learn, where steps, learning_rate and batch_size are 0. auto: as long as the photo and the checkpoint need, which is measured while learning. balanced: 400 pictures through the UNet. published: 2000.",
+                ),
+                *(shared[name] for name in ("minutes", "context_weight", "start", "loss_weights")),
             ],
             outputs=training.OUTPUTS,
         )
 
     @classmethod
     def validate_inputs(
-        cls, attention_tokens: str, resolution: int | None = 0, attention_reduction: str = REDUCTIONS[0]
+        cls,
+        attention_tokens: str,
+        resolution: int | None = 0,
+        attention_reduction: str = REDUCTIONS[0],
+        preset: str = DEFAULT,
+        start: str = STARTS[0],
+        loss_weights: str = WEIGHTS[0],
     ) -> bool | str:
         right = sockets.check_choices(
-            attention_tokens=(attention_tokens, COMPARED), attention_reduction=(attention_reduction, REDUCTIONS)
+            attention_tokens=(attention_tokens, COMPARED),
+            attention_reduction=(attention_reduction, REDUCTIONS),
+            preset=(preset, KV_PRESETS),
+            start=(start, STARTS),
+            loss_weights=(loss_weights, WEIGHTS),
         )
         return right if right is not True else sockets.check_resolution(resolution)
 
@@ -145,6 +161,11 @@ class FaceWiseKVTokens(io.ComfyNode):
         mask: Tensor | None = None,
         attention_reduction: str = REDUCTIONS[0],
         caption: str = "",
+        preset: str = DEFAULT,
+        minutes: float = training.MINUTES,
+        context_weight: float = 0.0,
+        start: str = STARTS[0],
+        loss_weights: str = WEIGHTS[0],
     ) -> io.NodeOutput:
         name = store.check_name(name, folders=False)
         supercategory = supercategory.strip()
@@ -153,17 +174,14 @@ class FaceWiseKVTokens(io.ComfyNode):
             te_weight=te_weight,
             resolution=resolution or best_resolution(model),
             mirror=mirror,
-            learning=replace(
-                KVTokensRecipe.learning,
-                steps=steps,
-                learning_rate=learning_rate,
-                batch_size=batch_size,
-                seed=train_seed,
-            ),
+            learning=settings_of(preset, train_seed, steps, learning_rate, batch_size, minutes, KV_PRESETS),
             attention_weight=attention_weight,
             attention_tokens=attention_tokens,
             attention_reduction=attention_reduction,
             caption=caption.strip(),
+            context_weight=context_weight,
+            start=start,
+            weights=loss_weights,
             reference=reference_word.strip(),
             prompts=kv_prompts(supercategory),
             pairs=pairs,

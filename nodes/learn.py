@@ -11,7 +11,7 @@ from ..persona_core.host.learn.latents import embed
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import best_resolution
 from ..persona_core.losses import REDUCTIONS
-from ..persona_core.recipes import DEFAULT, PRESETS, StageMapperRecipe, settings_of
+from ..persona_core.recipes import DEFAULT, PRESETS, STARTS, WEIGHTS, StageMapperRecipe, settings_of
 from ..persona_core.stages import Stages
 from . import sockets, training
 
@@ -56,7 +56,7 @@ class LearnPersona(io.ComfyNode):
                     max=0.1,
                     step=1e-6,
                     round=False,
-                    tooltip="How big each step of learning is. 0: as the preset says. Your own neither warms up nor falls towards the end. Too high: the loss jumps or stops being a number.",
+                    tooltip="How big each step of learning is. 0: as the preset says. It falls towards the end as the preset's does. Too high: the loss jumps or stops being a number.",
                 ),
                 io.Int.Input(
                     "batch_size",
@@ -106,18 +106,31 @@ class LearnPersona(io.ComfyNode):
                     options=list(PRESETS),
                     default=DEFAULT,
                     optional=True,
-                    tooltip="How long and how fast to learn, where steps, learning_rate and batch_size are 0. quick: a first look, 60 pictures through the UNet. balanced: 200. published: the paper's 2000.",
+                    tooltip="How long and how fast to learn, where steps, learning_rate and batch_size are 0. auto: as long as the photo and the checkpoint need, which is measured while learning. quick: a first look, 60 pictures through the UNet. balanced: 200. published: the paper's 2000.",
                 ),
-                *(shared[name] for name in ("attention_reduction", "caption")),
+                *(
+                    shared[name]
+                    for name in ("attention_reduction", "caption", "minutes", "context_weight", "start", "loss_weights")
+                ),
             ],
             outputs=training.OUTPUTS,
         )
 
     @classmethod
     def validate_inputs(
-        cls, resolution: int | None = 0, preset: str = DEFAULT, attention_reduction: str = REDUCTIONS[0]
+        cls,
+        resolution: int | None = 0,
+        preset: str = DEFAULT,
+        attention_reduction: str = REDUCTIONS[0],
+        start: str = STARTS[0],
+        loss_weights: str = WEIGHTS[0],
     ) -> bool | str:
-        right = sockets.check_choices(preset=(preset, PRESETS), attention_reduction=(attention_reduction, REDUCTIONS))
+        right = sockets.check_choices(
+            preset=(preset, PRESETS),
+            attention_reduction=(attention_reduction, REDUCTIONS),
+            start=(start, STARTS),
+            loss_weights=(loss_weights, WEIGHTS),
+        )
         return right if right is not True else sockets.check_resolution(resolution)
 
     @classmethod
@@ -146,6 +159,10 @@ class LearnPersona(io.ComfyNode):
         preset: str = DEFAULT,
         attention_reduction: str = REDUCTIONS[0],
         caption: str = "",
+        minutes: float = training.MINUTES,
+        context_weight: float = 0.0,
+        start: str = STARTS[0],
+        loss_weights: str = WEIGHTS[0],
     ) -> io.NodeOutput:
         name = store.check_name(name, folders=False)
         recipe = StageMapperRecipe(
@@ -155,10 +172,13 @@ class LearnPersona(io.ComfyNode):
             resolution=resolution or best_resolution(model),
             mirror=mirror,
             stages=stages or Stages(),
-            learning=settings_of(preset, train_seed, steps, learning_rate, batch_size),
+            learning=settings_of(preset, train_seed, steps, learning_rate, batch_size, minutes),
             attention_weight=attention_weight,
             attention_reduction=attention_reduction,
             caption=caption.strip(),
+            context_weight=context_weight,
+            start=start,
+            weights=loss_weights,
         )
         photos = training.photos_of(model, clip, vae, image, mask, recipe, crop_to_face)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)

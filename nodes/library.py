@@ -106,13 +106,8 @@ class PersonaInfo(io.ComfyNode):
 
     @classmethod
     def execute(cls, persona: Persona) -> io.NodeOutput:
-        text, chart = describe(persona), loss_chart(persona.losses, steps_of(persona))
+        text, chart = describe(persona), loss_chart(persona.losses, persona.steps)
         return io.NodeOutput(text, chart, ui={**ui.PreviewImage(chart, cls=cls).as_dict(), "text": (text,)})
-
-
-def steps_of(persona: Persona) -> int:
-    """How many steps it was learned for; a file that others made may not say it."""
-    return persona.settings.get("steps") or max(map(len, persona.losses.values()), default=1)
 
 
 def describe(persona: Persona) -> str:

@@ -13,9 +13,10 @@ from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import check_models
 from ..persona_core.losses import REDUCTIONS
 from ..persona_core.photos import Photo, cropped, sized
-from ..persona_core.recipes import Recipe
+from ..persona_core.recipes import STARTS, WEIGHTS, Recipe
 from . import notices, sockets
 
+MINUTES = 15.0  # that auto may take
 OUTPUTS = [
     sockets.Persona.Output(display_name="persona", tooltip="To Apply Stage-Regulated Embedding."),
     io.Image.Output(display_name="loss", tooltip="The loss over the steps: noisy, but it should fall."),
@@ -85,6 +86,40 @@ def shared_inputs() -> dict[str, io.Input]:
             optional=True,
             tooltip="What else the photo shows, in a few words: wearing glasses, in front of a red wall. What is said here is not learned into the persona.",
         ),
+        io.Float.Input(
+            "minutes",
+            default=MINUTES,
+            min=0.0,
+            max=600.0,
+            step=0.5,
+            round=False,
+            optional=True,
+            tooltip="With preset auto: that learning may take at most. 0: as long as it needs.",
+        ),
+        io.Float.Input(
+            "context_weight",
+            default=0.0,
+            min=0.0,
+            max=100.0,
+            step=0.0001,
+            round=False,
+            optional=True,
+            tooltip="Keeps the other words of a prompt what they mean beside the common word, while learning. 0 turns it off.",
+        ),
+        io.Combo.Input(
+            "start",
+            options=list(STARTS),
+            default=STARTS[0],
+            optional=True,
+            tooltip="Where learning starts: at the common word, or, for people, at what the text encoder knows of people's names.",
+        ),
+        io.Combo.Input(
+            "loss_weights",
+            options=list(WEIGHTS),
+            default=WEIGHTS[0],
+            optional=True,
+            tooltip="What the weights of the other losses mean. absolute: as in the papers. relative: how hard each pulls at the persona, where 1 is as hard as the photo does; that is measured, so it means the same with every checkpoint. Try 0.1.",
+        ),
     ]
     return {one.id: one for one in inputs}
 
@@ -104,6 +139,6 @@ def photos_of(
 def train(job: TrainingJob, reuse: bool, node: type[io.ComfyNode]) -> io.NodeOutput:
     """The OUTPUTS of a learning node: the persona as it was learned before, or now."""
     persona, path, said = find_or_train(job, reuse)
-    chart = loss_chart(persona.losses, job.recipe.learning.steps)
+    chart = loss_chart(persona.losses, persona.steps)
     shown = {**ui.PreviewImage(chart, cls=node).as_dict(), "text": (str(path),), **notices.line(said)}
     return io.NodeOutput(persona, chart, str(path), ui=shown)

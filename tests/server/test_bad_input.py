@@ -141,7 +141,7 @@ def test_a_mistake_gets_a_sentence_and_the_server_lives_on(server, case):
     ("prompt", "says"),
     [
         (lambda: learning(steps=-1), "steps"),
-        (lambda: learning(preset="fast"), "preset is .fast.*Choose one of: quick, balanced, published"),
+        (lambda: learning(preset="fast"), "preset is .fast.*Choose one of: auto, quick, balanced, published"),
         (lambda: learning(resolution=10), "resolution"),
         (lambda: learning(tokens=99), "tokens"),
         (lambda: loading("nobody_of_this_name"), r"no persona 'nobody_of_this_name\.safetensors'.*Searched"),

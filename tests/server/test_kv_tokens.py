@@ -32,7 +32,7 @@ def test_the_workflow_gives_a_small_file_pictures_and_where_words_look(server, t
     )
     [grid] = pictures(server, run, find(prompt, ATTENTION))
     assert grid.shape[1] > 8 * 160 and grid.std() > 5
-    assert "Learning 'pairs': 4 steps of 2, 64x64, 32 pictures" in "\n".join(texts)
+    assert "Learning 'pairs': 4 steps of 4, 64x64, 32 pictures" in "\n".join(texts)
 
 
 def test_the_same_inputs_give_the_same_persona_and_load_it(server, texts):

@@ -63,7 +63,9 @@ def test_the_workflows_give_a_persona_file_and_pictures(server, texts, name):
     assert not leftovers(server)
 
 
-@pytest.mark.parametrize("preset, steps, rate", [("quick", "30 steps of 2", 0.0006), (None, "50 steps of 4", 0.0004)])
+@pytest.mark.parametrize(
+    "preset, steps, rate", [("quick", "30 steps of 2", 0.0006), (None, "at most 4000 steps of 2", "measured")]
+)
 def test_where_numbers_are_0_the_preset_decides(painter, photo, texts, preset, steps, rate):
     """On the small painter, which learns so much in a moment."""
     name = f"preset_{preset}"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from persona_core.recipes import KV_PRESETS, PRESETS
 from tools.describe_nodes import FILE, described
 
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
@@ -11,12 +12,14 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 FROZEN = {
     "PersonaLearn": (
         "name supercategory tokens steps learning_rate batch_size te_weight resolution crop_to_face mirror "
-        "train_seed reuse attention_weight preset attention_reduction caption",
+        "train_seed reuse attention_weight preset attention_reduction caption minutes context_weight start "
+        "loss_weights",
         "persona loss path",
     ),
     "PersonaKVTokens": (
         "name supercategory pairs steps learning_rate batch_size attention_weight attention_tokens reference_word "
-        "te_weight augment resolution crop_to_face mirror train_seed reuse attention_reduction caption",
+        "te_weight augment resolution crop_to_face mirror train_seed reuse attention_reduction caption preset minutes "
+        "context_weight start loss_weights",
         "persona loss path",
     ),
     "PersonaStagePartition": ("supercategory grid_step noise_draws resolution draw_seed", "stages chart maps"),
@@ -79,8 +82,9 @@ def test_numbers_have_a_range_and_a_default_inside(nodes):
 
 
 def test_the_presets(nodes):
-    _, options = inputs(nodes["PersonaLearn"])["preset"]
-    assert options["options"] == ["quick", "balanced", "published"] and options["default"] == "balanced"
+    for node, names in (("PersonaLearn", [*PRESETS]), ("PersonaKVTokens", [*KV_PRESETS])):
+        _, options = inputs(nodes[node])["preset"]
+        assert options["options"] == names and options["default"] == "auto"
 
 
 def test_every_choice_has_a_default_that_is_one_of_them(nodes):
