@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-presets bench-sampling bench-speed serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-luck bench-budget bench-sampling bench-speed serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -48,8 +48,14 @@ bench-gradient: setup
 bench-sliders: setup
 	@$(RUN) -m bench.sliders $(ARGS)
 
-bench-presets: setup
-	@$(RUN) -m bench.presets $(ARGS)
+bench-choices: setup
+	@$(RUN) -m bench.choices $(ARGS)
+
+bench-luck: setup
+	@$(RUN) -m bench.luck $(ARGS)
+
+bench-budget: setup
+	@$(RUN) -m bench.budget $(ARGS)
 
 bench-sampling: setup
 	@$(RUN) -m bench.sampling $(ARGS)

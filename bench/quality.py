@@ -151,7 +151,8 @@ def learn_and_judge(bench: Bench, name: str, number: int) -> None:
 
 
 def learned(recipe: Recipe, photos: Sequence[Photo], after: tuple[int, ...]) -> Iterator[tuple[int, float, Persona]]:
-    """The persona after each of these steps of one run, with the seconds that learning took until then."""
+    """The persona after each of these steps of one run, or as many as it needed, with the seconds that learning took
+    until then."""
     seconds = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for steps in after:
@@ -161,7 +162,7 @@ def learned(recipe: Recipe, photos: Sequence[Photo], after: tuple[int, ...]) -> 
             # Goes on where the file says the last one ended.
             persona = train_persona(job, "quality", Path(folder) / "unfinished", lambda progress: None)
             seconds += time.monotonic() - began
-            yield steps, seconds, persona
+            yield persona.steps, seconds, persona
 
 
 def file_size(persona: Persona) -> int:
@@ -211,10 +212,9 @@ def table_bench(split: str = "table", passes: tuple[int, ...] = PASSES) -> Bench
     return bench
 
 
-def bench_of(measurement: str) -> Bench:
-    """Where another measurement keeps its results of the same people."""
-    bench = Bench(RESULTS)
-    bench = replace(bench, folder=RESULTS / f"{measurement}-{made_with(measurement, bench.split)}")
+def bench_of(measurement: str, split: str = "table") -> Bench:
+    """Where another measurement keeps its results of a split's people."""
+    bench = Bench(RESULTS / f"{measurement}-{made_with(measurement, split)}", split)
     bench.folder.mkdir(parents=True, exist_ok=True)
     return bench
 

@@ -25,6 +25,7 @@ from bench.results import (
     out_of_reach,
 )
 from miniworld.measuring.asking import prompts_for
+from miniworld.measuring.scoring import LEAKS
 from miniworld.sheet import sheet
 
 SHOWN = 4  # subjects on each contact sheet
@@ -122,9 +123,9 @@ def table(results: Results, titles: Mapping[str, str]) -> str:
 
 
 def leak_of(results: Results, row: str, floor: str) -> str:
-    """The mean over all kinds of leak, with its error over people, and each of them."""
+    """The mean over the kinds of leak that all photos may have, with its error over people, and each kind's."""
     by_kind = leaks(results, row, floor)
-    each = [mean(values) for values in zip(*by_kind.values())]
+    each = [mean(values) for values in zip(*(by_kind[kind] for kind in LEAKS if kind in by_kind))]
     return f"{with_error(each)} ({', '.join(f'{kind} {mean(values):.2f}' for kind, values in by_kind.items())})"
 
 

@@ -68,9 +68,11 @@ def leaks(results: Results, row: str, floor: str = FLOOR) -> dict[str, list[floa
     0 where pictures have what the photo has as often as the plain prompt's do, 1 where all have it.
     """
     plain = results[floor]
-    people = [person for person in results[row] if person in plain]
-    found = {}
-    for kind in next(iter(plain.values())).leaks:
+    found: dict[str, list[float]] = {}
+    for kind in dict.fromkeys(kind for result in plain.values() for kind in result.leaks):
+        people = [one for one in results[row] if one in plain and kind in plain[one].leaks]
+        if not people:
+            continue
         chance = mean(plain[person].leaks[kind] for person in people)
         found[kind] = [
             (results[row][person].leaks[kind] - plain[person].leaks[kind]) / (1 - chance) for person in people

@@ -36,9 +36,9 @@ class Scores:
     """Of pictures of one subject, [B] each.
 
     likeness: of the head that is theirs; 0 where nobody is found. heads: how many are found. obeyed: whether the
-    picture shows all that is asked for. leaks: for each of LEAKS 1 where the picture shows what the photo does, 0 where
-    it does not, NaN where the prompt asks about it or it cannot be read. A leak counts only above what pictures show by
-    chance: compare with those of the plain word.
+    picture shows all that is asked for. leaks: for each of LEAKS, and of a hat and glasses that the photo shows, 1
+    where the picture shows what the photo does, 0 where it does not, NaN where the prompt asks about it or it cannot be
+    read. A leak counts only above what pictures show by chance: compare with those of the plain word.
     """
 
     likeness: Tensor
@@ -104,7 +104,7 @@ class Examiner:
             torch.tensor([likes[at].item() if heads else 0.0 for heads, likes, at in zip(found, alike, chosen)]),
             torch.tensor([len(heads) for heads in found]),
             torch.tensor([obeys(*all_) for all_ in zip(found, chosen, shown, asked)], dtype=torch.bool),
-            {name: torch.tensor([row[name] for row in leaks]) for name in LEAKS},
+            {name: torch.tensor([row[name] for row in leaks]) for name in leaks[0]},
         )
 
     def score_pair(self, pictures: Tensor, left: Subject, right: Subject) -> PairScores:
@@ -204,7 +204,8 @@ def obeys(heads: list[Head], chosen: int, scene: dict[str, str], want: dict[str,
 
 
 def leaked(seen: dict[str, str], scene: dict[str, str], want: dict[str, str], subject: Subject) -> dict[str, float]:
-    """For each of LEAKS 1, 0 or NaN. seen: what the subject's head shows; nothing, where nobody is found."""
+    """For each of LEAKS, and of a hat and glasses that the photo shows, 1, 0 or NaN. seen: what the subject's head
+    shows; nothing, where nobody is found."""
     look = subject.scene.figures[0].look
     photo = {
         "scene": {"place": subject.scene.place},
@@ -213,6 +214,8 @@ def leaked(seen: dict[str, str], scene: dict[str, str], want: dict[str, str], su
         "light": {"light": subject.scene.light},
         "clothes": {"clothes": look.clothes} | ({} if look.clothes == "nothing" else {"colour": look.colour}),
     }
+    worn = {"hat": look.hat, "glasses": look.glasses}
+    photo |= {name: {name: word} for name, word in worn.items() if word != "none"}
     hidden = ("expression", "light") if seen.get("shot") == "small" else ()
     shown = {name: word for name, word in (seen | scene).items() if name not in hidden}
     found = {}

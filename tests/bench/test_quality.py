@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from bench import pairs, presets, quality, tried
+from bench import choices, pairs, quality, tried
 from bench.quality_page import against_baselines, table, who_is_lost, write
 from bench.results import (
     BASELINES,
@@ -26,10 +26,11 @@ from bench.results import (
     read,
 )
 from bench.rivals import rivals
+from bench.ways import Way, caption_of
 from miniworld.measuring.asking import PROMPTS
 from miniworld.measuring.scoring import Examiner, Scores
 from miniworld.measuring.subjects import subject
-from persona_core.task import TrainingSettings
+from persona_core.photos import VARIANTS
 
 CHANCE = {"scene": 0.1, "turn": 0.5}
 BLANK = Result("", 0, 0.0, 0.9, 0.0, CHANCE, passes=100)
@@ -117,30 +118,47 @@ def test_rows_are_compared_with_both_baselines_at_as_many_passes():
     assert against_baselines("full_50", found) == against_baselines(one, found) == ["", ""]
 
 
-def test_the_page_of_presets_compares_each_row_with_its_own_reference():
-    found = results(**{row: [{"identity_if_obeyed": 0.5, "passes": 60}] * 2 for row in presets.ways()})
-    better = {"quick": 0.1, "cold": 0.3}
-    for row, more in better.items():
-        found[row] = {n: replace(one, identity_if_obeyed=0.5 + more) for n, one in found[row].items()}
-    lines = [line for line in presets.page(found).splitlines() if line.startswith("| ")]
-    shown = [line.split(" | ") for line in lines if not line.startswith(("|  |", "| ---"))]
-    assert len(shown) == len(presets.ways()) + 1  # quick stands above its trials too
-    differences = {cells[0][2:]: [] for cells in shown}
-    for cells in shown:
-        told = re.search(r"\(([+-]\d\.\d+):", cells[-1])
-        differences[cells[0][2:]].append(float(told[1]) if told else None)
-        steps, rows = map(int, cells[1].split(" x "))
-        assert steps * rows == int(cells[2]) == 60
-    assert differences["*quick*"] == [0.1, None]
-    assert differences["*balanced*"] == [0.0] and differences["no warm-up"] == [0.2]
+def test_the_page_of_choices_compares_each_row_with_its_own_reference():
+    found, better = {}, {"quick": 0.1, "names": 0.3}
+    for name, group in choices.groups().items():
+        scores = {
+            row: [{"identity_if_obeyed": 0.5 + better.get(row, 0.0), "leaks": {"scene": 0.5}, "passes": 60}] * 2
+            for row in (group.floor, *group.ways)
+        }
+        found[name] = results(**scores)
+    page = choices.page(found)
+    differences = {}
+    for section in page.split("## ")[1:]:
+        lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")][2:]
+        against = [cells for cells in lines if "(" not in cells[4]]
+        assert len(against) == 1 and f"from *{against[0][0][2:].strip('*')}*" in section
+        differences |= {
+            cells[0][2:]: float(re.search(r"\(([+-]\d\.\d+):", cells[4])[1]) for cells in lines if "(" in cells[4]
+        }
+    assert differences.pop("*quick*") == 0.1 and differences.pop("names") == 0.3 and set(differences.values()) == {0.0}
+
+
+def test_what_each_way_learns_from_and_is_told():
+    plain, worn = subject(3, "tuning"), subject(3, "tuning", worn=True)
+    assert (plain.scene.figures[0].look.hat, plain.scene.figures[0].look.glasses) == ("none", "none")
+    look = worn.scene.figures[0].look
+    assert {look.hat, look.glasses} != {"none"} and worn.who == plain.who
+    said = caption_of(worn.scene)
+    assert all(word in said for name in (look.hat, look.glasses) if name != "none" for word in name.split()[-1:])
+    way = Way("", choices.FULL)
+    assert len(way.photos(plain)) == 1 and torch.equal(way.photos(plain)[0].mask, plain.mask)
+    assert replace(way, masked=False).photos(plain)[0].mask.all()
+    assert len(replace(way, augmented=True).photos(plain)) == VARIANTS
+    mirrored = replace(way, recipe=replace(way.recipe, mirror=True)).photos(plain)
+    assert torch.equal(mirrored[1].image, mirrored[0].image.flip(1))
 
 
 def test_cross_initialization_starts_at_what_the_text_encoder_makes_of_the_word():
-    recipe = tried.cross_initialized(presets.persona_magic(TrainingSettings()))
-    word = torch.ones(len(recipe.start))
+    recipe = tried.cross_initialized(choices.FULL)
+    word = torch.ones(len(recipe.made))
     made = recipe.representation(word, None).at(torch.tensor([500.0])).keys.detach()
     assert made.norm(dim=-1) == pytest.approx(word.norm().item(), abs=1e-4)
-    assert torch.cosine_similarity(made, recipe.start.expand_as(made), dim=-1).min() > 0.999
+    assert torch.cosine_similarity(made, recipe.made.expand_as(made), dim=-1).min() > 0.999
 
 
 def test_the_page_holds_the_table_and_a_sheet_for_every_row(tmp_path):
@@ -220,7 +238,7 @@ def test_two_personas_are_painted_in_every_way(quick, monkeypatch):
     found = {
         f"{kind}-{way}": [pairs.PairResult(**json.loads(quick.file(f"{kind}-{way}", 0).read_text()))]
         for kind in pairs.KINDS
-        for way in pairs.WAYS
+        for way in pairs.ways_of(kind)
     }
     assert len(pairs.table(found).splitlines()) == 2 + len(found)
     assert all(0 <= one.missing <= 1 for [one] in found.values())

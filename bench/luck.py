@@ -1,0 +1,118 @@
+"""Measure what chance decides: each person is learned with several seeds, and nothing else differs.
+
+    make bench-luck [ARGS="--people 2 --seeds 4"]
+
+Takes twenty minutes on 2 cores and writes docs/luck.md. A run that was stopped goes on where it was.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
+
+import torch
+
+from bench.pages import made, markdown
+from bench.quality import PACK, PLACEHOLDER, Bench, bench_of, examiner, in_processes, learned, models, paint, photo_of
+from bench.rivals import RESOLUTION
+from miniworld.measuring.asking import prompts_for, said
+from miniworld.measuring.subjects import subject
+from persona_core.files import write_whole
+from persona_core.host.apply.encoding import apply_to_clip
+from persona_core.photos import Photo
+from persona_core.prompts import PHOTO_PROMPTS
+from persona_core.recipes import KV_PRESETS, PRESETS, KVTokensRecipe, Recipe, StageMapperRecipe
+from persona_core.table import AppliedPersona
+
+PAGE = PACK / "docs/luck.md"
+PICTURES = 4  # of each prompt, the same for all seeds
+
+INTRODUCTION = """# What chance decides, measured in a small world
+
+Written by `make bench-luck` ({made}). {people} people of the split *release*, each learned from one photo with {seeds}
+seeds; prompts and scores as in [quality.md](quality.md), {pictures} pictures of each prompt, the same for every seed.
+Told is the standard deviation over the seeds of one person: its mean over people, and the largest."""
+
+
+def ways() -> dict[str, tuple[str, Recipe]]:
+    """Title and recipe by a short name."""
+    full = StageMapperRecipe(supercategory="person", resolution=RESOLUTION)
+    kv = KVTokensRecipe(supercategory="person", resolution=RESOLUTION, prompts=PHOTO_PROMPTS, attention_weight=0.0)
+    preset = {name: replace(full, learning=settings) for name, settings in PRESETS.items()}
+    return {
+        "balanced": ("*balanced*, 4 tokens", preset["balanced"]),
+        "auto": ("*auto*, 4 tokens", preset["auto"]),
+        "auto_one": ("*auto*, one token", replace(preset["auto"], tokens=1)),
+        "kv": ("*auto*, K/V tokens", replace(kv, learning=KV_PRESETS["auto"])),
+    }
+
+
+def tried_out(recipe: Recipe, photo: Photo, number: int, split: str) -> tuple[float, float]:
+    """Likeness and ID(Prompt) of one learning."""
+    ((_, _, persona),) = learned(recipe, [photo], (recipe.learning.steps,))
+    clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
+    somebody, prompts = subject(number, split), prompts_for()
+    asked = [said(prompt, PLACEHOLDER) for prompt in prompts]
+    pictures = torch.cat([paint(clip, asked, PICTURES * number + picture) for picture in range(PICTURES)])
+    scores = examiner().score(pictures, list(prompts.values()) * PICTURES, somebody)
+    return scores.likeness.mean().item(), (scores.likeness * scores.obeyed).mean().item()
+
+
+def work(bench: Bench, job: str, number: int) -> str:
+    """One person, learned in one way with one seed, in a process of its own."""
+    torch.set_num_threads(1)
+    name, seed = job.split()
+    _, recipe = ways()[name]
+    recipe = replace(recipe, learning=replace(recipe.learning, seed=int(seed)))
+    found = tried_out(recipe, photo_of(subject(number, bench.split)), number, bench.split)
+    write_whole(bench.file(f"{name}-{seed}", number), json.dumps(found).encode())
+    return f"{job} {number}"
+
+
+def table(results: Mapping[str, Sequence[Sequence[tuple[float, float]]]]) -> str:
+    """results: of each way, likeness and ID(Prompt) by person and seed."""
+    lines = [("", "likeness", "its deviation", "largest", "ID(Prompt)", "its deviation", "largest"), ("---",) * 7]
+    for name, people in results.items():
+        cells = [ways()[name][0]]
+        for score in range(2):
+            values = [[seeds[score] for seeds in person] for person in people]
+            apart = [stdev(person) for person in values]
+            cells += [f"{mean(map(mean, values)):.3f}", f"{mean(apart):.3f}", f"{max(apart):.3f}"]
+        lines.append(tuple(cells))
+    return markdown(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--ways", nargs="+", choices=ways(), default=list(ways()))
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--page", type=Path, default=PAGE)
+    args = parser.parse_args()
+    bench = bench_of("luck", "release")
+    rows = [(name, seed, number) for name in args.ways for number in range(args.people) for seed in range(args.seeds)]
+    missing = [
+        (f"{name} {seed}", number) for name, seed, number in rows if not bench.file(f"{name}-{seed}", number).exists()
+    ]
+    in_processes(args.processes, work, bench, missing)
+    results = {
+        name: [
+            [json.loads(bench.file(f"{name}-{seed}", number).read_text()) for seed in range(args.seeds)]
+            for number in range(args.people)
+        ]
+        for name in args.ways
+    }
+    introduction = INTRODUCTION.format(made=made(), people=args.people, seeds=args.seeds, pictures=PICTURES)
+    text = f"{introduction}\n\n{table(results)}\n"
+    print(text)
+    args.page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
