@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.pages import made, markdown
-from persona_core.budget import MOST_SIGNAL, PACE
+from persona_core.budget import pace
 from persona_core.kv_tokens import TokenExpander
 from persona_core.mapper import StageMapper, learning_units
 from persona_core.recipes import AUTO, KV_PRESETS, MEASURED, PRESETS
@@ -163,8 +163,8 @@ def learned(kind: str, widths: tuple[int, ...], settings: TrainingSettings, sign
 def fixed(kind: str, widths: tuple[int, ...], signal: float, passes: int) -> float:
     """The cosine after a fixed number of passes, with the rate that the measured budget has for this signal."""
     reach = task_of(kind, widths, TrainingSettings(), signal, 0).representation.reach
-    rate = PACE * min(signal, MOST_SIGNAL) / reach
-    settings = replace(MEASURED, steps=passes // MEASURED.batch_size, measured=False, learning_rate=rate, decay=True)
+    rate, steps = pace(signal) / reach, passes // MEASURED.batch_size
+    settings = replace(MEASURED, steps=steps, measured=False, learning_rate=rate, decay=True)
     return learned(kind, widths, settings, signal)[0]
 
 

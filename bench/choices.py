@@ -55,13 +55,12 @@ is one picture that goes forward and backward through the UNet once."""
 @dataclass(frozen=True)
 class Group:
     """One table. ways: its rows, by short names. against: that which the others are compared with. split: whose people
-    are learned. text: what it is about."""
+    are learned."""
 
     title: str
     ways: Mapping[str, Way]
     against: str
     split: str = TUNING
-    text: str = ""
 
     @property
     def floor(self) -> str:
@@ -183,7 +182,7 @@ def page(results: Mapping[str, Results]) -> str:
     for name, group in groups().items():
         if name in results:
             against = f"In brackets the difference from *{group.ways[group.against].title.strip('*')}*."
-            who = f"People of the split *{group.split}*. {against} {group.text}".strip()
+            who = f"People of the split *{group.split}*. {against}"
             shown = table(results[name], group.ways, group.against, group.floor)
             parts.append(f"## {group.title}\n\n{who}\n\n{shown}")
     return "\n\n".join(parts) + "\n"

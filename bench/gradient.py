@@ -32,6 +32,7 @@ from persona_core.host.learn.text import DifferentiableText
 from persona_core.losses import masked_diffusion_loss
 from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.representation import Learnable, TokenVectors
+from persona_core.signal_meter import SignalMeter
 from persona_core.stages import Stages
 from persona_core.task import Objective, References, TrainingSettings, TrainingTask
 from persona_core.training import forward, sample_batch
@@ -77,15 +78,13 @@ class Ratio:
 def signal_to_noise(gradients: Tensor) -> Ratio:
     """Of gradients [n, P] of independent batches; without bias, so that pure noise has a signal of about 0.
 
-    The mean of n gradients is longer than the signal, by a share of the noise: its square by noise^2 / n.
     Raises ValueError for fewer than two.
     """
     if len(gradients) < 2:
         raise ValueError(f"A spread needs at least two gradients; there is {len(gradients)}.")
-    mean = gradients.mean(0)
-    variance = (gradients - mean).square().sum() / (len(gradients) - 1)
-    signal = (mean.square().sum() - variance / len(gradients)).clamp(min=0)
-    return Ratio(float(signal.sqrt()), float(variance.sqrt()))
+    meter = SignalMeter()
+    meter.observe(gradients)
+    return Ratio(max(meter.signal, 0.0) ** 0.5, max(meter.noise, 0.0) ** 0.5)
 
 
 def gradients(task: TrainingTask, batch_size: int, count: int) -> Tensor:

@@ -17,16 +17,15 @@ from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
 
+from bench.choices import FULL, KV
 from bench.pages import made, markdown
 from bench.quality import PACK, PLACEHOLDER, Bench, bench_of, examiner, in_processes, learned, models, paint, photo_of
-from bench.rivals import RESOLUTION
 from miniworld.measuring.asking import prompts_for, said
 from miniworld.measuring.subjects import subject
 from persona_core.files import write_whole
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.photos import Photo
-from persona_core.prompts import PHOTO_PROMPTS
-from persona_core.recipes import KV_PRESETS, PRESETS, KVTokensRecipe, Recipe, StageMapperRecipe
+from persona_core.recipes import BALANCED, PRESETS, Recipe
 from persona_core.table import AppliedPersona
 
 PAGE = PACK / "docs/luck.md"
@@ -41,14 +40,11 @@ Told is the standard deviation over the seeds of one person: its mean over peopl
 
 def ways() -> dict[str, tuple[str, Recipe]]:
     """Title and recipe by a short name."""
-    full = StageMapperRecipe(supercategory="person", resolution=RESOLUTION)
-    kv = KVTokensRecipe(supercategory="person", resolution=RESOLUTION, prompts=PHOTO_PROMPTS, attention_weight=0.0)
-    preset = {name: replace(full, learning=settings) for name, settings in PRESETS.items()}
     return {
-        "balanced": ("*balanced*, 4 tokens", preset["balanced"]),
-        "auto": ("*auto*, 4 tokens", preset["auto"]),
-        "auto_one": ("*auto*, one token", replace(preset["auto"], tokens=1)),
-        "kv": ("*auto*, K/V tokens", replace(kv, learning=KV_PRESETS["auto"])),
+        "balanced": ("*balanced*, 4 tokens", replace(FULL, learning=PRESETS[BALANCED])),
+        "auto": ("*auto*, 4 tokens", FULL),
+        "auto_one": ("*auto*, one token", replace(FULL, tokens=1)),
+        "kv": ("*auto*, K/V tokens", KV),
     }
 
 

@@ -127,17 +127,17 @@ def judge(bench: Bench, row: str, number: int, somebody: Subject, clip, word: st
     write_whole(file, json.dumps(asdict(result)).encode())
 
 
-def photo_of(somebody: Subject) -> Photo:
-    return Photo(rearrange(somebody.photo, "c h w -> h w c"), somebody.mask)
+def photo_of(somebody: Subject, masked: bool = True) -> Photo:
+    """masked: whether the loss is to look at the subject only."""
+    mask = somebody.mask if masked else torch.ones_like(somebody.mask)
+    return Photo(rearrange(somebody.photo, "c h w -> h w c"), mask)
 
 
 def learn_and_judge(bench: Bench, name: str, number: int) -> None:
     """Learn somebody, and try the persona out after each of the numbers of passes that the rival asks for."""
     rival = bench.rivals[name]
     somebody = subject(number, bench.split, rival.kind)
-    photo = photo_of(somebody)
-    if not rival.masked:
-        photo = replace(photo, mask=torch.ones_like(photo.mask))
+    photo = photo_of(somebody, rival.masked)
     began = time.monotonic()
     stages, looked = rival.stages(models(), photo)
     looking = time.monotonic() - began

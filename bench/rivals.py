@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from persona_core.host.learn.attention_curve import attention_curve
 from persona_core.photos import Photo
 from persona_core.prompts import PHOTO_PROMPTS
-from persona_core.recipes import KVTokensRecipe, Recipe, StageMapperRecipe
+from persona_core.recipes import Beginning, KVTokensRecipe, Recipe, StageMapperRecipe
 from persona_core.representation import Learnable, Saved, TokenVectors
 from persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 
@@ -46,8 +46,8 @@ class TextualInversion(StageMapperRecipe):
 
     tokens: int = 1
 
-    def representation(self, word: Tensor, *_) -> StaticVector:
-        return StaticVector(word)
+    def representation(self, beginning: Beginning) -> StaticVector:
+        return StaticVector(beginning.word)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What was tried to learn sooner, and is not in the pack."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.quality import models
 from persona_core.mapper import StageMapper
-from persona_core.recipes import StageMapperRecipe
+from persona_core.recipes import Beginning, StageMapperRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,15 +18,8 @@ class CrossInitialized(StageMapperRecipe):
 
     made: Tensor
 
-    def representation(
-        self,
-        word: Tensor,
-        images: Tensor | None,
-        widths: tuple[int, ...] = (),
-        start: Tensor | None = None,
-        output: Tensor | None = None,
-    ) -> StageMapper:
-        return super().representation(word, images, widths, self.made.expand(self.tokens, -1), output)
+    def representation(self, beginning: Beginning) -> StageMapper:
+        return super().representation(replace(beginning, start=self.made.expand(self.tokens, -1)))
 
 
 @cache

@@ -40,9 +40,7 @@ class Way:
     prepared: Callable[[Recipe], Recipe] = lambda recipe: recipe
 
     def photos(self, somebody: Subject) -> list[Photo]:
-        photo = photo_of(somebody)
-        if not self.masked:
-            photo = replace(photo, mask=torch.ones_like(photo.mask))
+        photo = photo_of(somebody, self.masked)
         if self.augmented:
             return augmented([photo], self.recipe.learning.seed)
         return [photo, photo.mirrored()] if self.recipe.mirror else [photo]

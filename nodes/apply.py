@@ -10,10 +10,10 @@ from ..persona_core.host.apply.sampling import apply_to_model
 from ..persona_core.host.compat import lends_weights
 from ..persona_core.host.model import check_persona
 from ..persona_core.persona import Persona
+from ..persona_core.photos import BLACK
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
 from . import sockets
 
-BLACK = 0.05
 STANDING = [WORD, PERSONA]  # what may stand at the placeholder outside the dynamic stage
 
 

@@ -79,8 +79,7 @@ class MeasuredBudget(Budget):
         if progress.step >= began + steps:
             began, steps = began + steps + again.steps, self.second_round(progress)
         steps = min(steps, self.most(progress) - began)
-        pace = PACE * min(max(first.signal_to_noise, LEAST_SIGNAL), MOST_SIGNAL)
-        rate = self.settings.learning_rate or pace / self.reach
+        rate = self.settings.learning_rate or pace(first.signal_to_noise) / self.reach
         return rate * max(0.0, 1 - (progress.step - began) / max(1, steps))
 
     def look(self, progress: Progress) -> SignalMeter | None:
@@ -123,6 +122,11 @@ class MeasuredBudget(Budget):
 def looks(meter: SignalMeter) -> bool:
     """Whether the first look is not over."""
     return meter.count < LOOK or (not meter.sure and meter.count < LONGEST_LOOK)
+
+
+def pace(signal: float) -> float:
+    """How far a token moves in the first step after a look that found this signal, in spreads of its word."""
+    return PACE * min(max(signal, LEAST_SIGNAL), MOST_SIGNAL)
 
 
 def budget_of(task: TrainingTask) -> Budget:

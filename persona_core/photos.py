@@ -12,6 +12,7 @@ from torch import Tensor
 from . import faces
 from .recipes import Recipe
 
+BLACK = 0.05  # a mask that is nowhere whiter shows nothing
 WHITE = 0.95  # of a picture's numbers: a thing photographed before a white wall has fewer
 VARIANTS = 32  # encoded before learning begins, so that no step has to run the VAE
 SMALLEST = 0.5  # of the photo's sides: in a smaller one a face is a few cells, which count as much as a whole one
@@ -79,7 +80,7 @@ def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
         )
     masks = masks.clamp(0, 1).expand(len(images), -1, -1)
     for index, mask in enumerate(masks):
-        if mask.max() < 0.05:
+        if mask.max() < BLACK:
             raise ValueError(
                 f"The mask of picture {index} is all black: nothing of the picture would be learned. "
                 "Paint the face white."

@@ -70,6 +70,22 @@ def kv_prompts(supercategory: str) -> Sequence[str]:
     return FACE_PROMPTS if supercategory.lower() in HUMANS else PHOTO_PROMPTS
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """Where learning begins, which the models tell.
+
+    word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders; none: there is one. start:
+    [N, D], where the tokens start; None: at the word. output: [D], what the text encoders make of the word, before
+    their final norms; None: numbers about 1.
+    """
+
+    word: Tensor
+    images: Tensor | None = None
+    widths: tuple[int, ...] = ()
+    start: Tensor | None = None
+    output: Tensor | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What the artist chooses for either method, beside the photos.
@@ -98,20 +114,8 @@ class Recipe:
     context_weight: float = 0.0
     weights: str = ABSOLUTE
 
-    def representation(
-        self,
-        word: Tensor,
-        images: Tensor | None,
-        widths: tuple[int, ...] = (),
-        start: Tensor | None = None,
-        output: Tensor | None = None,
-    ) -> Learnable:
-        """What is learned, as it starts.
-
-        word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders. start: [N, D], where the
-        tokens start; None: at the word. output: [D], what the text encoders make of the word, before their final norms;
-        None: numbers about 1.
-        """
+    def representation(self, beginning: Beginning) -> Learnable:
+        """What is learned, as it starts."""
         raise NotImplementedError
 
     @property
@@ -187,17 +191,21 @@ class StageMapperRecipe(Recipe):
     tokens: int = 4
     stages: Stages = Stages()
 
-    def representation(
-        self,
-        word: Tensor,
-        images: Tensor | None,
-        widths: tuple[int, ...] = (),
-        start: Tensor | None = None,
-        output: Tensor | None = None,
-    ) -> Learnable:
-        unit, bypass_unit = learning_units(word, torch.ones_like(word) if output is None else output, widths)
-        seed = self.learning.seed
-        return StageMapper(word, self.stages, self.tokens, images, seed, widths, unit, start, bypass_unit)
+    def representation(self, beginning: Beginning) -> Learnable:
+        word, widths = beginning.word, beginning.widths
+        output = torch.ones_like(word) if beginning.output is None else beginning.output
+        unit, bypass_unit = learning_units(word, output, widths)
+        return StageMapper(
+            word,
+            self.stages,
+            self.tokens,
+            beginning.images,
+            self.learning.seed,
+            widths,
+            unit,
+            beginning.start,
+            bypass_unit,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,15 +223,9 @@ class KVTokensRecipe(Recipe):
     pairs: int = 5
     augment: bool = False
 
-    def representation(
-        self,
-        word: Tensor,
-        images: Tensor | None,
-        widths: tuple[int, ...] = (),
-        start: Tensor | None = None,
-        output: Tensor | None = None,
-    ) -> Learnable:
-        return TokenExpander(word, self.pairs, self.learning.seed, widths, None if start is None else start[0])
+    def representation(self, beginning: Beginning) -> Learnable:
+        start = None if beginning.start is None else beginning.start[0]
+        return TokenExpander(beginning.word, self.pairs, self.learning.seed, beginning.widths, start)
 
     def settings(self) -> dict[str, object]:
         return super().settings() | {"variants": self.augment}

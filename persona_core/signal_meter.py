@@ -64,6 +64,11 @@ class SignalMeter:
         return self.products / self.pairs if self.pairs else 0.0
 
     @property
+    def noise(self) -> float:
+        """The square of how far a single gradient is from what all have in common, on average."""
+        return self.squares / self.count - self.signal if self.count else 0.0
+
+    @property
     def error(self) -> float:
         """The standard error of `signal`."""
         before = sum(number**2 for number in range(self.count))
@@ -89,8 +94,7 @@ class SignalMeter:
         """signal: squared."""
         if self.count < 2 or not self.squares:
             return 0.0
-        noise = self.squares / self.count - self.signal
-        return math.sqrt(max(signal, 0.0) / noise) if noise > 0 else math.inf
+        return math.sqrt(max(signal, 0.0) / self.noise) if self.noise > 0 else math.inf
 
     @property
     def ratios(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import compute_dtype
-from persona_core.recipes import KVTokensRecipe, Recipe, StageMapperRecipe
+from persona_core.recipes import Beginning, KVTokensRecipe, Recipe, StageMapperRecipe
 from persona_core.task import References, TrainingTask
 from persona_core.training import train
 
@@ -38,7 +38,7 @@ class Learner:
         self.model, self.clip = model, clip
         with self.ready():
             denoiser, towers = FrozenDenoiser(model, latent**2), text_towers(clip)
-            representation = recipe.representation(towers.word(recipe.supercategory), None, towers.widths)
+            representation = recipe.representation(Beginning(towers.word(recipe.supercategory), widths=towers.widths))
             text = DifferentiableText(clip, representation.tokens, recipe.supercategory, denoiser.dtype)
             generator = torch.Generator().manual_seed(0)
             latents = torch.randn(1, 4, latent, latent, generator=generator).to(denoiser.device)

@@ -47,13 +47,13 @@ def photographed(who: Person | Cat, generator: torch.Generator, worn: bool = Fal
     while True:
         scene = draw_scene([who], generator)
         figure = scene.figures[0]
-        if scene.shot == "bust" and figure.look.expression != "laughing":
-            if worn and figure.look.hat == figure.look.glasses == "none":
-                continue
-            if worn:
-                return scene
+        if scene.shot != "bust" or figure.look.expression == "laughing":
+            continue
+        if not worn:
             look = dataclasses.replace(figure.look, hat="none", glasses="none")
             return dataclasses.replace(scene, figures=(dataclasses.replace(figure, look=look),))
+        if {figure.look.hat, figure.look.glasses} != {"none"}:
+            return scene
 
 
 def met(who: Person | Cat, word: str, split: str, *parts, worn: bool = False) -> Subject:

@@ -31,6 +31,7 @@ from miniworld.measuring.asking import PROMPTS
 from miniworld.measuring.scoring import Examiner, Scores
 from miniworld.measuring.subjects import subject
 from persona_core.photos import VARIANTS
+from persona_core.recipes import Beginning
 
 CHANCE = {"scene": 0.1, "turn": 0.5}
 BLANK = Result("", 0, 0.0, 0.9, 0.0, CHANCE, passes=100)
@@ -158,7 +159,7 @@ def test_what_each_way_learns_from_and_is_told():
 def test_cross_initialization_starts_at_what_the_text_encoder_makes_of_the_word():
     recipe = tried.cross_initialized(choices.FULL)
     word = torch.ones(len(recipe.made))
-    made = recipe.representation(word, None).at(torch.tensor([500.0])).keys.detach()
+    made = recipe.representation(Beginning(word)).at(torch.tensor([500.0])).keys.detach()
     assert made.norm(dim=-1) == pytest.approx(word.norm().item(), abs=1e-4)
     assert torch.cosine_similarity(made, recipe.made.expand_as(made), dim=-1).min() > 0.999
 

@@ -3,6 +3,7 @@
 import torch
 
 from bench.rivals import ALWAYS, USUAL, rivals
+from persona_core.recipes import Beginning
 
 
 def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
@@ -10,7 +11,7 @@ def test_every_rival_starts_at_the_word_and_differs_in_what_it_says():
     word = torch.nn.functional.normalize(torch.randn(96, generator=torch.Generator().manual_seed(0)), dim=0)
     t = torch.tensor([0, 400, 999])
     for name, rival in rows.items():
-        vectors = rival.recipe.representation(word, None).at(t)
+        vectors = rival.recipe.representation(Beginning(word)).at(t)
         assert torch.allclose(vectors.keys, word.expand_as(vectors.keys), atol=1e-6), name
         assert torch.allclose(vectors.values, word.expand_as(vectors.values), atol=1e-6), name
         assert (vectors.bypass is None) == (name.endswith("inversion") or name == "kv"), name

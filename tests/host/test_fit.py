@@ -25,7 +25,7 @@ from persona_core.host.learn.memory import (
 )
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import compute_dtype
-from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
+from persona_core.recipes import Beginning, KVTokensRecipe, StageMapperRecipe
 from persona_core.task import References, TrainingSettings, TrainingTask
 from persona_core.training import train
 
@@ -36,7 +36,7 @@ def opened(model, clip, recipe, size=(8, 8), cells=math.inf):
     dtype = compute_dtype(model)
     with differentiable(model, clip.patcher, dtype=dtype):
         towers = text_towers(clip)
-        representation = recipe.representation(towers.word(recipe.supercategory), None, towers.widths)
+        representation = recipe.representation(Beginning(towers.word(recipe.supercategory), widths=towers.widths))
         text = DifferentiableText(clip, representation.tokens, recipe.supercategory, dtype)
         y, x = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in size), indexing="ij")
         references = References(noise(1, 4, *size), (x**2 + y**2 < 0.5).float()[None, None])

@@ -18,7 +18,7 @@ from ...names import starts
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
 from ...progress import LossNotFinite, Progress
-from ...recipes import Recipe
+from ...recipes import Beginning, Recipe
 from ...task import References, TrainingTask
 from ...training import train
 from ..clip import text_towers
@@ -89,7 +89,7 @@ def train_persona(
             start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
             text = DifferentiableText(clip, recipe.tokens, recipe.supercategory, denoiser.dtype)
             output = text.output_of(word)
-            representation = recipe.representation(word, images, towers.widths, start, output).to(device)
+            representation = recipe.representation(Beginning(word, images, towers.widths, start, output)).to(device)
             references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
             objective, settings = recipe.objective(towers.word), recipe.learning
             text.check(objective.prompts)
