@@ -11,11 +11,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
+from torch import Tensor
 
 from bench.choices import FULL, KV
 from bench.pages import made, markdown
@@ -34,8 +35,11 @@ PICTURES = 4  # of each prompt, the same for all seeds
 INTRODUCTION = """# What chance decides, measured in a small world
 
 Written by `make bench-luck` ({made}). {people} people of the split *release*, each learned from one photo with {seeds}
-seeds; prompts and scores as in [quality.md](quality.md), {pictures} pictures of each prompt, the same for every seed.
-Told is the standard deviation over the seeds of one person: its mean over people, and the largest."""
+seeds; prompts and scores as in [quality.md](quality.md), {pictures} pictures of each prompt, with the same noise for
+every seed. Told is the standard deviation over the seeds of one person, as a root mean square over people, and the
+largest. A part of it is not the persona's: each picture can turn out one way or the other, and a mean of {all_pictures}
+pictures keeps some of that. How much, the pictures of one persona among themselves tell (the residual of a two-way
+analysis of variance, seeds by pictures); *learning's own* is the deviation without it."""
 
 
 def ways() -> dict[str, tuple[str, Recipe]]:
@@ -48,15 +52,15 @@ def ways() -> dict[str, tuple[str, Recipe]]:
     }
 
 
-def tried_out(recipe: Recipe, photo: Photo, number: int, split: str) -> tuple[float, float]:
-    """Likeness and ID(Prompt) of one learning."""
+def tried_out(recipe: Recipe, photo: Photo, number: int, split: str) -> Tensor:
+    """[2, pictures]: likeness, and likeness where the prompt was obeyed, of one learning."""
     ((_, _, persona),) = learned(recipe, [photo], (recipe.learning.steps,))
     clip = apply_to_clip(models()[1], AppliedPersona(persona), PLACEHOLDER)
     somebody, prompts = subject(number, split), prompts_for()
     asked = [said(prompt, PLACEHOLDER) for prompt in prompts]
     pictures = torch.cat([paint(clip, asked, PICTURES * number + picture) for picture in range(PICTURES)])
     scores = examiner().score(pictures, list(prompts.values()) * PICTURES, somebody)
-    return scores.likeness.mean().item(), (scores.likeness * scores.obeyed).mean().item()
+    return torch.stack([scores.likeness, scores.likeness * scores.obeyed])
 
 
 def work(bench: Bench, job: str, number: int) -> str:
@@ -66,20 +70,41 @@ def work(bench: Bench, job: str, number: int) -> str:
     _, recipe = ways()[name]
     recipe = replace(recipe, learning=replace(recipe.learning, seed=int(seed)))
     found = tried_out(recipe, photo_of(subject(number, bench.split)), number, bench.split)
-    write_whole(bench.file(f"{name}-{seed}", number), json.dumps(found).encode())
+    write_whole(bench.file(f"{name}-{seed}", number), json.dumps(found.tolist()).encode())
     return f"{job} {number}"
 
 
-def table(results: Mapping[str, Sequence[Sequence[tuple[float, float]]]]) -> str:
-    """results: of each way, likeness and ID(Prompt) by person and seed."""
-    lines = [("", "likeness", "its deviation", "largest", "ID(Prompt)", "its deviation", "largest"), ("---",) * 7]
-    for name, people in results.items():
+def variances(scores: Tensor) -> tuple[float, float]:
+    """Of one person's mean score over the seeds: as it is, and what painting adds. scores: [seeds, pictures]."""
+    seeds, pictures = scores.shape
+    residual = scores - scores.mean(0) - scores.mean(1, keepdim=True) + scores.mean()
+    by_chance = residual.square().sum().item() / ((seeds - 1) * (pictures - 1) * pictures)
+    return scores.mean(1).var().item(), by_chance
+
+
+HEADINGS = (
+    "",
+    "likeness",
+    "its deviation",
+    "largest",
+    "learning's own",
+    "ID(Prompt)",
+    "its deviation",
+    "largest",
+    "learning's own",
+)
+
+
+def table(results: Mapping[str, Tensor]) -> str:
+    """results: [people, seeds, 2, pictures] of each way."""
+    lines: list[Sequence[str]] = [HEADINGS, ("---",) * len(HEADINGS)]
+    for name, scores in results.items():
         cells = [ways()[name][0]]
-        for score in range(2):
-            values = [[seeds[score] for seeds in person] for person in people]
-            apart = [stdev(person) for person in values]
-            cells += [f"{mean(map(mean, values)):.3f}", f"{mean(apart):.3f}", f"{max(apart):.3f}"]
-        lines.append(tuple(cells))
+        for score in scores.unbind(2):
+            apart, by_chance = zip(*map(variances, score))
+            own = max(0.0, mean(apart) - mean(by_chance))
+            cells += [f"{score.mean():.3f}", *(f"{one**0.5:.3f}" for one in (mean(apart), max(apart), own))]
+        lines.append(cells)
     return markdown(lines)
 
 
@@ -98,13 +123,18 @@ def main() -> None:
     ]
     in_processes(args.processes, work, bench, missing)
     results = {
-        name: [
-            [json.loads(bench.file(f"{name}-{seed}", number).read_text()) for seed in range(args.seeds)]
-            for number in range(args.people)
-        ]
+        name: torch.tensor(
+            [
+                [json.loads(bench.file(f"{name}-{seed}", number).read_text()) for seed in range(args.seeds)]
+                for number in range(args.people)
+            ]
+        )
         for name in args.ways
     }
-    introduction = INTRODUCTION.format(made=made(), people=args.people, seeds=args.seeds, pictures=PICTURES)
+    pictures = next(iter(results.values())).shape[-1]
+    introduction = INTRODUCTION.format(
+        made=made(), people=args.people, seeds=args.seeds, pictures=PICTURES, all_pictures=pictures
+    )
     text = f"{introduction}\n\n{table(results)}\n"
     print(text)
     args.page.write_text(text, encoding="utf-8")

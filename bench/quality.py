@@ -198,7 +198,8 @@ def settings() -> str:
 def made_with(measurement: str, *more: object) -> str:
     """A name for all that results depend on: those of other code, weights or settings are no results of these."""
     measuring = (HERE / f"{name}.py" for name in {measurement, "quality", "rivals"})
-    code = [*PACK.glob("persona_core/**/*.py"), *PACK.glob("miniworld/measuring/*.py"), *measuring]
+    world = [*PACK.glob("miniworld/measuring/*.py"), PACK / "miniworld/splits.py"]
+    code = [*PACK.glob("persona_core/**/*.py"), *world, *measuring]
     digest = hashlib.sha256(repr(more).encode())
     for file in (checkpoint.FILE, vae.FILE, instruments.FILE, *sorted(code)):
         digest.update(file.read_bytes())

@@ -17,7 +17,7 @@ PHOTO, OTHER_PHOTO = "someone.png", "another.png"
 @functools.cache
 def people() -> tuple[Subject, Subject]:
     """The two of the demo, whom the painter has never seen: who is learned, and who stands beside them once."""
-    return subject(8, "release"), subject(7, "release")
+    return subject(8, "demo"), subject(7, "demo")
 
 
 def place_photo(base: Path = BASE) -> None:

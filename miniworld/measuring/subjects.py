@@ -15,7 +15,7 @@ from ..drawing.scene import Scene, draw_scene
 from ..splits import cat, generator_of, named, person
 
 REDRAWN = 12  # drawings that a picture is compared with
-OPEN = ("tuning", "table", "release")  # the splits of splits.SPLITS that are for personas
+OPEN = ("tuning", "table", "demo", "release")  # the splits of splits.SPLITS that are for personas
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """The plan of the training scenes, and the people of the splits."""
 
 import json
+import re
 
 import torch
 
 from miniworld import splits
 from miniworld.drawing.pictures import draw
 from miniworld.training.dataset import NAMED, VIEWS, from_json, plan, plan_view, to_json
+from tools.environment import PACK
 
 
 def test_a_scene_survives_json():
@@ -26,6 +28,14 @@ def test_people_of_different_splits_never_meet():
     viewed = {split: {plan_view(split, VIEWS * i)[0].figures[0].who for i in range(60)} for split in splits.SPLITS}
     groups = [*drawn.values(), *viewed.values(), set(splits.named()[0].values()) | set(splits.named()[1].values())]
     assert sum(map(len, groups)) == len(set().union(*groups))
+
+
+def test_each_release_draws_its_people_anew(monkeypatch):
+    published = re.search(r'^version = "(.+)"$', (PACK / "pyproject.toml").read_text(), re.M)
+    assert splits.RELEASE == splits.SPLITS["release"] == published[1]
+    here = {splits.person("release", index) for index in range(60)}
+    monkeypatch.setitem(splits.SPLITS, "release", "0.0.1")
+    assert not here & {splits.person("release", index) for index in range(60)}
 
 
 def test_views_show_the_same_being_in_other_scenes():

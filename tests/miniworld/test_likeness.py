@@ -11,7 +11,7 @@ from miniworld.measuring.asking import PROMPTS, said
 from miniworld.measuring.scoring import Examiner
 from miniworld.measuring.subjects import subject
 
-PERSON = subject(9, "release")
+PERSON = subject(9, "demo")
 ASKED = "a {} wearing a red cap", "a photo of a {} on a street at night", "a {} at the beach"
 PICTURES = 4  # of each prompt
 # How much more alike than with the plain word; 0 is a stranger, 1 the same person drawn again. It was 0.58 (Learn

@@ -239,7 +239,7 @@ def test_two_are_rightly_placed_swapped_merged_or_missing():
 
 
 def test_all_is_always_the_same():
-    one, again = subject(5, "release"), subject(5, "release")
+    one, again = subject(5, "demo"), subject(5, "demo")
     assert one.scene == again.scene and torch.equal(one.photo, again.photo) and torch.equal(one.redrawn, again.redrawn)
     first, second = (examiner().score(one.redrawn[:4], [{}] * 4, who) for who in (one, again))
     assert torch.equal(first.likeness, second.likeness)
