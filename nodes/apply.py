@@ -40,7 +40,7 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        schema = io.Schema(
             node_id="PersonaApply",
             display_name="Apply Stage-Regulated Embedding",
             category=sockets.CATEGORY,
@@ -108,6 +108,7 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                 io.Clip.Output(display_name="clip", tooltip="To CLIP Text Encode, for positive and negative prompts."),
             ],
         )
+        return sockets.few_first(schema, "placeholder", "strength")
 
     @classmethod
     def validate_inputs(cls, early_stage: str, late_stage: str) -> bool | str:

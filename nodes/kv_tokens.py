@@ -20,7 +20,7 @@ class FaceWiseKVTokens(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         shared = training.shared_inputs()
-        return io.Schema(
+        schema = io.Schema(
             node_id="PersonaKVTokens",
             display_name="Face-Wise K/V Tokens",
             category=sockets.CATEGORY,
@@ -115,6 +115,7 @@ class FaceWiseKVTokens(io.ComfyNode):
             ],
             outputs=training.OUTPUTS,
         )
+        return sockets.few_first(schema, "name", "supercategory", "preset", "caption")
 
     @classmethod
     def validate_inputs(

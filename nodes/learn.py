@@ -22,7 +22,7 @@ class LearnPersona(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         shared = training.shared_inputs()
-        return io.Schema(
+        schema = io.Schema(
             node_id="PersonaLearn",
             display_name="Learn Persona (one-shot)",
             category=sockets.CATEGORY,
@@ -115,6 +115,7 @@ class LearnPersona(io.ComfyNode):
             ],
             outputs=training.OUTPUTS,
         )
+        return sockets.few_first(schema, "name", "supercategory", "preset", "caption")
 
     @classmethod
     def validate_inputs(

@@ -10,6 +10,14 @@ Stages = io.Custom("STAGES")
 CATEGORY = "persona"
 
 
+def few_first(schema: io.Schema, *first: str) -> io.Schema:
+    """The schema, of whose widgets editors that know of it show these, and the others behind a button."""
+    for one in schema.inputs:
+        if isinstance(one, io.WidgetInput) and one.id not in first:
+            one.extra_dict["advanced"] = True  # an argument of its own in newer hosts, with the same effect
+    return schema
+
+
 SMALLEST, LARGEST = 32, 2048  # resolutions in pixels a side
 
 

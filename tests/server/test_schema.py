@@ -81,6 +81,23 @@ def test_numbers_have_a_range_and_a_default_inside(nodes):
                 assert options["min"] <= options["default"] <= options["max"], f"{key}.{name}"
 
 
+FIRST = {
+    "PersonaLearn": {"name", "supercategory", "preset", "caption"},
+    "PersonaKVTokens": {"name", "supercategory", "preset", "caption"},
+    "PersonaApply": {"placeholder", "strength"},
+}
+
+
+def test_few_widgets_come_first_and_the_others_are_marked_as_advanced(nodes):
+    for key, node in nodes.items():
+        shown = {
+            name for name, (kind, options) in inputs(node).items() if kind in WIDGETS and not options.get("advanced")
+        }
+        assert shown == FIRST.get(key, {name for name, (kind, _) in inputs(node).items() if kind in WIDGETS}), key
+        sockets = [options for kind, options in inputs(node).values() if kind not in WIDGETS]
+        assert not any(options.get("advanced") for options in sockets), key
+
+
 def test_the_presets(nodes):
     for node, names in (("PersonaLearn", [*PRESETS]), ("PersonaKVTokens", [*KV_PRESETS])):
         _, options = inputs(nodes[node])["preset"]
