@@ -47,7 +47,7 @@ class LearnPersona(io.ComfyNode):
                     default=0,
                     min=0,
                     max=20000,
-                    tooltip="How long to learn. 0: as the preset says.",
+                    tooltip="How long to learn. 0: as the preset says. With steps of your own, auto is balanced for so long.",
                 ),
                 io.Float.Input(
                     "learning_rate",

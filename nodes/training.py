@@ -94,7 +94,7 @@ def shared_inputs() -> dict[str, io.Input]:
             step=0.5,
             round=False,
             optional=True,
-            tooltip="With preset auto: that learning may take at most. 0: as long as it needs.",
+            tooltip="With preset auto: that learning may take at most. 0: as long as it needs. Learning says so where they were too few.",
         ),
         io.Float.Input(
             "context_weight",
@@ -118,7 +118,7 @@ def shared_inputs() -> dict[str, io.Input]:
             options=list(WEIGHTS),
             default=WEIGHTS[0],
             optional=True,
-            tooltip="What the weights of the other losses mean. absolute: as in the papers. relative: how hard each pulls at the persona, where 1 is as hard as the photo does; that is measured, so it means the same with every checkpoint. Try 0.1.",
+            tooltip="What the weights of the other losses mean. absolute: as in the papers. relative: how hard each may pull at the persona, where 1 is as hard as the photo does; that is measured, so it means the same with every checkpoint. Try 0.1.",
         ),
     ]
     return {one.id: one for one in inputs}

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 # Passes: (ENOUGH / s)^2, for a cosine of 0.957 if every picture counted alike, which is 0.95 with a rate that falls;
 # and a few for Adam, whose first steps have one length for all numbers, whatever their gradients.
 ENOUGH, ADAMS = 3.3, 11
-# How far a token moves in a step, in spreads of its word, at s = 1; in proportion to s, so that tokens come as far in
-# the end whatever s is, and chance does not bring them farther.
-PACE = 0.8
+# How far a token moves in a step of two pictures, in spreads of its word, at s = 1; in proportion to s, so that tokens
+# come as far in the end whatever s is, and chance does not bring them farther.
+PACE, PICTURES = 0.8, 2
 LEAST_SIGNAL, MOST_SIGNAL = 0.02, 1.0
 # Pictures that are looked at before anything moves: more, as long as the signal is not sure.
 LOOK, LONGEST_LOOK = 8, 256
-# And then (AGAIN / s)^2, or these. Where MORE of the signal may still be there, it is more than what chance makes up,
-# which has moved tokens too: at most LONGER times as many pictures as before are learned from then.
+# And then (AGAIN / s)^2, or these. Where MORE of the signal is still there, and surely something, it is more than what
+# chance makes up, which has moved tokens too: at most LONGER times as many pictures as before are learned from then.
 LOOK_AGAIN, AGAIN, MORE, LONGER = 4, 1.5, 0.4, 3.0
-WARM = 0.1  # of the minutes, after which the speed is known
+# Of the minutes, after which the speed is known, and which a look may take at most.
+WARM, LOOKING = 0.1, 0.2
 
 
 class Budget:
@@ -46,10 +47,22 @@ class Budget:
         """Of the next step."""
         return self.settings.learning_rate_at(progress.step)
 
+    def highest_rate(self, progress: Progress) -> float:
+        """With which learning begins, or would but for the warm-up."""
+        return self.settings.learning_rate
+
     def look(self, progress: Progress) -> SignalMeter | None:
         """What the next step's gradients are to be shown to, if it is a look."""
         meter = progress.meter
         return meter if meter.count < LOOK else None
+
+    def knows(self, progress: Progress) -> bool:
+        """Whether it is known how many steps there are."""
+        return True
+
+    def in_time(self, progress: Progress) -> bool:
+        """Whether learning that ends there has all the steps that it wants."""
+        return True
 
 
 class MeasuredBudget(Budget):
@@ -66,10 +79,20 @@ class MeasuredBudget(Budget):
         self.reach, self.pieces, self.examples = reach, pieces, examples
 
     def steps(self, progress: Progress) -> int:
-        first, most = progress.meter, self.most(progress)
-        if looks(first):
-            return most
-        return min(most, first.steps + self.round(first) + self.second_look(first) + self.second_round(progress))
+        most = self.most(progress)
+        return min(most, self.wanted(progress)) if self.knows(progress) else most
+
+    def knows(self, progress: Progress) -> bool:
+        return not self.looks(progress)
+
+    def wanted(self, progress: Progress) -> int:
+        """Steps in all, after the first look."""
+        first = progress.meter
+        return first.steps + self.round(first) + self.second_look(first) + self.second_round(progress)
+
+    def in_time(self, progress: Progress) -> bool:
+        wanted = self.wanted(progress) if self.knows(progress) else math.inf
+        return not self.settings.minutes or progress.step >= min(self.settings.steps, wanted)
 
     def learning_rate(self, progress: Progress) -> float:
         if self.look(progress) is not None:
@@ -79,15 +102,24 @@ class MeasuredBudget(Budget):
         if progress.step >= began + steps:
             began, steps = began + steps + again.steps, self.second_round(progress)
         steps = min(steps, self.most(progress) - began)
-        rate = self.settings.learning_rate or pace(first.signal_to_noise) / self.reach
-        return rate * max(0.0, 1 - (progress.step - began) / max(1, steps))
+        return self.highest_rate(progress) * max(0.0, 1 - (progress.step - began) / max(1, steps))
+
+    def highest_rate(self, progress: Progress) -> float:
+        # More pictures a step have less chance in their mean, and are fewer steps.
+        signal = progress.meter.signal_to_noise * math.sqrt(self.examples / PICTURES)
+        return self.settings.learning_rate or pace(signal) / self.reach
 
     def look(self, progress: Progress) -> SignalMeter | None:
         first, again = progress.meters
-        if looks(first):
+        if self.looks(progress):
             return first
         at_the_end = progress.step >= first.steps + self.round(first)
         return again if at_the_end and again.steps < self.second_look(first) else None
+
+    def looks(self, progress: Progress) -> bool:
+        """Whether the first look is not over; what it takes too long for must do with what is known."""
+        longest = 60 * LOOKING * self.settings.minutes
+        return looks(progress.meter) and not (longest and progress.seconds > longest)
 
     def most(self, progress: Progress) -> int:
         """Steps that are allowed."""
@@ -99,11 +131,17 @@ class MeasuredBudget(Budget):
 
     def round(self, meter: SignalMeter) -> int:
         """Steps of learning after a look, by what it found; as many as are allowed where that is nothing. The shortest
-        look is among them: Adam has seen it."""
+        look is among them: Adam has seen it. Of many pictures each, they are no fewer than a clear signal asks for: in
+        one step a token goes only so far."""
         signal = meter.signal_to_noise
         if not signal:
             return self.settings.steps
-        return math.ceil((self.pieces * (ADAMS + (ENOUGH / signal) ** 2) - LOOK) / self.examples)
+        steps = math.ceil(self.pictures(signal) / self.examples)
+        return max(steps, math.ceil(self.pictures(max(signal, MOST_SIGNAL)) / PICTURES))
+
+    def pictures(self, signal: float) -> float:
+        """Of a round."""
+        return self.pieces * (ADAMS + (ENOUGH / signal) ** 2) - LOOK
 
     def second_look(self, first: SignalMeter) -> int:
         """Steps of it."""
@@ -114,7 +152,8 @@ class MeasuredBudget(Budget):
     def second_round(self, progress: Progress) -> int:
         """Steps of learning after the second look; none before that is over."""
         first, again = progress.meters
-        if again.steps < self.second_look(first) or again.most_signal_to_noise < MORE * first.signal_to_noise:
+        found = again.signal_to_noise if again.sure_of_some else 0.0
+        if again.steps < self.second_look(first) or not found or found < MORE * first.signal_to_noise:
             return 0
         return min(self.round(again), math.ceil(LONGER * self.round(first)))
 

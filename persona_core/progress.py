@@ -14,15 +14,18 @@ class Progress:
     """How far learning is, and all that going on from there needs.
 
     losses: one list a loss term, one value a step. tensors: parameters and the optimizer's state. meters: of the
-    pictures' gradients in the first look and in the second. seconds: of learning, all runs together. planned: steps in
-    all, as far as is known.
+    pictures' gradients in the first look and in the second. pulls: how hard each other loss term than the noise's has
+    pulled at the tokens at most, in the steps in which that was looked at. seconds: of learning, all runs together.
+    planned: steps in all, 0 as long as that is not known. in_time: whether it had all the steps that it wanted.
     """
 
     losses: dict[str, list[float]] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     meters: tuple[SignalMeter, SignalMeter] = field(default_factory=lambda: (SignalMeter(), SignalMeter()))
+    pulls: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     planned: int = 0
+    in_time: bool = True
 
     @property
     def step(self) -> int:
@@ -49,6 +52,7 @@ def snapshot(
     tensors |= {f"scaler.{name}": torch.tensor(value) for name, value in scaler.state_dict().items()}
     for number, meter in enumerate(progress.meters):
         tensors |= {f"meter {number}.{name}": value for name, value in meter.tensors().items()}
+    tensors |= {f"pull.{name}": torch.tensor(pull, dtype=torch.float64) for name, pull in progress.pulls.items()}
     tensors["seconds"] = torch.tensor(progress.seconds)
     return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
@@ -72,6 +76,7 @@ def restore(
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     first, again = (SignalMeter.of(part(tensors, f"meter {number}")) for number in range(2))
     progress.meters, progress.seconds = (first, again), tensors["seconds"].item()
+    progress.pulls = {name: value.item() for name, value in part(tensors, "pull").items()}
     scale = {name: value.item() for name, value in part(tensors, "scaler").items()}
     if scale:
         scaler.load_state_dict(scale)

@@ -6,14 +6,12 @@ Shapes: B pictures, P numbers of all tokens.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from .task import NOISE
-
-SURE = 5.0  # standard errors that a signal is long, to be known well enough: passes go by its square
+# Standard errors that a signal is long, to be known well enough, as passes go by its square; and to be one at all.
+SURE, SOME = 5.0, 2.0
 
 
 @dataclass
@@ -24,8 +22,7 @@ class SignalMeter:
     would have in common with the last ones.
     total: [P], their sum; squares: of their lengths; products: of each with the sum of those before it, in which noise
     has no part but by chance; spread, drift: of the squares of those, and of those times the number of pictures before,
-    for how far chance may have moved products. lengths: of each loss term's gradient in a step, all its rows together,
-    squared and summed over the steps. count: of pictures; steps: that they were in.
+    for how far chance may have moved products. count: of pictures; steps: that they were in.
     """
 
     total: Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -35,13 +32,10 @@ class SignalMeter:
     products: float = 0.0
     spread: float = 0.0
     drift: float = 0.0
-    lengths: dict[str, float] = field(default_factory=dict)
 
-    def observe(self, gradients: Tensor, lengths: Mapping[str, float] = MappingProxyType({})) -> None:
-        """gradients: [B, P] of a step's pictures by the noise loss, in spreads of the word. lengths: by loss term."""
+    def observe(self, gradients: Tensor) -> None:
+        """gradients: [B, P] of a step's pictures by the noise loss, in spreads of the word."""
         self.steps += 1
-        for name, length in lengths.items():
-            self.lengths[name] = self.lengths.get(name, 0.0) + length**2
         for gradient in gradients.detach().cpu().double():
             if not self.count:
                 self.total = torch.zeros_like(gradient)
@@ -83,34 +77,28 @@ class SignalMeter:
     @property
     def signal_to_noise(self) -> float:
         """Of one picture; 0 where nothing can be told from chance."""
-        return self.as_ratio(self.signal)
-
-    @property
-    def most_signal_to_noise(self) -> float:
-        """What it may be, with what chance may hide."""
-        return self.as_ratio(self.signal + 2 * self.error)
-
-    def as_ratio(self, signal: float) -> float:
-        """signal: squared."""
         if self.count < 2 or not self.squares:
             return 0.0
-        return math.sqrt(max(signal, 0.0) / self.noise) if self.noise > 0 else math.inf
+        return math.sqrt(max(self.signal, 0.0) / self.noise) if self.noise > 0 else math.inf
 
     @property
-    def ratios(self) -> dict[str, float]:
-        """How long each other loss term's gradient is, in lengths of the noise loss's."""
-        noise = self.lengths.get(NOISE, 0.0)
-        return {name: math.sqrt(one / noise) for name, one in self.lengths.items() if name != NOISE and noise}
+    def sure_of_some(self) -> bool:
+        """Whether there is a signal at all."""
+        return self.signal > SOME * self.error
+
+    @property
+    def pull(self) -> float:
+        """How hard the noise loss pulls at the tokens, in spreads of the word: the length of what pictures have in
+        common, or of what it may be where chance hides it."""
+        return math.sqrt(max(self.signal, self.error))
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, for going on later."""
         numbers = self.count, self.steps, self.squares, self.products, self.spread, self.drift
-        lengths = {f"length {name}": torch.tensor(one, dtype=torch.float64) for name, one in self.lengths.items()}
-        return {"total": self.total, "numbers": torch.tensor(numbers, dtype=torch.float64), **lengths}
+        return {"total": self.total, "numbers": torch.tensor(numbers, dtype=torch.float64)}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "SignalMeter":
         """From its tensors."""
         count, steps, squares, products, spread, drift = tensors["numbers"].tolist()
-        lengths = {key.removeprefix("length "): one.item() for key, one in tensors.items() if key.startswith("length ")}
-        return cls(tensors["total"], int(count), int(steps), squares, products, spread, drift, lengths)
+        return cls(tensors["total"], int(count), int(steps), squares, products, spread, drift)

@@ -9,16 +9,14 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from .budget import budget_of
+from .budget import LOOK, budget_of
 from .gradients import TokenGradients
 from .progress import LossNotFinite, Progress, restore, snapshot
 from .representation import TokenVectors
-from .signal_meter import SignalMeter
 from .task import RichContexts, Step, TrainingTask
 
 SAVE_EVERY = 100  # steps, so that a crash costs little
@@ -90,25 +88,29 @@ def train(
     try:
         began = time.monotonic() - progress.seconds
         while progress.step < (planned := budget.steps(progress)):
-            index, progress.planned = progress.step, planned
+            index, progress.planned = progress.step, planned if budget.knows(progress) else 0
             for group in optimizer.param_groups:
                 group["lr"] = budget.learning_rate(progress)
             optimizer.zero_grad()
-            factors = factors_of(task.objective.relative, progress.meter)
-            meter = budget.look(progress)
-            watch = TokenGradients(task, scaler.get_scale(), factors) if meter is not None else None
-            losses = accumulate(task, sample_batch(task, index).split(rows), scaler, factors, watch)
+            meter, watch = budget.look(progress), None
+            if meter is not None or task.objective.relative:
+                photo = progress.meter.pull if progress.meter.count >= LOOK else 0.0
+                watch = TokenGradients(task, scaler.get_scale(), photo, progress.pulls)
+            losses = accumulate(task, sample_batch(task, index).split(rows), scaler, watch)
             check_finite(losses, index)
-            if not stepped(optimizer, scaler, index):
+            pulls = watch.pulls if watch else progress.pulls
+            if not stepped(optimizer, scaler, index, all(map(math.isfinite, pulls.values()))):
                 continue
+            progress.pulls = pulls
             if watch and meter is not None:
-                meter.observe(watch.examples, watch.lengths)
+                meter.observe(watch.examples)
             for name, loss in losses.items():
                 progress.losses.setdefault(name, []).append(loss)
             progress.seconds = time.monotonic() - began
             if progress.step % SAVE_EVERY == 0:
                 save_now()
             on_step(progress)
+        progress.in_time = budget.in_time(progress)
     finally:
         save_now()
     return progress
@@ -118,12 +120,11 @@ def accumulate(
     task: TrainingTask,
     parts: Iterable[Batch],
     scaler: torch.amp.GradScaler,
-    factors: Mapping[str, float] = MappingProxyType({}),
     watch: TokenGradients | None = None,
 ) -> dict[str, float]:
     """Add the gradients of a step's parts to the parameters. Returns the step's loss terms.
 
-    factors: what terms are multiplied by. watch: is shown each term's gradient at the tokens.
+    watch: is shown each term's gradient at the tokens, and says what terms of a relative weight are multiplied by.
     """
     terms, size = task.objective.terms, task.settings.batch_size
     totals = dict.fromkeys(terms, torch.zeros(()))
@@ -131,10 +132,9 @@ def accumulate(
         step = forward(task, batch)
         share = len(batch.t) / size
         losses = {name: share * term(step) for name, term in terms.items()}
-        if watch:
-            watch.before(step, losses)
-        losses = {name: factors.get(name, 1.0) * loss for name, loss in losses.items()}
-        scaler.scale(sum(losses.values(), torch.zeros(()))).backward()
+        factors = watch.before(step, losses, share) if watch else {}
+        whole = sum((factors.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros(()))
+        scaler.scale(whole).backward()
         if watch:
             watch.after(len(batch.t))
         for name, loss in losses.items():
@@ -143,24 +143,32 @@ def accumulate(
     return dict(zip(totals, torch.stack(list(totals.values())).tolist()))
 
 
-def factors_of(relative: Mapping[str, float], meter: SignalMeter) -> dict[str, float]:
-    """What a term is multiplied by for its gradient to be so many times as long as the noise loss's; 0 as long as that
-    is not known. relative: of Objective."""
-    ratios = meter.ratios
-    return {name: weight / ratios[name] if ratios.get(name) else 0.0 for name, weight in relative.items()}
-
-
-def stepped(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, index: int) -> bool:
+def stepped(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, index: int, finite: bool = True) -> bool:
     """Whether the optimizer took a step. Where fp16 overflowed it does not: the loss scale is halved, and the same step
-    is tried again, or a short recipe would learn less than it says. Raises LossNotFinite where no scale helps."""
+    is tried again, or a short recipe would learn less than it says. finite: whether what was looked at beside the
+    parameters' gradients is. Raises LossNotFinite where no scale helps."""
+    if not scaler.is_enabled():
+        if not (finite and gradients_are_finite(optimizer)):
+            raise LossNotFinite(f"the gradient is not finite at step {index + 1}")
+        optimizer.step()
+        return True
     scale = scaler.get_scale()
-    scaler.step(optimizer)
-    scaler.update()
+    if finite:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        scaler.update(scale * scaler.get_backoff_factor())
     if scaler.get_scale() >= scale:
         return True
     if scale < SMALLEST_SCALE:
         raise LossNotFinite(f"the gradient is not finite in fp16 at step {index + 1}, whatever the loss scale")
     return False
+
+
+def gradients_are_finite(optimizer: torch.optim.Optimizer) -> bool:
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    norms = [one.grad.norm() for one in parameters if one.grad is not None]
+    return not norms or bool(torch.stack(norms).isfinite().all())  # at once: reading a number makes a GPU wait
 
 
 def sample_batch(task: TrainingTask, index: int) -> Batch:

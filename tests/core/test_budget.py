@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.budget import Pull, learned, task_of
-from persona_core import budget
+from bench.budget import Pull, cosine, learned, task_of
+from persona_core import budget, training
 from persona_core.budget import LONGER, LOOK, Budget, MeasuredBudget, looks
-from persona_core.progress import Progress
+from persona_core.progress import LossNotFinite, Progress
 from persona_core.recipes import MEASURED, PRESETS, settings_of
 from persona_core.signal_meter import SignalMeter
 from persona_core.task import NOISE, TrainingSettings
@@ -79,7 +79,7 @@ def test_it_looks_again_and_goes_on_where_there_is_more_to_learn():
     meter = meter_of(20, 0.5)
     end = meter.steps + BUDGET.round(meter)
     look = BUDGET.second_look(meter)
-    for signal, more in ((0.0, 0), (0.5, BUDGET.round(meter_of(2 * look, 0.5))), (0.1, 0)):
+    for signal, more in ((0.0, 0), (0.5, BUDGET.round(meter_of(2 * look, 0.5))), (0.1, 0), (0.15, 0)):
         looked = progress_of(20, 0.5, (2 * look, signal), steps=end + look)
         assert BUDGET.look(looked) is None
         assert BUDGET.steps(looked) == pytest.approx(end + look + more, abs=1)
@@ -94,6 +94,79 @@ def test_it_looks_again_and_goes_on_where_there_is_more_to_learn():
 def test_what_is_learned_after_the_second_look_is_at_most_so_much_more():
     looked = progress_of(20, 0.5, (20, 0.22), steps=500)
     assert BUDGET.second_round(looked) == LONGER * BUDGET.round(looked.meter) < BUDGET.round(looked.meters[1])
+
+
+def second_rounds(signal, directions, seeds=60):
+    """In how many of so many runs there is one. directions: that chance has in pictures."""
+    progress, found = progress_of(64, 0.3, steps=500), 0
+    look = 2 * BUDGET.second_look(progress.meter)
+    for seed in range(seeds):
+        again = meter_of(look, signal, numbers=directions, seed=seed)
+        found += BUDGET.second_round(replace(progress, meters=(progress.meter, again))) > 0
+    return found / seeds
+
+
+@pytest.mark.parametrize("directions", [5, 50, 512])
+def test_it_rarely_goes_on_where_nothing_is_left(directions):
+    """Chance in few directions looks like signal to few pictures."""
+    assert second_rounds(0.0, directions) < 0.1
+
+
+def test_it_goes_on_where_as_much_is_left():
+    assert second_rounds(0.3, 512) > 0.9
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 16])
+@pytest.mark.parametrize("signal", [1.0, 0.3])
+def test_auto_reaches_as_much_with_any_batch_and_few_pictures_more(batch, signal):
+    reached, passes, _ = learned("mapper", (256,), replace(MEASURED, batch_size=batch), signal)
+    usual = learned("mapper", (256,), MEASURED, signal)[1]
+    assert reached > 0.93 and passes <= max(1.4 * usual, 20 * batch)
+
+
+class Slow:
+    """A clock on which each step takes so many seconds."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds = 0.0, seconds
+
+    def monotonic(self):
+        self.now += self.seconds / 2  # it is looked at once before a run, and once a step
+        return self.now
+
+
+@pytest.mark.parametrize("minutes", [1.0, 3.0])
+def test_a_look_leaves_most_of_the_minutes_to_learning(minutes, monkeypatch):
+    monkeypatch.setattr(training, "time", Slow(8.0))
+    task = task_of("mapper", (96,), replace(MEASURED, minutes=minutes), 0.1, 0)
+    progress = train(task)
+    assert not progress.in_time and progress.meter.steps <= 0.3 * progress.step
+    assert cosine(task) > 0.05
+
+
+def test_learning_that_has_all_its_steps_is_in_time():
+    for minutes in (0.0, 10.0):
+        assert train(task_of("mapper", (96,), replace(MEASURED, minutes=minutes), 1.0, 0)).in_time
+    assert train(task_of("mapper", (96,), PRESETS["quick"], 1.0, 0)).in_time
+
+
+def test_a_gradient_that_is_no_number_is_never_stepped():
+    """Not in the last step either, and going on from what is kept is as if it had not been."""
+
+    class Broken(Pull):
+        def __call__(self, step):
+            loss = super().__call__(step)
+            loss.register_hook(lambda gradient: gradient * math.nan)
+            return loss
+
+    kept = {}
+    task = task_of("mapper", (96,), TrainingSettings(steps=1), 1.0, 0)
+    broken = replace(
+        task, objective=replace(task.objective, terms={NOISE: Broken(**vars(task.objective.terms[NOISE]))})
+    )
+    with pytest.raises(LossNotFinite, match="gradient is not finite at step 1"):
+        train(broken, save=lambda progress: kept.update(progress.tensors))
+    assert all(value.isfinite().all() for value in kept.values())
 
 
 def test_the_minutes_bind_once_the_speed_is_known():

@@ -1,17 +1,18 @@
 """What each loss term asks of the tokens is measured apart, and weights may be relative to what the photo asks for."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from bench.budget import task_of
+from bench.budget import cosine, task_of
 from persona_core.budget import LOOK
 from persona_core.gradients import TokenGradients
-from persona_core.recipes import MEASURED, RELATIVE, StageMapperRecipe
-from persona_core.signal_meter import SignalMeter
+from persona_core.progress import Progress
+from persona_core.recipes import MEASURED, PRESETS, RELATIVE, StageMapperRecipe
 from persona_core.task import NOISE, TrainingSettings
-from persona_core.training import accumulate, factors_of, sample_batch, train
+from persona_core.training import accumulate, sample_batch, train
 
 SIGNAL = 0.5
 
@@ -34,11 +35,11 @@ def task(length=0.0, relative=None, settings=MEASURED, seed=0):
     return replace(made, objective=replace(made.objective, terms=terms, relative=relative or {}))
 
 
-def looked_at(task, rows, scale=1.0):
-    watch = TokenGradients(task, scale, {})
+def looked_at(task, rows, scale=1.0, photo=0.0, pulls=None):
+    watch = TokenGradients(task, scale, photo, pulls or {})
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
     scaler.scale(torch.zeros(()))
-    accumulate(task, sample_batch(task, 0).split(rows), scaler, watch=watch)
+    accumulate(task, sample_batch(task, 0).split(rows), scaler, watch)
     return watch
 
 
@@ -48,8 +49,7 @@ def test_the_photo_is_told_apart_from_what_else_is_asked_for(rows, scale):
     settings = replace(MEASURED, batch_size=4)
     alone, beside = (looked_at(task(length, settings=settings), rows, scale) for length in (0.0, 30.0))
     torch.testing.assert_close(alone.examples, beside.examples, rtol=1e-3, atol=1e-4)
-    assert alone.lengths.keys() == {NOISE} and beside.lengths["aside"] == pytest.approx(30, rel=1e-3)
-    assert beside.lengths[NOISE] == pytest.approx(alone.lengths[NOISE], rel=1e-3)
+    assert not alone.pulls and beside.pulls["aside"] == pytest.approx(30, rel=1e-3)
     assert alone.examples.norm(dim=1).mean() == pytest.approx((1 + SIGNAL**2) ** 0.5, rel=0.1)
 
 
@@ -58,30 +58,69 @@ def test_pictures_count_as_if_each_were_alone():
     for size in (2, 8):
         meter = train(task(settings=TrainingSettings(steps=16, batch_size=size, learning_rate=0.0))).meter
         assert LOOK <= meter.count < LOOK + size and meter.signal_to_noise == pytest.approx(SIGNAL, rel=0.15)
+        assert meter.pull == pytest.approx(SIGNAL, rel=0.15)
 
 
 def test_what_else_is_asked_for_does_not_count_as_signal():
-    alone, beside = (train(task(length, settings=replace(MEASURED, steps=8))).meter for length in (0.0, 10.0))
-    assert beside.signal_to_noise == pytest.approx(alone.signal_to_noise, rel=1e-3)
-    assert alone.ratios == {} and beside.ratios["aside"] > 5
+    alone, beside = (train(task(length, settings=replace(MEASURED, steps=8))) for length in (0.0, 10.0))
+    assert beside.meter.signal_to_noise == pytest.approx(alone.meter.signal_to_noise, rel=1e-3)
+    assert alone.pulls == {} and beside.pulls["aside"] == pytest.approx(10, rel=1e-3)
 
 
 @pytest.mark.parametrize("length", [1e-3, 1.0, 1e3])
-def test_a_relative_weight_means_the_same_whatever_the_loss_is_measured_in(length):
-    meter = train(task(length, {"aside": 0.3}, replace(MEASURED, steps=8))).meter
-    assert factors_of({"aside": 0.3}, meter)["aside"] * meter.ratios["aside"] == pytest.approx(0.3)
-    once = train(task(length, {"aside": 0.3})).losses["aside"][-1]
-    assert once == pytest.approx(train(task(1.0, {"aside": 0.3})).losses["aside"][-1], rel=1e-2)
+@pytest.mark.parametrize("rows", [2, 1])
+def test_a_relative_weight_means_the_same_whatever_the_loss_is_measured_in(length, rows):
+    watch = looked_at(task(length, {"aside": 0.3}), rows, photo=0.5)
+    assert watch.factors["aside"] * length == pytest.approx(0.3 * 0.5, rel=1e-3)
+    tokens = [train(task(one, {"aside": 0.3})).tensors["parameter.head.weight"] for one in (length, 1.0)]
+    torch.testing.assert_close(*tokens, rtol=2e-2, atol=1e-5)
 
 
-def test_nothing_is_added_before_its_pull_is_known():
-    assert factors_of({"aside": 0.3}, SignalMeter()) == {"aside": 0.0}
-    assert factors_of({}, SignalMeter()) == {}
+class FromTheWord:
+    """A loss that draws the tokens back to the word, as those do that keep what the word had: nothing at the word."""
+
+    def __init__(self, start, unit):
+        self.start, self.unit = start, unit
+
+    def __call__(self, step):
+        return ((step.vectors.keys - self.start) / self.unit).square().sum((1, 2)).mean()
 
 
-def test_ratios_are_kept_for_going_on_later():
-    meter = train(task(10.0, settings=replace(MEASURED, steps=8))).meter
-    assert SignalMeter.of(meter.tensors()).ratios == meter.ratios != {}
+def distance(task):
+    """How far the tokens went from the word."""
+    return (task.representation.at(torch.tensor([600.0])).keys - task.representation.word).norm().item()
+
+
+@pytest.mark.parametrize("settings", [MEASURED, PRESETS["balanced"]])
+def test_a_loss_that_begins_at_nothing_does_not_drown_the_photo(settings):
+    made = task(settings=settings)
+    pull = made.objective.terms[NOISE]
+    terms = {**made.objective.terms, "back": FromTheWord(made.representation.word, pull.unit)}
+    beside = replace(made, objective=replace(made.objective, terms=terms, relative={"back": 0.1}))
+    for one in (alone := task(settings=settings), beside):
+        train(one)
+    told = [cosine(one) for one in (alone, beside)]
+    far = [distance(one) for one in (alone, beside)]
+    assert told[0] > 0.8 and told[1] > told[0] - 0.1 and far[1] < 0.97 * far[0]
+
+
+def test_an_overflow_in_a_loss_beside_is_tried_again_with_half_the_scale():
+    made = task(1.0, {"aside": 0.3}, replace(MEASURED, steps=4))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    progress = train(made, scaler=scaler)
+    assert progress.step == 4 and scaler.get_scale() < 2.0**127
+    assert all(map(math.isfinite, progress.pulls.values())) and math.isfinite(progress.meter.signal)
+
+
+def test_nothing_is_added_before_the_photos_pull_is_known():
+    assert looked_at(task(1.0, {"aside": 0.3}), 2).factors == {"aside": 0.0}
+    assert looked_at(task(1.0), 2, photo=1.0).factors == {}
+
+
+def test_pulls_are_kept_for_going_on_later():
+    whole = task(10.0, {"aside": 0.3}, replace(MEASURED, steps=8))
+    progress, again = train(whole), task(10.0, {"aside": 0.3}, replace(MEASURED, steps=8))
+    assert train(again, Progress(progress.losses, progress.tensors)).pulls == progress.pulls != {}
 
 
 def test_a_recipe_says_which_weights_are_relative():

@@ -86,7 +86,15 @@ def test_a_caption_stands_behind_every_prompt_that_a_picture_goes_with(job, tmp_
 
 
 @pytest.mark.parametrize(
-    ("caption", "says"), [("very " * 80, "longer than"), ("beside {}", "plain words"), ("beside <bob>", "plain words")]
+    ("caption", "says"),
+    [
+        ("very " * 80, "longer than"),
+        ("beside {}", "plain words"),
+        ("beside <bob>", "plain words"),
+        ("smiling (outdoors)", "plain words"),
+        ("(a hat:1.5)", "plain words"),
+        ("embedding:nobody", "plain words"),
+    ],
 )
 def test_a_caption_that_cannot_be_learned_with_is_a_sentence(job, tmp_path, ann, caption, says):
     clip = apply_to_clip(job.clip, AppliedPersona(ann), "<bob>")

@@ -32,15 +32,18 @@ class Reporter:
 
     def __call__(self, progress: Progress) -> None:
         """After each step. Raises the host's InterruptProcessingException."""
-        done, now = progress.step, time.monotonic()
-        total = max(progress.planned, done)
-        self.clock = self.clock or Clock(done)
-        self.bar.update_absolute(done, total)
+        done, total, now = progress.step, progress.planned, time.monotonic()
+        if total:
+            self.clock = self.clock or Clock(done)
+            self.bar.update_absolute(done, total)
         if now - self.spoken > PAUSE or done == total:
             self.spoken = now
             losses = ", ".join(f"{name} {values[-1]:.4f}" for name, values in progress.losses.items())
-            left = self.clock.left(done, total) or "measuring"
-            tell(f"step {done}/{total}{self.signal(progress)}, loss {losses}, {left}{self.trouble}")
+            how_far, left = f"looking at the photo: {progress.meter.count} times", "time left follows"
+            if total:
+                how_far = f"step {done}/{total}{self.signal(progress)}"
+                left = self.clock.left(done, total) or "measuring"
+            tell(f"{how_far}, loss {losses}, {left}{self.trouble}")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def signal(self, progress: Progress) -> str:

@@ -13,6 +13,7 @@ from comfy.sd import CLIP, VAE
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from ...budget import budget_of
 from ...files import PersonaFileError, read_safetensors, write_whole
 from ...names import starts
 from ...persona import LAST_LAYER, Persona
@@ -108,27 +109,37 @@ def train_persona(
                     "the first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI "
                     "with --fp32-vae or --force-fp32."
                 ) from error
+            if not progress.in_time:
+                on_trouble(
+                    f"Learning ended after its {settings.minutes:g} minutes, before it was done: allow more minutes, "
+                    "or lower the resolution."
+                )
     return Persona(
         name=job.name,
         representation=representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
-        settings={**recipe.settings(), **measured(progress), LAST_LAYER: towers.last_layer(clip.layer_idx)},
+        settings={**recipe.settings(), **found(task, progress), LAST_LAYER: towers.last_layer(clip.layer_idx)},
         losses=progress.losses,
         fingerprint=fingerprint,
     )
 
 
-def measured(progress: Progress) -> dict[str, object]:
+def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
     """What Persona Info tells of how learning went."""
     meter, again = progress.meters
     told: dict[str, object] = {"steps": progress.step}
-    if meter.count:
+    if task.settings.measured:
+        told["learning rate"] = float(f"{budget_of(task).highest_rate(progress):.3g}")
+    if task.settings.measured or meter.sure:
         told["signal to noise of one picture"] = round(meter.signal_to_noise, 3)
     if again.count:
         told["and at the second look"] = round(again.signal_to_noise, 3)
-    for name, ratio in meter.ratios.items():
-        told[f"pull of the {name} loss, the photo's being 1"] = float(f"{ratio:.3g}")
+    if not progress.in_time:
+        told["ended by"] = f"its {task.settings.minutes:g} minutes"
+    for name, pull in progress.pulls.items() if meter.pull else ():
+        if name not in task.objective.relative:  # which pull as hard as they are told to
+            told[f"pull of the {name} loss, the photo's being 1"] = float(f"{pull / meter.pull:.3g}")
     return told
 
 

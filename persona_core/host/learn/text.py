@@ -17,7 +17,7 @@ from ...representation import TokenVectors, add_bypass
 from ...task import RichPrompts, TextEncoding
 from ..clip import StandIn, TextTower, text_towers
 from ..compat import with_own_weights
-from ..tokenizer import PersonaToken, PersonaTokens, with_placeholder
+from ..tokenizer import MARK, PersonaToken, PersonaTokens, with_placeholder
 from .attention import attention_for
 
 SLOT, PLAIN = "{}", "a photo of a {}"
@@ -63,10 +63,11 @@ class DifferentiableText:
                     )
                 strange = [token for token in sections(tokenized, tower.key) if not isinstance(token, int)]
                 ours = [token for token in strange if isinstance(token, PersonaToken) and token.subject is self]
-                if len(ours) != len(strange) or prompt.count(SLOT) != 1:
+                weighted = any(weight != 1 for _, weight in tokenized[tower.key][0])
+                if len(ours) != len(strange) or prompt.count(SLOT) != 1 or weighted or MARK in prompt:
                     raise ValueError(
-                        f"The prompt '{prompt}' holds more than plain words. Leave placeholders, embeddings and "
-                        f"'{SLOT}' out of the caption."
+                        f"The prompt '{prompt}' holds more than plain words. Leave placeholders, weights, embeddings "
+                        f"and '{SLOT}' out of the caption."
                     )
 
     @torch.no_grad()
