@@ -3,7 +3,8 @@
     make bench-budget [ARGS="--families SD1.5"]
 
 Needs no weights: the real representations and the real training loop, at the widths of real text encoders, learn from a
-loss whose gradient at the tokens is, for each picture, s times one direction plus noise of length 1. Told is the cosine
+loss whose gradient at the tokens is, for each picture, s times one direction plus noise of length 1, in all directions
+alike or in a few. Told is the cosine
 between that direction and where the tokens went: what of the change is the person, and not chance. Writes
 docs/budget.md.
 Shapes: B pictures, N tokens, D width, P numbers of all tokens.
@@ -51,6 +52,7 @@ WIDEST = {"mapper": 4096, "kv": 768}  # of all text encoders: shared layers of K
 REACHED = 0.95
 LENGTH = 0.39  # of a word, as in CLIP-L
 TURN = math.radians(60)  # of a person from the word
+FEW = 5  # directions that chance has in the made-up world, about
 SEEDS = 3
 LOOKED_AT = torch.linspace(0, 999, 21)
 KINDS = {"mapper": "PersonaMagic, 4 tokens", "kv": "K/V tokens, 5 pairs"}
@@ -59,7 +61,8 @@ INTRODUCTION = """# How many pictures a persona needs, by the signal in their gr
 
 Written by `make bench-budget` ({made}). No diffusion model is in it: the pack's own representations and training loop
 learn from a loss whose gradient at the tokens is, for each picture, a set signal in one direction and noise of length
-1; the signal fades where the tokens come near. Told is the cosine between that direction and where the tokens went: 1
+1, in all directions alike, or, as in the made-up world, in about {few}, where chance looks like signal more easily; the
+signal fades where the tokens come near. Told is the cosine between that direction and where the tokens went: 1
 is the person alone, 0 is chance alone. So it says what a budget can reach at most, at each signal, and that measuring
 finds the budget; not how alike anybody is.
 
@@ -87,18 +90,23 @@ class Nothing:
 
 @dataclass
 class Pull:
-    """A loss term: draws all tokens to the person, the less the nearer they are. start, person: [P], in spreads."""
+    """A loss term: draws all tokens to the person, the less the nearer they are. start, person: [P], in spreads.
+    directions: of chance, [K, P], each of length 1; None: all."""
 
     start: Tensor
     person: Tensor
     unit: Tensor
     signal: float
     chance: torch.Generator
+    directions: Tensor | None = None
 
     def __call__(self, step: Step) -> Tensor:
         tokens = in_spreads(step.vectors, self.unit)
         pull = (self.person - tokens.detach()) / (self.person - self.start).norm()
-        noise = torch.randn(tokens.shape, generator=self.chance) / tokens.shape[1] ** 0.5
+        count = tokens.shape[1] if self.directions is None else len(self.directions)
+        noise = torch.randn(len(tokens), count, generator=self.chance) / count**0.5
+        if self.directions is not None:
+            noise = noise @ self.directions
         return -(tokens * (self.signal * pull + noise)).sum() / len(tokens)
 
 
@@ -107,20 +115,21 @@ def in_spreads(vectors: TokenVectors, unit: Tensor) -> Tensor:
     return torch.cat([(side / unit).flatten(1) for side in vectors.sides], 1)
 
 
-def task_of(kind: str, widths: tuple[int, ...], settings: TrainingSettings, signal: float, seed: int) -> TrainingTask:
-    """What is learned, from nothing but a pull."""
+def task_of(
+    kind: str, widths: tuple[int, ...], settings: TrainingSettings, signal: float, seed: int, few: int = 0
+) -> TrainingTask:
+    """What is learned, from nothing but a pull. few: directions that chance has; 0: all."""
     chance = torch.Generator().manual_seed(seed)
     word = torch.cat([LENGTH * torch.nn.functional.normalize(torch.randn(w, generator=chance), dim=0) for w in widths])
     learned = representation(kind, word, widths, settings)
     unit = spread(word, widths)
     sides = [side[0] for side in learned.at(torch.zeros(1)).sides]
     person = [aside(torch.randn(side.shape, generator=chance), word, widths) for side in sides]
-    pull = Pull(
-        *(torch.cat([(one / unit).flatten() for one in part]) for part in ([one.detach() for one in sides], person)),
-        unit,
-        signal,
-        chance,
+    start, person = (
+        torch.cat([(one / unit).flatten() for one in part]) for part in ([one.detach() for one in sides], person)
     )
+    directions = torch.nn.functional.normalize(torch.randn(few, len(start), generator=chance)) if few else None
+    pull = Pull(start, person, unit, signal, chance, directions)
     nothing = Nothing()
     references = References(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
     return TrainingTask(learned, references, nothing, nothing, Objective({NOISE: pull}, ["a {}"]), settings)
@@ -153,29 +162,29 @@ def cosine(task: TrainingTask) -> float:
     return float(torch.nn.functional.cosine_similarity(moved, pull.person - pull.start, dim=1).mean())
 
 
-def learned(kind: str, widths: tuple[int, ...], settings: TrainingSettings, signal: float, seed: int = 0):
+def learned(kind: str, widths: tuple[int, ...], settings: TrainingSettings, signal: float, seed: int = 0, few: int = 0):
     """Cosine, passes, and the signal as it was measured."""
-    task = task_of(kind, widths, replace(settings, seed=seed), signal, seed)
+    task = task_of(kind, widths, replace(settings, seed=seed), signal, seed, few)
     progress = train(task)
     return cosine(task), progress.step * settings.batch_size, progress.meter.signal_to_noise
 
 
-def fixed(kind: str, widths: tuple[int, ...], signal: float, passes: int) -> float:
+def fixed(kind: str, widths: tuple[int, ...], signal: float, passes: int, few: int) -> float:
     """The cosine after a fixed number of passes, with the rate that the measured budget has for this signal."""
     reach = task_of(kind, widths, TrainingSettings(), signal, 0).representation.reach
     rate, steps = pace(signal) / reach, passes // MEASURED.batch_size
     settings = replace(MEASURED, steps=steps, measured=False, learning_rate=rate, decay=True)
-    return learned(kind, widths, settings, signal)[0]
+    return learned(kind, widths, settings, signal, few=few)[0]
 
 
-def least_passes(kind: str, widths: tuple[int, ...], signal: float) -> int:
+def least_passes(kind: str, widths: tuple[int, ...], signal: float, few: int) -> int:
     """The fewest passes, to 5 %, with which a fixed budget reaches REACHED."""
     low, high = 8, 16
-    while fixed(kind, widths, signal, high) < REACHED:
+    while fixed(kind, widths, signal, high, few) < REACHED:
         low, high = high, 2 * high
     while high - low > max(2, 0.05 * high):
         middle = (low + high) // 4 * 2
-        low, high = (low, middle) if fixed(kind, widths, signal, middle) >= REACHED else (middle, high)
+        low, high = (low, middle) if fixed(kind, widths, signal, middle, few) >= REACHED else (middle, high)
     return high
 
 
@@ -184,13 +193,13 @@ def fixed_presets(kind: str) -> dict[str, TrainingSettings]:
     return {name: settings for name, settings in presets.items() if name != AUTO}
 
 
-def table(kind: str, widths: tuple[int, ...]) -> Iterator[tuple[str, ...]]:
+def table(kind: str, widths: tuple[int, ...], few: int = 0) -> Iterator[tuple[str, ...]]:
     """One line for each signal."""
     for signal in SIGNALS[kind]:
-        presets = (learned(kind, widths, settings, signal)[0] for settings in fixed_presets(kind).values())
-        runs = [learned(kind, widths, MEASURED, signal, seed) for seed in range(SEEDS)]
+        presets = (learned(kind, widths, settings, signal, few=few)[0] for settings in fixed_presets(kind).values())
+        runs = [learned(kind, widths, MEASURED, signal, seed, few) for seed in range(SEEDS)]
         reached, passes, measured = zip(*runs)
-        best = least_passes(kind, widths, signal)
+        best = least_passes(kind, widths, signal, few)
         yield (
             f"{signal:g}",
             *(f"{one:.2f}" for one in presets),
@@ -202,7 +211,7 @@ def table(kind: str, widths: tuple[int, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def page(kinds: dict[str, str], families: dict[str, tuple[int, ...]]) -> Iterator[str]:
-    yield INTRODUCTION.format(made=made(), seeds=SEEDS, reached=REACHED)
+    yield INTRODUCTION.format(made=made(), seeds=SEEDS, reached=REACHED, few=FEW)
     for kind, title in kinds.items():
         head = (
             "signal of a picture",
@@ -215,11 +224,13 @@ def page(kinds: dict[str, str], families: dict[str, tuple[int, ...]]) -> Iterato
         for family, widths in families.items():
             if sum(widths) > WIDEST[kind]:
                 continue
-            lines = [head, ("---",) * len(head)]
-            for line in table(kind, widths):
-                lines.append(line)
-                print(kind, family, *line, flush=True)
-            yield f"## {title}, {family} ({' + '.join(map(str, widths))})\n\n{markdown(lines)}"
+            for few in (0, FEW) if widths == FAMILIES["SD1.5"] else (0,):
+                lines = [head, ("---",) * len(head)]
+                for line in table(kind, widths, few):
+                    lines.append(line)
+                    print(kind, family, few, *line, flush=True)
+                where = f", chance in {few} directions" if few else ""
+                yield f"## {title}, {family} ({' + '.join(map(str, widths))}){where}\n\n{markdown(lines)}"
 
 
 def main() -> None:

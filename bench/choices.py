@@ -27,6 +27,7 @@ from persona_core.losses import MEAN, SUM
 from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.recipes import (
     AUTO,
+    BALANCED,
     KV_PRESETS,
     NAMES,
     PRESETS,
@@ -85,10 +86,11 @@ def inversion(rate: float, passes: int) -> Way:
 
 def attention() -> dict[str, Way]:
     """Equation 1 over four decades, summed up both ways, with the mask and without."""
-    ways = {"no_attention": Way("without", KV), "no_attention_photo": Way("without, no mask", KV, masked=False)}
-    for reduction, weights in ((MEAN, (0.03, 0.3, 3.0, 30.0)), (SUM, (3e-5, 3e-4, 3e-3, 3e-2))):
+    short = replace(KV, learning=replace(KV_PRESETS[BALANCED], steps=50))
+    ways = {"no_attention": Way("without", short), "no_attention_photo": Way("without, no mask", short, masked=False)}
+    for reduction, weights in ((MEAN, (0.003, 0.03, 0.3, 3.0, 30.0)), (SUM, (3e-5, 3e-4, 3e-3, 3e-2, 3e-1))):
         for weight in weights:
-            recipe = replace(KV, attention_weight=weight, attention_reduction=reduction)
+            recipe = replace(short, attention_weight=weight, attention_reduction=reduction)
             for masked in (True, False):
                 title = f"{reduction}, {weight:g}{'' if masked else ', no mask'}"
                 ways[f"{reduction}_{weight:g}{'' if masked else '_photo'}"] = Way(title, recipe, masked)
@@ -122,7 +124,7 @@ def groups() -> dict[str, Group]:
             {f"n{count}": Way(f"{count}", replace(FULL, tokens=count)) for count in (1, 2, 4)},
             f"n{FULL.tokens}",
         ),
-        "attention": Group("The face-wise attention loss, K/V tokens", attention(), "no_attention"),
+        "attention": Group("The face-wise attention loss, K/V tokens of 200 passes", attention(), "no_attention"),
         "words": Group(
             "What keeps the other words what they are",
             {
@@ -156,13 +158,23 @@ def groups() -> dict[str, Group]:
             "uncaptioned",
         ),
         "photos": Group(
-            "Variants and the mirrored photo",
+            "Variants and the mirrored photo, K/V tokens",
             {
-                "one": Way("the photo, K/V tokens", KV),
-                "variants": Way("variants, K/V tokens", KV, augmented=True),
-                "mirrored": Way("the photo and its mirror image, K/V tokens", replace(KV, mirror=True)),
+                "one": Way("the photo", KV),
+                "variants": Way("variants", KV, augmented=True),
+                "mirrored": Way("the photo and its mirror image", replace(KV, mirror=True)),
             },
             "one",
+        ),
+        "mirror": Group(
+            "The mirrored photo, Learn Persona",
+            {
+                "alone": Way("the photo", FULL),
+                "both": Way("the photo and its mirror image", replace(FULL, mirror=True)),
+                "alone_one": Way("the photo, one token", replace(FULL, tokens=1)),
+                "both_one": Way("the photo and its mirror image, one token", replace(FULL, tokens=1, mirror=True)),
+            },
+            "alone",
         ),
     }
 
