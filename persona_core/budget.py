@@ -26,8 +26,8 @@ PACE, PICTURES = 0.8, 2
 LEAST_SIGNAL, MOST_SIGNAL = 0.02, 1.0
 # Pictures that are looked at before anything moves: more, as long as the signal is not sure.
 LOOK, LONGEST_LOOK = 8, 256
-# And then (AGAIN / s)^2, or these. Where MORE of the signal is still there, and surely something, it is more than what
-# chance makes up, which has moved tokens too: at most LONGER times as many pictures as before are learned from then.
+# And then (AGAIN / s)^2, or these. Where MORE of the signal may still be there, it is more than what chance makes up,
+# which has moved tokens too: at most LONGER times as many pictures as before are learned from then.
 LOOK_AGAIN, AGAIN, MORE, LONGER = 4, 1.5, 0.4, 3.0
 # Of the minutes, after which the speed is known, and which a look may take at most.
 WARM, LOOKING = 0.1, 0.2
@@ -105,9 +105,12 @@ class MeasuredBudget(Budget):
         return self.highest_rate(progress) * max(0.0, 1 - (progress.step - began) / max(1, steps))
 
     def highest_rate(self, progress: Progress) -> float:
-        # More pictures a step have less chance in their mean, and are fewer steps.
-        signal = progress.meter.signal_to_noise * math.sqrt(self.examples / PICTURES)
-        return self.settings.learning_rate or pace(signal) / self.reach
+        # More pictures a step are fewer steps, and have less chance in their mean: of a step of Adam's, which has one
+        # length, more is the person.
+        signal = min(progress.meter.signal_to_noise, MOST_SIGNAL)
+        more = self.examples / PICTURES
+        more *= (1 + self.examples * signal**2) / (1 + PICTURES * signal**2)
+        return self.settings.learning_rate or pace(signal * math.sqrt(more)) / self.reach
 
     def look(self, progress: Progress) -> SignalMeter | None:
         first, again = progress.meters
@@ -150,12 +153,13 @@ class MeasuredBudget(Budget):
         return math.ceil(pictures / self.examples)
 
     def second_round(self, progress: Progress) -> int:
-        """Steps of learning after the second look; none before that is over."""
+        """Steps of learning after the second look; none before that is over. Where chance hides how many it should be,
+        as many as before."""
         first, again = progress.meters
-        found = again.signal_to_noise if again.sure_of_some else 0.0
-        if again.steps < self.second_look(first) or not found or found < MORE * first.signal_to_noise:
+        if again.steps < self.second_look(first) or again.most_signal_to_noise < MORE * first.signal_to_noise:
             return 0
-        return min(self.round(again), math.ceil(LONGER * self.round(first)))
+        steps = self.round(first)
+        return min(self.round(again), math.ceil(LONGER * steps)) if again.sure_of_some else steps
 
 
 def looks(meter: SignalMeter) -> bool:

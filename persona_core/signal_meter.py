@@ -77,9 +77,18 @@ class SignalMeter:
     @property
     def signal_to_noise(self) -> float:
         """Of one picture; 0 where nothing can be told from chance."""
+        return self.as_ratio(self.signal)
+
+    @property
+    def most_signal_to_noise(self) -> float:
+        """What it may be, with what chance may hide."""
+        return self.as_ratio(self.signal + SOME * self.error)
+
+    def as_ratio(self, signal: float) -> float:
+        """signal: squared."""
         if self.count < 2 or not self.squares:
             return 0.0
-        return math.sqrt(max(self.signal, 0.0) / self.noise) if self.noise > 0 else math.inf
+        return math.sqrt(max(signal, 0.0) / self.noise) if self.noise > 0 else math.inf
 
     @property
     def sure_of_some(self) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from statistics import median
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_it_looks_again_and_goes_on_where_there_is_more_to_learn():
     meter = meter_of(20, 0.5)
     end = meter.steps + BUDGET.round(meter)
     look = BUDGET.second_look(meter)
-    for signal, more in ((0.0, 0), (0.5, BUDGET.round(meter_of(2 * look, 0.5))), (0.1, 0), (0.15, 0)):
+    for signal, more in ((0.0, 0), (0.5, BUDGET.round(meter_of(2 * look, 0.5))), (0.1, 0)):
         looked = progress_of(20, 0.5, (2 * look, signal), steps=end + look)
         assert BUDGET.look(looked) is None
         assert BUDGET.steps(looked) == pytest.approx(end + look + more, abs=1)
@@ -97,31 +98,34 @@ def test_what_is_learned_after_the_second_look_is_at_most_so_much_more():
 
 
 def second_rounds(signal, directions, seeds=60):
-    """In how many of so many runs there is one. directions: that chance has in pictures."""
-    progress, found = progress_of(64, 0.3, steps=500), 0
+    """How long they are in so many runs, the first being 1. directions: that chance has in pictures."""
+    progress, found = progress_of(64, 0.3, steps=500), []
     look = 2 * BUDGET.second_look(progress.meter)
     for seed in range(seeds):
         again = meter_of(look, signal, numbers=directions, seed=seed)
-        found += BUDGET.second_round(replace(progress, meters=(progress.meter, again))) > 0
-    return found / seeds
+        found.append(BUDGET.second_round(replace(progress, meters=(progress.meter, again))))
+    return [one / BUDGET.round(progress.meter) for one in found]
 
 
 @pytest.mark.parametrize("directions", [5, 50, 512])
-def test_it_rarely_goes_on_where_nothing_is_left(directions):
-    """Chance in few directions looks like signal to few pictures."""
-    assert second_rounds(0.0, directions) < 0.1
+def test_where_nothing_is_left_it_goes_on_for_as_long_as_before_at_most(directions):
+    """Chance in few directions looks like signal to few pictures, and the other way round."""
+    found = second_rounds(0.0, directions)
+    assert sum(one > 1 for one in found) < 0.1 * len(found)
 
 
 def test_it_goes_on_where_as_much_is_left():
-    assert second_rounds(0.3, 512) > 0.9
+    found = second_rounds(0.3, 512)
+    assert sum(one > 0.5 for one in found) > 0.9 * len(found)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 4, 16])
+@pytest.mark.parametrize("batch", [1, 4, 16])
 @pytest.mark.parametrize("signal", [1.0, 0.3])
 def test_auto_reaches_as_much_with_any_batch_and_few_pictures_more(batch, signal):
-    reached, passes, _ = learned("mapper", (256,), replace(MEASURED, batch_size=batch), signal)
-    usual = learned("mapper", (256,), MEASURED, signal)[1]
-    assert reached > 0.93 and passes <= max(1.4 * usual, 20 * batch)
+    settings = replace(MEASURED, batch_size=batch)
+    reached, passes, _ = zip(*(learned("mapper", (256,), settings, signal, seed) for seed in range(3)))
+    usual = median(learned("mapper", (256,), MEASURED, signal, seed)[1] for seed in range(3))
+    assert min(reached) > 0.93 and median(passes) <= max(1.4 * usual, 10 * batch)
 
 
 class Slow:

@@ -15,17 +15,16 @@ from safetensors.torch import load_file, save_file
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE
 from persona_core.host.clip import UnsupportedModel
-from persona_core.host.learn import report
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.latents import encode, size_multiple
-from persona_core.host.learn.run import load_progress, train_persona
+from persona_core.host.learn.run import load_progress
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import check_models, check_persona
 from persona_core.losses import TandemEquilibrium, masked_diffusion_loss
 from persona_core.mapper import StageMapper
 from persona_core.photos import Photo, size_for
-from persona_core.progress import LossNotFinite, Progress
+from persona_core.progress import LossNotFinite
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
 from persona_core.recipes import MEASURED, KVTokensRecipe, StageMapperRecipe
 from persona_core.stages import Stages
@@ -77,25 +76,6 @@ def test_a_persona_says_how_much_of_a_picture_was_signal_and_how_hard_each_loss_
     less = learned(replace(job, recipe=tenth), tmp_path, name="tenth").settings
     ratio = less["pull of the equilibrium loss, the photo's being 1"] / pulls["equilibrium"]
     assert ratio == pytest.approx(0.1, rel=0.02)
-
-
-def test_minutes_that_ended_learning_are_told_and_kept(job, tmp_path):
-    trouble = []
-    hurried = replace(job, recipe=replace(job.recipe, learning=replace(MEASURED, minutes=0.002)))
-    persona = train_persona(hurried, "hurried", tmp_path / "a.partial", lambda progress: None, trouble.append)
-    assert persona.settings["ended by"] == "its 0.002 minutes" and "allow more minutes" in trouble[0]
-    assert persona.steps < MEASURED.steps
-
-
-def test_while_it_looks_at_the_photo_no_time_left_is_made_up(job, monkeypatch):
-    told = []
-    monkeypatch.setattr(report, "tell", told.append)
-    monkeypatch.setattr(report, "PAUSE", -1.0)
-    reporter = report.Reporter(replace(job, recipe=replace(job.recipe, learning=MEASURED)))
-    for planned in (0, 0, 30):
-        reporter(Progress({"noise": [1.0, 1.0]}, planned=planned))
-    assert ["looking at the photo" in line for line in told] == [False, True, True, False]
-    assert not any("left" in line and "follows" not in line for line in told[:3]) and told[-1].startswith("step 2/30")
 
 
 def test_only_the_representation_gets_a_gradient(job):
