@@ -20,22 +20,23 @@ PERSONA_MAGIC, KV_TOKENS = "learn_and_generate", "face_wise_kv_tokens"
 LEARNERS = "PersonaLearn", "PersonaKVTokens"
 PLACEHOLDER, OTHER, WORD = "<ann>", "<bob>", "person"
 SIZE = 128
+SHOWN = 512  # pixels a side of the files: editors show small pictures small
 # The photo is no larger than what is painted, and shows little else.
 LEARNED = {"name": "ann", "supercategory": WORD, "resolution": SIZE, "crop_to_face": False}
 SETTINGS = {
-    # Long enough to be like the person: 400 passes, at the published recipe's rates. What K/V tokens gain from looking
-    # at attention and at variants of the photo, they gain later.
-    "PersonaLearn": LEARNED | {"preset": "published", "steps": 200},
+    "PersonaLearn": LEARNED,
+    # What K/V tokens gain from looking at attention and at variants of the photo, they gain later.
     "PersonaKVTokens": LEARNED | {"steps": 200, "attention_weight": 0.0, "augment": False},
     "EmptyLatentImage": {"width": SIZE, "height": SIZE, "batch_size": 1},
     "KSampler": {"seed": 0, "steps": 20, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
 }
 
 
-def learn_and_paint(photo: str, workflow: str = PERSONA_MAGIC, **changes: dict) -> dict:
-    """A workflow in API form, with the small painter for a checkpoint and the photo's own mask.
+def learn_and_paint(photo: str, mask: str, workflow: str = PERSONA_MAGIC, **changes: dict) -> dict:
+    """A workflow in API form, with the small painter for a checkpoint and a mask from a file.
 
-    photo: its name in the input folder. workflow: PERSONA_MAGIC or KV_TOKENS. changes: {class_type: {input: value}}.
+    photo, mask: their names in the input folder. workflow: PERSONA_MAGIC or KV_TOKENS. changes: {class_type: {input:
+    value}}.
     """
     prompt = json.loads((WORKFLOWS / f"{workflow}.json").read_text(encoding="utf-8"))
     ids = {node["class_type"]: key for key, node in prompt.items()}
@@ -44,10 +45,13 @@ def learn_and_paint(photo: str, workflow: str = PERSONA_MAGIC, **changes: dict) 
         "class_type": "MiniWorldLoader",
         "_meta": {"title": "Load Small Painter"},
     }
-    # Detectors look for faces of photographs; a look at attention is a second painting.
-    for extra in ("PersonaFaceMask", "PersonaAttention"):
-        prompt.pop(ids.get(extra), None)
-    learner(prompt)["mask"] = [ids["LoadImage"], 1]
+    # Detectors look for faces of photographs.
+    prompt[ids["PersonaFaceMask"]] = {
+        "inputs": {"image": mask, "channel": "red"},
+        "class_type": "LoadImageMask",
+        "_meta": {"title": "Load Image (as Mask)"},
+    }
+    prompt.pop(ids.get("PersonaAttention"), None)  # a look at attention is a second painting
     prompt[ids["LoadImage"]]["inputs"]["image"] = photo
     prompt[sampler(prompt)["negative"][0]]["inputs"]["text"] = ""
     for edits in (SETTINGS, changes):
@@ -88,18 +92,27 @@ def beside(prompt: dict, name: str) -> dict:
 
 def only_learning(prompt: dict) -> dict:
     """The part of the prompt that learns, whether it was learned before or not."""
-    needed = "MiniWorldLoader", "LoadImage", *LEARNERS
+    needed = "MiniWorldLoader", "LoadImage", "LoadImageMask", *LEARNERS
     prompt = copy.deepcopy({key: node for key, node in prompt.items() if node["class_type"] in needed})
     learner(prompt)["reuse"] = False
     return prompt
 
 
-def photo_file(person: Subject) -> bytes:
-    """The photo as a PNG, transparent where the mask is: that is how LoadImage reads one."""
-    pixels = torch.cat([person.photo, 1 - person.mask[None]]).movedim(0, -1)
-    file = io.BytesIO()
-    Image.fromarray(pixels.mul(255).round().byte().numpy()).save(file, "PNG")
+def photo_files(person: Subject, name: str) -> dict[str, bytes]:
+    """The photo and its mask, white where the person is, as PNG by the files' names."""
+    return {f"{name}.png": png(person.photo), f"{name}_mask.png": png(person.mask.expand(3, -1, -1))}
+
+
+def png(picture: Tensor) -> bytes:
+    """[3, H, W] in 0..1, enlarged to be looked at."""
+    pixels, file = picture.movedim(0, -1).mul(255).round().byte().numpy(), io.BytesIO()
+    Image.fromarray(pixels).resize((SHOWN, SHOWN), Image.Resampling.LANCZOS).save(file, "PNG")
     return file.getvalue()
+
+
+def upload(server, person: Subject, name: str) -> list[str]:
+    """Put the photo and its mask into the input folder of a ComfyServer: for `learn_and_paint`."""
+    return [server.upload_image(content, file) for file, content in photo_files(person, name).items()]
 
 
 def paint(server, prompt: dict) -> Tensor:

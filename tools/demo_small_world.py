@@ -68,11 +68,11 @@ def main() -> None:
     print(f"Starting ComfyUI (a few seconds); its log is {BASE / 'server.log'}", flush=True)
     (person, other), examiner = people(), Examiner()
     with ComfyServer(BASE, packs=[NODE_PACK]) as server:
-        prompt = workflow.learn_and_paint(server.upload_image(workflow.photo_file(person), PHOTO))
+        prompt = workflow.learn_and_paint(*workflow.upload(server, person, PHOTO))
         learning = workflow.only_learning(prompt)
         files = collect(server, learn(server, learning), learning)
-        photo = server.upload_image(workflow.photo_file(other), OTHER_PHOTO)
-        learn(server, workflow.only_learning(workflow.learn_and_paint(photo, PersonaLearn={"name": "bob"})))
+        files_of_other = workflow.upload(server, other, OTHER_PHOTO)
+        learn(server, workflow.only_learning(workflow.learn_and_paint(*files_of_other, PersonaLearn={"name": "bob"})))
         print("Now painting, with the plain word and with the persona.\n")
         print(HEADINGS, flush=True)
         pairs = []

@@ -23,7 +23,7 @@ from skimage.io import imsave
 
 from tools.comfy_server import ComfyServer
 from tools.environment import PACK, installed
-from tools.small_world import GRAPH, NODE_PACK, PHOTO, place_photo, workflow
+from tools.small_world import GRAPH, NODE_PACK, learn_and_paint, place_photo
 
 WORKFLOWS, README_PICTURE = PACK / "workflows", PACK / "docs/graph.png"
 THUMBNAIL = 512
@@ -92,15 +92,22 @@ LAYOUTS = {
         "The small painter knows hats, glasses and clothes in ten colours, moods, who looks where, ten places by day, "
         "at sunset and at night, cats, and a thousand people by name: *a photo of &lt;ann&gt; and an orange cat in a "
         "garden*.\n\n"
-        "The photo is transparent where the person is: that is how it carries its mask.",
+        "The mask is white where the person is. For photographs, Face Mask makes one.",
         [
-            ("1. Painter and photo", [(300, [1, 2])]),
+            ("1. Painter and photo", [(300, [1, 2, 3])]),
             ("2. Learn it, once", [(330, [4])]),
             (PAINT[0], [PAINT[1][0], (330, [14, 15, 16])]),
         ],
     ),
 }
-HEIGHTS = {"LoadImage": 370, "CLIPTextEncode": 140, "SaveImage": 400, "PreviewImage": 240, "PreviewAny": 330}
+HEIGHTS = {
+    "LoadImage": 370,
+    "LoadImageMask": 370,
+    "CLIPTextEncode": 140,
+    "SaveImage": 400,
+    "PreviewImage": 240,
+    "PreviewAny": 330,
+}
 # What a node grows to: in Nodes 2.0, which draws widgets taller, or once it shows a text or a chart.
 GROWN = {
     "CheckpointLoaderSimple": 130,
@@ -191,7 +198,7 @@ def open_editor(page: Page, url: str) -> None:
 def sources() -> dict[Path, dict]:
     """What is written from what: the graph's file and the workflow's API form."""
     graphs = {WORKFLOWS / file.name: json.loads(file.read_text()) for file in WORKFLOWS.glob("api/*.json")}
-    return graphs | {GRAPH: workflow.learn_and_paint(PHOTO)}
+    return graphs | {GRAPH: learn_and_paint()}
 
 
 def convert(page: Page, api: dict, file: Path) -> None:

@@ -11,7 +11,7 @@ NODE_PACK = PACK / "miniworld"
 GRAPH = NODE_PACK / "example_workflows/learn_a_face.json"  # listed in the editor's Templates, as miniworld's
 # Apart from the folder for real checkpoints: neither needs the other's nodes and personas.
 BASE = PACK / ".comfyui/miniworld"
-PHOTO, OTHER_PHOTO = "someone.png", "another.png"
+PHOTO, OTHER_PHOTO = "someone", "another"
 
 
 @functools.cache
@@ -21,7 +21,13 @@ def people() -> tuple[Subject, Subject]:
 
 
 def place_photo(base: Path = BASE) -> None:
-    """Put the person's photo into the input folder."""
-    file = base / "input" / PHOTO
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(workflow.photo_file(people()[0]))
+    """Put the person's photo and its mask into the input folder."""
+    folder = base / "input"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in workflow.photo_files(people()[0], PHOTO).items():
+        (folder / name).write_bytes(content)
+
+
+def learn_and_paint() -> dict:
+    """The prompt for that photo."""
+    return workflow.learn_and_paint(*workflow.photo_files(people()[0], PHOTO))

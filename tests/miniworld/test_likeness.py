@@ -24,9 +24,9 @@ LOSS = 0.5
 
 @pytest.fixture(scope="module", params=[workflow.PERSONA_MAGIC, workflow.KV_TOKENS])
 def prompt(request, painter):
-    photo = painter.upload_image(workflow.photo_file(PERSON), "someone.png")
+    files = workflow.upload(painter, PERSON, "someone")
     return workflow.learn_and_paint(
-        photo, request.param, EmptyLatentImage={"batch_size": PICTURES}, KSampler={"steps": 10}
+        *files, request.param, EmptyLatentImage={"batch_size": PICTURES}, KSampler={"steps": 10}
     )
 
 
