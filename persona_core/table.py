@@ -1,6 +1,6 @@
 """A prompt with personas as a table over the timesteps: which context makes K and which makes V, at every t.
 
-Shapes: G grid points, L tokens of the context, D its width.
+Shapes: G grid points, R rows of a context (one prompt is one), L its tokens, D its width.
 """
 
 import math
@@ -19,7 +19,8 @@ WORD, PERSONA = "supercategory", "persona"
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where in the picture a persona's tokens may draw attention: mask [H, W] in 0..1. tokens: [L], 1 at those."""
+    """Where in the picture a persona's tokens may draw attention: mask [H, W] in 0..1. tokens: [R, L], 1 at those, in each
+    of a context's R rows."""
 
     mask: Tensor
     tokens: Tensor

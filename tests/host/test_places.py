@@ -84,17 +84,17 @@ def test_two_personas_each_have_their_own_place(clip, ann, make_persona, left):
     table = encode(knowing, "<ann> and <bob> and <ann>")[0][1][TABLE]
     one, other = table.places_at(600)
     assert torch.equal(one.mask, left) and torch.equal(other.mask, 1 - left)
-    assert one.tokens.nonzero().flatten().tolist() == [1, 2, 3, 4, 11, 12, 13, 14]
-    assert other.tokens.nonzero().flatten().tolist() == [6, 7, 8, 9]
+    assert one.tokens[0].nonzero().flatten().tolist() == [1, 2, 3, 4, 11, 12, 13, 14]
+    assert other.tokens[0].nonzero().flatten().tolist() == [6, 7, 8, 9]
     one, other = table.places_at(900)  # there the common words stand
-    assert one.tokens.nonzero().flatten().tolist() == [1, 5] and other.tokens.nonzero().flatten().tolist() == [3]
+    assert one.tokens[0].nonzero().flatten().tolist() == [1, 5] and other.tokens[0].nonzero().flatten().tolist() == [3]
 
 
 def test_a_place_follows_a_context_through_other_nodes(clip, ann, left):
     context = prompt(clip, ann, left, "<ann> in snow")[0][0]
     plain = encode(clip, "a garden")[0][0]
     (place,) = torch.cat([plain, context], 1).table.places_at(600)
-    assert place.tokens.nonzero().flatten().tolist() == [78, 79, 80, 81] and len(place.tokens) == 154
+    assert place.tokens[0].nonzero().flatten().tolist() == [78, 79, 80, 81] and place.tokens.shape == (1, 154)
     kept = [1, 2, 3, 4]
     for changed in (
         context * 0.5 + plain * 0.5,
@@ -106,8 +106,25 @@ def test_a_place_follows_a_context_through_other_nodes(clip, ann, left):
         torch.nn.functional.layer_norm(context, context.shape[-1:]),
     ):
         (place,) = changed.table.places_at(600)
-        assert place.tokens.nonzero().flatten().tolist() == kept
+        assert place.tokens[0].nonzero().flatten().tolist() == kept
     assert not context.view(-1).table.places_at(600)  # no context any more
+
+
+def test_each_row_of_a_context_has_its_own_words(model, clip, ann, left):
+    """As nodes make that encode a batch of prompts: one context, a row for each picture."""
+    garden, lowres = encode(clip, "a garden with <ann>")[0], encode(clip, NEGATIVE)
+    layers = Layers(model)
+    ((context, more),) = prompt(clip, ann, left)
+    both = torch.cat([context, garden[0]])
+    (place,) = both.table.places_at(600)
+    assert [row.nonzero().flatten().tolist() for row in place.tokens] == [[4, 5, 6, 7], []]
+    sample(model, [[both, more]], lowres, steps=2, cfg=1.0, denoise=0.5, batch=3)
+    for heads, parts, result in layers.seen:
+        side = round(parts["to_q"].shape[1] ** 0.5)
+        mask = torch.nn.functional.interpolate(left[None, None], (side, side), mode="bilinear", antialias=True)
+        weight = torch.ones(3, 1, side * side, parts["to_k"].shape[1])
+        weight[::2, ..., 4:8] = mask.flatten()[:, None].clamp(min=1e-6)  # the third picture has the first prompt again
+        torch.testing.assert_close(result, expected(heads, parts, weight), atol=1e-4, rtol=1e-3)
 
 
 def test_beside_another_packs_attention_its_part_stays(model, clip, ann):

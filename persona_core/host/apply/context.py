@@ -181,7 +181,7 @@ class ComputedTable:
         found: dict[Tensor, Tensor] = {}
         for prompt in self.prompts if self.base.ndim > 1 else ():
             for place in prompt.places_at(t):
-                change = (self.moved(prompt, place) - self.base).abs().reshape(-1, *self.base.shape[-2:]).amax((0, 2))
+                change = (self.moved(prompt, place) - self.base).abs().reshape(-1, *self.base.shape[-2:]).amax(2)
                 tokens = (change > MOVED * change.max()).float()
                 found[place.mask] = torch.maximum(tokens, found.get(place.mask, tokens))
         return [Place(mask, tokens) for mask, tokens in found.items()]
@@ -214,7 +214,7 @@ def with_tokens(one: Recorded, prompt: Table, place: Place) -> Tensor:
     base = one.value.base
     if one.value is not prompt:
         return base
-    return base + place.tokens.to(base)[:, None] * torch.linspace(1, 2, base.shape[-1]).to(base)
+    return base + place.tokens.to(base)[..., None] * torch.linspace(1, 2, base.shape[-1]).to(base)
 
 
 def followed(function: Callable, arguments: tuple[tuple, dict], result: object) -> object:

@@ -191,7 +191,7 @@ class PersonaEncode(StandIn):
                     if subject.applied.mask is not None:
                         found = tokens.setdefault(subject, torch.zeros(count, len(row.pairs)))
                         found[number, place] = 1
-        return tuple(Place(subject.applied.mask, found.flatten()) for subject, found in tokens.items())
+        return tuple(Place(subject.applied.mask, found.reshape(1, -1)) for subject, found in tokens.items())
 
     def rows(
         self, sections: Mapping[str, Sequence[Section]], prompts: Sequence[Mapping[Subject, PlaceholderEmbeddings]]

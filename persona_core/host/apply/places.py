@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from comfy.ldm.modules import attention
 from comfy.ldm.modules.attention import attention_pytorch
+from comfy.utils import repeat_to_batch_size
 from torch import Tensor
 
 from ...table import Place
@@ -90,15 +91,15 @@ def bias_of(
     if rows != len(uuids) * batch:
         warn("A node paints parts of the picture by themselves: there, the mask of Apply is not followed.")
         return None
-    biases = [bias_of_one(shape, length, places.get(one, ())).to(like) for one in uuids]
-    return torch.stack(biases).repeat_interleave(batch, 0)
+    return torch.cat([bias_of_one(shape, length, batch, places.get(one, ())).to(like) for one in uuids])
 
 
-def bias_of_one(shape: tuple[int, int], length: int, places: Sequence[Place]) -> Tensor:
-    """[h w, L]. Contexts may be repeated, and end in what another pack has added."""
-    bias = torch.zeros(shape[0] * shape[1], length)
+def bias_of_one(shape: tuple[int, int], length: int, batch: int, places: Sequence[Place]) -> Tensor:
+    """Of a conditioning, [batch, h w, L]. Its context may be repeated, and end in what another pack has added."""
+    bias = torch.zeros(batch, shape[0] * shape[1], length)
     for place in places:
-        tokens = place.tokens.cpu().repeat(max(1, length // len(place.tokens)))[:length]
+        tokens = place.tokens.cpu().repeat(1, max(1, length // place.tokens.shape[1]))[:, :length]
         outside = 1 - resized(place.mask, shape).flatten()
-        bias[:, : len(tokens)] += (1 - outside[:, None] * tokens).clamp(min=LEAST).log()
+        logits = (1 - outside[:, None] * tokens[:, None]).clamp(min=LEAST).log()
+        bias[..., : tokens.shape[1]] += repeat_to_batch_size(logits, batch)
     return bias
