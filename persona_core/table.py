@@ -19,8 +19,7 @@ WORD, PERSONA = "supercategory", "persona"
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where in the picture a persona's tokens may draw attention: mask [H, W] in 0..1. tokens: [R, L], 1 at those, in each
-    of a context's R rows."""
+    """Where in the picture a persona's tokens may draw attention: mask [H, W] in 0..1. tokens: [R, L], 1 at those."""
 
     mask: Tensor
     tokens: Tensor

@@ -8,8 +8,9 @@ import pytest
 import torch
 from recording import encode, sample
 
+from persona_core.host.apply import places
 from persona_core.host.apply.encoding import apply_to_clip
-from persona_core.host.apply.places import bias_of
+from persona_core.host.apply.places import Followed, bias_of
 from persona_core.host.apply.sampling import TABLE
 from persona_core.table import AppliedPersona
 
@@ -162,14 +163,32 @@ def test_an_area_has_its_part_of_the_place(model, clip, ann, left):
     torch.testing.assert_close(result, expected(heads, parts, weight), atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("through", ["", "area", "concat"])
+def test_each_place_is_computed_once_a_run_and_not_once_a_step(model, clip, ann, left, monkeypatch, through):
+    made = {name: [] for name in ("bias_of_one", "resized")}
+    for name, calls in made.items():
+        own = getattr(places, name)
+        monkeypatch.setattr(places, name, lambda *given, own=own, calls=calls: (calls.append(given), own(*given))[1])
+    ((context, more),) = prompt(clip, ann, left)
+    more = {**more, "area": (8, 8, 0, 8), "strength": 1.0} if through == "area" else more
+    context = torch.cat([context, encode(clip, "a garden")[0][0]], 1) if through == "concat" else context
+    counts = []
+    for steps in (4, 12):  # both have some in each of the stages
+        sample(model, [[context, more]], encode(clip, NEGATIVE), steps=steps, cfg=1.0, size=16)
+        counts.append([len(calls) for calls in made.values()])
+        [calls.clear() for calls in made.values()]
+    sizes, stages = 3, 3  # of the layers; above the persona's stage, in it, below it
+    # Of an area, the whole is resized first, and then each stage's part.
+    assert counts == [[sizes * stages, 1 + sizes * stages if through == "area" else sizes]] * 2
+
+
 def test_rows_that_another_pack_has_made_of_parts_are_left_alone_and_told(clip, ann, left, caplog):
-    places = prompt(clip, ann, left)[0][1][TABLE].places_at(600)
     one = uuid4()
-    like = torch.zeros(1)
-    assert bias_of((4, 4), [one], 2, 77, 2, {one: places}, like).shape == (2, 16, 77)
-    assert bias_of((4, 4), [one], 4, 77, 2, {one: places}, like) is None and "mask of Apply" in caplog.text
-    assert bias_of((4, 4), [uuid4()], 2, 77, 2, {one: places}, like) is None
-    longer = bias_of((4, 4), [one], 1, 77 + 4, 1, {one: places}, like)  # with tokens of a picture behind it
+    followed, like = Followed({one: prompt(clip, ann, left)[0][1][TABLE].places_at(600)}, {}), torch.zeros(1)
+    assert bias_of((4, 4), [one], 2, 77, 2, followed, like).shape == (2, 16, 77)
+    assert bias_of((4, 4), [one], 4, 77, 2, followed, like) is None and "mask of Apply" in caplog.text
+    assert bias_of((4, 4), [uuid4()], 2, 77, 2, followed, like) is None
+    longer = bias_of((4, 4), [one], 1, 77 + 4, 1, followed, like)  # with tokens of a picture behind it
     assert not longer[..., 77:].any() and longer[0, -1, 4] < -5
 
 
