@@ -150,6 +150,29 @@ def test_beside_another_packs_attention_its_part_stays(model, clip, ann):
     assert (plain - alone).abs().mean() > 1e-3
 
 
+def test_attention_of_another_kind_stays_in_rows_with_a_place_and_without(model, clip, ann, left):
+    """As nodes set it that bring faster attention; some of it takes no mask."""
+    lengths = []
+
+    def stronger(attention, query, key, value, heads, mask=None, **more):
+        assert mask is None
+        lengths.append(key.shape[1])
+        return 1.5 * attention(query, key, value, heads, **more)
+
+    patched = model.clone()
+    patched.model_options["transformer_options"]["optimized_attention_override"] = stronger
+    layers = Layers(model)
+    sample(patched, prompt(clip, ann, left), encode(clip, NEGATIVE), steps=2, denoise=0.5, size=16)
+    assert lengths.count(77) == len(layers.seen)
+    for heads, parts, result in layers.seen:
+        side = round(parts["to_q"].shape[1] ** 0.5)
+        mask = torch.nn.functional.interpolate(left[None, None], (side, side), mode="bilinear", antialias=True)
+        weight = torch.ones(2, 1, side * side, 77)
+        weight[1, ..., 4:8] = mask.flatten()[:, None].clamp(min=1e-6)  # the negative prompt is the first row
+        plain = expected(heads, parts, torch.ones(side * side, 77))
+        torch.testing.assert_close(result, 0.5 * plain + expected(heads, parts, weight), atol=1e-4, rtol=1e-3)
+
+
 def test_an_area_has_its_part_of_the_place(model, clip, ann, left):
     """A conditioning that paints the right half only is outside the left."""
     layers = Layers(model)

@@ -20,6 +20,7 @@ from ...table import Place
 from ..messages import warn
 from ..model import cross_attention_blocks
 
+OVERRIDE = "optimized_attention_override"  # the host's: in a MODEL's options, another's kind of attention
 PLACES = "persona_places"  # in the transformer options of one step: a Followed
 BIAS = "persona_bias"  # in what another's attention is told: what is added to the logits of its rows, [B, h w, L]
 LEAST = 1e-6  # of the attention that a token would draw: its logarithm must be a number
@@ -65,16 +66,20 @@ def with_places(replaced: Mapping, unet) -> dict:
 
 
 def kept(original: Callable | None) -> Callable:
-    """A replacement of a layer's attention. original: another's, whose own part is left as it is."""
+    """A replacement of a layer's attention. original: another's.
+
+    What others made of attention stays, and what the mask changes in the usual one is added: they need not take a mask.
+    """
 
     def attend(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
         bias = bias_for(query, key, extra)
         if bias is None:
             return (original or chosen_attention)(query, key, value, extra)
         placed = attention_pytorch(query, key, value, extra["n_heads"], mask=bias)
-        if original is None:
+        if original is None and OVERRIDE not in extra:
             return placed
-        return original(query, key, value, extra) + placed - chosen_attention(query, key, value, extra)
+        theirs = (original or chosen_attention)(query, key, value, {**extra, BIAS: bias})
+        return theirs + placed - attention_pytorch(query, key, value, extra["n_heads"])
 
     return attend
 
