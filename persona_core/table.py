@@ -145,8 +145,8 @@ class ContextTable:
 
     @property
     def constant(self) -> bool:
-        """Whether the words stand everywhere, as at strength 0."""
-        return not self.segments
+        """Whether the words stand everywhere, as at strength 0, and may be anywhere."""
+        return not self.segments and not self.everywhere
 
     def at(self, t: float) -> tuple[Tensor, Tensor]:
         """The contexts of K and of V at timestep t in 0..999, [1, L, D] each."""

@@ -6,12 +6,14 @@ from uuid import uuid4
 import pack
 import pytest
 import torch
+from other_packs import coupled
 from recording import encode, sample
 
 from persona_core.host.apply import places
+from persona_core.host.apply.context import PersonaNotFollowed
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.places import Followed, bias_of
-from persona_core.host.apply.sampling import TABLE
+from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.table import AppliedPersona
 
 NEGATIVE = "lowres"
@@ -173,6 +175,20 @@ def test_attention_of_another_kind_stays_in_rows_with_a_place_and_without(model,
         torch.testing.assert_close(result, 0.5 * plain + expected(heads, parts, weight), atol=1e-4, rtol=1e-3)
 
 
+def test_a_place_counts_at_strength_0_too(model, clip, ann, left):
+    """There the common word has it."""
+    word, elsewhere, anywhere = (
+        encode(apply_to_clip(clip, AppliedPersona(ann, 0.0, mask=mask), "<ann>", hooked=False), "a photo of <ann>")
+        for mask in (left, 1 - left, None)
+    )
+    numbers = [conditioning[0][0].numpy() for conditioning in (word, elsewhere)]
+    assert (numbers[0] != numbers[1]).any()  # packs tell by them whether a prompt is another
+    with pytest.raises(PersonaNotFollowed):
+        sample(model, word, encode(clip, NEGATIVE), steps=1)
+    painted = [sample(apply_to_model(model, "<ann>"), one, encode(clip, NEGATIVE), steps=1) for one in (word, anywhere)]
+    assert not torch.equal(*painted)
+
+
 def test_an_area_has_its_part_of_the_place(model, clip, ann, left):
     """A conditioning that paints the right half only is outside the left."""
     layers = Layers(model)
@@ -210,9 +226,18 @@ def test_rows_that_another_pack_has_made_of_parts_are_left_alone_and_told(clip, 
     followed, like = Followed({one: prompt(clip, ann, left)[0][1][TABLE].places_at(600)}, {}), torch.zeros(1)
     assert bias_of((4, 4), [one], 2, 77, 2, followed, like).shape == (2, 16, 77)
     assert bias_of((4, 4), [one], 4, 77, 2, followed, like) is None and "mask of Apply" in caplog.text
-    assert bias_of((4, 4), [uuid4()], 2, 77, 2, followed, like) is None
+    assert len(caplog.records) == 1
+    assert bias_of((4, 4), [], 2, 77, 2, replace(followed, known={}), like) is None and len(caplog.records) == 2
+    assert bias_of((4, 4), [uuid4()], 2, 77, 2, followed, like) is None and len(caplog.records) == 2
     longer = bias_of((4, 4), [one], 1, 77 + 4, 1, followed, like)  # with tokens of a picture behind it
     assert not longer[..., 77:].any() and longer[0, -1, 4] < -5
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_mask_of_a_prompt_that_another_pack_has_put_beside_is_told(model, clip, ann, left, caplog, masked):
+    beside = prompt(clip, ann, left if masked else None)
+    sample(apply_to_model(model, "<ann>"), coupled(encode(clip, "a wood"), beside), encode(clip, NEGATIVE))
+    assert ["mask of Apply is not followed" in record.message for record in caplog.records] == [True] * masked
 
 
 @pytest.mark.parametrize(

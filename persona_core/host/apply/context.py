@@ -27,7 +27,7 @@ IN_PLACE = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "
 
 class Table(Protocol):
     """Contexts over t. base: the context where no persona stands. placeholders: of the personas in it. constant:
-    whether it is `base` at every t."""
+    whether it is `base` at every t, and no place is to be kept."""
 
     base: Tensor
     placeholders: frozenset[str]

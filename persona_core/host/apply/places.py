@@ -110,18 +110,23 @@ def bias_of(
     """The same, of a layer that is shape (h, w) large, for contexts as long as `length`.
 
     uuids: of the rows' conditionings, `batch` rows each. Packs that paint in tiles or couples have rows of their own,
-    whose conditionings are not known here: there, personas may be anywhere, and it is said.
+    or no uuids, so that the rows' conditionings are not known here: there, personas may be anywhere, and it is said.
     """
     places, known = followed.places, followed.known
-    if not any(one in places for one in uuids):
+    if uuids and not any(one in places for one in uuids):
         return None
     if rows != len(uuids) * batch:
-        warn("A node paints parts of the picture by themselves: there, the mask of Apply is not followed.")
+        warn_of_parts(known)
         return None
     placed = tuple(
         tuple((once(known, resized, place.mask, shape), place.tokens) for place in places.get(one, ())) for one in uuids
     )
     return once(known, bias_of_all, placed, shape, length, batch, like.dtype, like.device)
+
+
+def warn_of_parts(known: dict) -> None:
+    """Say once a run that a mask is not followed everywhere."""
+    once(known, warn, "A node paints parts of the picture by themselves: there, the mask of Apply is not followed.")
 
 
 Placed = Sequence[tuple[Tensor, Tensor]]  # of a conditioning: masks as large as the layer, and whose tokens' they are

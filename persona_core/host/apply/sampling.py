@@ -23,7 +23,7 @@ from torch import Tensor, allclose, equal
 from ...table import Place
 from ..messages import warn
 from .context import FOLLOWING, PersonaContext, Table
-from .places import PLACES, Followed, with_places, within
+from .places import PLACES, Followed, warn_of_parts, with_places, within
 
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
@@ -240,7 +240,10 @@ def give_values(query, keys, values, extra_options):
     """Cross-attention patch: write the V context into the rows whose conditioning has one."""
     contexts, t = extra_options.get(VALUES), extra_options.get(TIMESTEP)
     if isinstance(keys, PersonaContext):  # out of another conditioning, which a pack's patch has put in before us
-        RUN.get(Run()).brought.update(keys.table.placeholders)
+        run = RUN.get(Run())
+        run.brought.update(keys.table.placeholders)
+        if keys.table.places_at(t):
+            warn_of_parts(run.known)
         keys = keys.table.at(t)[0].to(query)
     if isinstance(values, PersonaContext):
         values = values.table.at(t)[1].to(query)
