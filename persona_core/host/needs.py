@@ -40,6 +40,8 @@ CONTRACT = (
     Need("comfy.sd1_clip:SD1ClipModel.clip", None, "the encoder's name"),
     Need("comfy.sd1_clip:SDClipModel.transformer", None, "CLIPTextModel"),
     Need("comfy.sd1_clip:SDClipModel.options_default", None, "(_, layer, ...)"),
+    Need("comfy.sd1_clip:SDClipModel.layer", None, "'last' or 'hidden', while it encodes"),
+    Need("comfy.sd1_clip:SDClipModel.layer_idx", None, "which, if 'hidden'"),
     Need("comfy.sd1_clip:SDClipModel.num_layers", None, "a number"),
     Need("comfy.sd1_clip:SDClipModel.layer_norm_hidden_state", None, "whether the context is normed"),
     Need("comfy.sdxl_clip:SDXLClipModel.encode_token_weights", "token_weight_pairs", "(context, pooled, ...)"),
