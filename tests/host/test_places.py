@@ -233,6 +233,18 @@ def test_rows_that_another_pack_has_made_of_parts_are_left_alone_and_told(clip, 
     assert not longer[..., 77:].any() and longer[0, -1, 4] < -5
 
 
+def test_a_mask_for_a_model_whose_layers_are_out_of_reach_is_a_sentence(model, clip, ann, left):
+    apply = pack.load("places_pack").nodes.apply.ApplyStageRegulatedEmbedding.execute
+    model.model.diffusion_model = torch.nn.Identity()
+    model.model.diffusion_model.dtype = torch.float32
+    given = model, clip, ann, "<ann>", 1.0, "supercategory", "persona"
+    apply(*given)
+    with pytest.raises(ValueError, match=r"mask works inside .* \(Identity\) are out of reach\. Leave the mask away"):
+        apply(*given, mask=left)
+    with pytest.raises(ValueError, match="Leave the mask away"):  # also where the conditioning alone brings it
+        sample(model, prompt(clip, ann, left), encode(clip, NEGATIVE), steps=1)
+
+
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_mask_of_a_prompt_that_another_pack_has_put_beside_is_told(model, clip, ann, left, caplog, masked):
     beside = prompt(clip, ann, left if masked else None)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...table import Place
 from ..messages import warn
-from ..model import cross_attention_blocks
+from ..model import check_layers, cross_attention_blocks
 
 OVERRIDE = "optimized_attention_override"  # the host's: in a MODEL's options, another's kind of attention
 PLACES = "persona_places"  # in the transformer options of one step: a Followed
@@ -60,7 +60,9 @@ def resized(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def with_places(replaced: Mapping, unet) -> dict:
-    """The host's attn2 replacements, each of which keeps personas to the places of its step's `Followed`."""
+    """The host's attn2 replacements, each of which keeps personas to the places of its step's `Followed`. Raises
+    UnsupportedModel with a sentence."""
+    check_layers(unet)
     blocks = cross_attention_blocks(unet)
     return {**replaced, **{one: kept(replaced.get(one, replaced.get(one[:2]))) for one in blocks}}
 
