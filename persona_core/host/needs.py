@@ -181,6 +181,7 @@ CONTRACT = (
     Need("comfy_api.latest:io.Boolean.Input", "id, default=, tooltip="),
     Need("comfy_api.latest:io.Combo.Input", "id, options=, default=, optional=, tooltip="),
     Need("comfy_api.latest:io.Input"),
+    Need("comfy_api.latest:io.WidgetInput"),
     *(
         Need(f"comfy_api.latest:io.{kind}.Input", "id, optional=, tooltip=")
         for kind in ("Model", "Clip", "Vae", "Image", "Mask", "Latent", "ClipVision")
