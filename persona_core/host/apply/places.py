@@ -80,7 +80,8 @@ def kept(original: Callable | None) -> Callable:
         placed = attention_pytorch(query, key, value, extra["n_heads"], mask=bias)
         if original is None and OVERRIDE not in extra:
             return placed
-        theirs = (original or chosen_attention)(query, key, value, {**extra, BIAS: bias})
+        extra[BIAS] = bias  # not in a copy: others write into it, for what they do behind the layer
+        theirs = (original or chosen_attention)(query, key, value, extra)
         return theirs + placed - attention_pytorch(query, key, value, extra["n_heads"])
 
     return attend
