@@ -1,13 +1,15 @@
-"""What a persona costs while sampling: the same run with and without one, by turns, on SD1.5's own architecture.
+"""What a persona costs while sampling: the same run without one, with one and with one in a mask, by turns, on SD1.5's
+own architecture.
 
     make bench-sampling [ARGS="--latent 32 --rounds 3"]
 
-The checkpoint is of random weights: time and memory do not depend on them. Prints the ratio of the two times in each
-round, the share of time spent in the pack's own code, and the difference in peak memory. Linux only.
+The checkpoint is of random weights: time and memory do not depend on them. Prints in each round how the times compare
+with the plain one's, the share of time spent in the pack's own code, and the difference in peak memory. Linux only.
 """
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -21,39 +23,48 @@ from persona_core.host.apply import sampling
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.table import AppliedPersona
 
+PLAIN, PERSONA, MASKED = "plain", "with a persona", "with one in a mask"
 
-def prompts(clip) -> dict[str, tuple]:
-    """Positive and negative conditioning without and with a persona."""
-    applied = apply_to_clip(clip, AppliedPersona(random_persona(clip)), "<ann>")
-    negative = encode(clip, "lowres")
-    return {"plain": (encode(clip, "a photo of a face"), negative), "persona": (encode(applied, "a <ann>"), negative)}
+
+def prompts(clip, side: int) -> dict[str, tuple]:
+    """Positive and negative conditioning without a persona, with one, and with one that has a mask of `side` pixels."""
+    persona, negative = random_persona(clip), encode(clip, "lowres")
+    left = torch.ones(side, side)
+    left[:, side // 2 :] = 0
+    uses = {PERSONA: AppliedPersona(persona), MASKED: AppliedPersona(persona, mask=left)}
+    positives = {PLAIN: encode(clip, "a photo of a face")} | {
+        kind: encode(apply_to_clip(clip, use, "<ann>"), "a <ann>") for kind, use in uses.items()
+    }
+    return {kind: (positive, negative) for kind, positive in positives.items()}
 
 
 def compare(options: argparse.Namespace, folder: Path) -> None:
     model, clip = load(folder)
-    runs = prompts(clip)
-    table = runs["persona"][0][0][1][sampling.TABLE]
+    runs = prompts(clip, 8 * options.latent)
+    table = runs[PERSONA][0][0][1][sampling.TABLE]
     size = sum(side.numel() * side.element_size() for sides in (table.keys, table.values) for side in sides)
     for kind in runs:  # loads the weights, and lets memory settle
         sample(model, *runs[kind], options.latent, options.steps)
-    own, ratios, shares, peaks = Own(), [], [], []
+    own, found = Own(), {kind: [] for kind in (PERSONA, MASKED)}
     for number in range(options.rounds):
-        order = ("plain", "persona") if number % 2 else ("persona", "plain")
-        own.seconds = 0.0
-        done = {kind: sample(model, *runs[kind], options.latent, options.steps) for kind in order}
-        (plain, without), (seconds, memory) = done["plain"], done["persona"]
-        ratios.append(seconds / plain)
-        shares.append(own.seconds / seconds)
-        peaks.append((memory - without) / MEGABYTE)
-        print(
-            f"round {number + 1}: plain {plain:.1f} s, with a persona {seconds:.1f} s, ratio {ratios[-1]:.4f}, "
-            f"in the pack's own code {shares[-1]:.2%}, peak memory {peaks[-1]:+.1f} MB",
-            flush=True,
-        )
-    print(
-        f"median ratio {median(ratios):.4f}, median share of the pack's own code {median(shares):.2%}, median peak "
-        f"memory {median(peaks):+.1f} MB beside the table's {size / MEGABYTE:.1f} MB, which is there before"
-    )
+        done = {}
+        for kind in list(runs)[:: 1 if number % 2 else -1]:
+            own.seconds = 0.0
+            done[kind] = *sample(model, *runs[kind], options.latent, options.steps), own.seconds
+        plain, without, _ = done[PLAIN]
+        print(f"round {number + 1}: {PLAIN} {plain:.1f} s", flush=True)
+        for kind, figures in found.items():
+            seconds, memory, ours = done[kind]
+            figures.append((seconds / plain, ours / seconds, (memory - without) / MEGABYTE))
+            print(f"{kind} {seconds:.1f} s, {told(figures[-1])}", flush=True)
+    for kind, figures in found.items():
+        print(f"median {kind}: {told([median(values) for values in zip(*figures)])}")
+    print(f"The table's {size / MEGABYTE:.1f} MB are there before.")
+
+
+def told(figures: Sequence[float]) -> str:
+    ratio, share, peak = figures
+    return f"ratio {ratio:.4f}, in the pack's own code {share:.2%}, peak memory {peak:+.1f} MB"
 
 
 def main() -> None:

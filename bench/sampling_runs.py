@@ -11,7 +11,7 @@ import comfy.sd
 import torch
 
 from bench.stopwatch import forget_peak, peak_memory, seconds
-from persona_core.host.apply import sampling
+from persona_core.host.apply import places, sampling
 from persona_core.host.clip import text_towers
 from persona_core.mapper import StageMapper
 from persona_core.persona import Persona
@@ -51,11 +51,12 @@ def sample(model, positive, negative, latent: int, steps: int) -> tuple[float, i
 
 
 class Own:
-    """Adds up the time in the pack's own code: what follow_tables does before the host's, and give_values."""
+    """Adds up the time in the pack's own code: what follow_tables does before the host's, give_values and bias_for."""
 
     def __init__(self):
         self.seconds = 0.0
-        sampling.at_timestep, sampling.give_values = self.timed(sampling.at_timestep), self.timed(sampling.give_values)
+        for module, name in ((sampling, "at_timestep"), (sampling, "give_values"), (places, "bias_for")):
+            setattr(module, name, self.timed(getattr(module, name)))
 
     def timed(self, function):
         def call(*args):

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..persona_core.host.apply.encoding import apply_to_clip
 from ..persona_core.host.apply.sampling import apply_to_model
 from ..persona_core.host.compat import lends_weights
-from ..persona_core.host.model import check_persona
+from ..persona_core.host.model import check_layers, check_persona
 from ..persona_core.persona import Persona
 from ..persona_core.photos import BLACK
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
@@ -137,6 +137,8 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         # A host that lends weights paints a conditioning with hooks on a second copy of the MODEL, read from disk.
         clip = apply_to_clip(clip, applied, placeholder, hooked=not lends_weights(model))
         check_persona(model, persona)
+        if place is not None:
+            check_layers(model.model.diffusion_model)
         return io.NodeOutput(apply_to_model(model, placeholder), clip)
 
 

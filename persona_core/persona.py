@@ -5,6 +5,7 @@ picture, and no embedding of one.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,12 +104,29 @@ class Persona:
                 representation=representation.requires_grad_(False),
                 family=metadata["family"],
                 supercategory=metadata["supercategory"],
-                settings=json.loads(metadata["settings"]),
-                losses=json.loads(metadata["losses"]),
+                settings=told(metadata["settings"], "settings"),
+                losses=losses_told(metadata["losses"]),
                 fingerprint=metadata["fingerprint"],
             )
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
             raise PersonaFileError(f"'{path.name}' is a damaged persona: {error}") from error
+
+
+def told(text: str, name: str) -> dict:
+    """A JSON object of the metadata. Raises ValueError with the reason for other JSON, and for what is none."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"its {name} are {text[:20]}")
+    return value
+
+
+def losses_told(text: str) -> dict[str, list[float]]:
+    """One list of values a loss term. Raises ValueError with the reason, OverflowError, TypeError."""
+    losses = told(text, "losses")
+    for name, values in losses.items():
+        if not isinstance(values, list) or not values or not all(map(math.isfinite, values)):
+            raise ValueError(f"its losses of {name} are no list of finite numbers")
+    return losses
 
 
 def thinned(values: list[float], most: int = 500) -> list[float]:

@@ -1,6 +1,6 @@
 """A prompt with personas as a table over the timesteps: which context makes K and which makes V, at every t.
 
-Shapes: G grid points, L tokens of the context, D its width.
+Shapes: G grid points, R rows of a context (one prompt is one), L its tokens, D its width.
 """
 
 import math
@@ -19,7 +19,7 @@ WORD, PERSONA = "supercategory", "persona"
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where in the picture a persona's tokens may draw attention: mask [H, W] in 0..1. tokens: [L], 1 at those."""
+    """Where in the picture a persona's tokens may draw attention: mask [H, W] in 0..1. tokens: [R, L], 1 at those."""
 
     mask: Tensor
     tokens: Tensor
@@ -145,8 +145,8 @@ class ContextTable:
 
     @property
     def constant(self) -> bool:
-        """Whether the words stand everywhere, as at strength 0."""
-        return not self.segments
+        """Whether the words stand everywhere, as at strength 0, and may be anywhere."""
+        return not self.segments and not self.everywhere
 
     def at(self, t: float) -> tuple[Tensor, Tensor]:
         """The contexts of K and of V at timestep t in 0..999, [1, L, D] each."""

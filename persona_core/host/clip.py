@@ -123,6 +123,13 @@ class TextTowers:
         return torch.stack([self.word(word) for word in single]) if single else torch.zeros(0, self.width)
 
 
+def layer_in_use(model: nn.Module) -> int:
+    """The layer that makes the context while an SDClipModel of the host encodes, counted as in `last_layer`."""
+    if model.layer != "hidden":
+        return -1
+    return model.layer_idx - model.num_layers if model.layer_idx >= 0 else model.layer_idx
+
+
 def text_towers(clip: comfy.sd.CLIP) -> TextTowers:
     """The text encoders of a CLIP. Raises UnsupportedModel for one of another family."""
     if clip is None:

@@ -48,6 +48,16 @@ def check_persona(model: ModelPatcher, persona: Persona) -> None:
         raise persona.not_for(f"this MODEL takes text {width} wide")
 
 
+def check_layers(unet: torch.nn.Module) -> None:
+    """Raise UnsupportedModel with a sentence for the diffusion model of a MODEL in whose layers no mask can be
+    followed, as those of TensorRT are elsewhere."""
+    if not hasattr(unet, "input_blocks"):
+        raise UnsupportedModel(
+            f"Apply's mask works inside the layers of a UNet, and those of this MODEL ({type(unet).__name__}) are out "
+            "of reach. Leave the mask away, or use the checkpoint itself."
+        )
+
+
 def check_vae(model: ModelPatcher, vae: VAE) -> None:
     """Raise UnsupportedModel with a sentence for a VAE that is empty or makes other latents than the MODEL takes."""
     if getattr(vae, "first_stage_model", None) is None:

@@ -40,6 +40,8 @@ CONTRACT = (
     Need("comfy.sd1_clip:SD1ClipModel.clip", None, "the encoder's name"),
     Need("comfy.sd1_clip:SDClipModel.transformer", None, "CLIPTextModel"),
     Need("comfy.sd1_clip:SDClipModel.options_default", None, "(_, layer, ...)"),
+    Need("comfy.sd1_clip:SDClipModel.layer", None, "'last' or 'hidden', while it encodes"),
+    Need("comfy.sd1_clip:SDClipModel.layer_idx", None, "which, if 'hidden'"),
     Need("comfy.sd1_clip:SDClipModel.num_layers", None, "a number"),
     Need("comfy.sd1_clip:SDClipModel.layer_norm_hidden_state", None, "whether the context is normed"),
     Need("comfy.sdxl_clip:SDXLClipModel.encode_token_weights", "token_weight_pairs", "(context, pooled, ...)"),
@@ -179,6 +181,7 @@ CONTRACT = (
     Need("comfy_api.latest:io.Boolean.Input", "id, default=, tooltip="),
     Need("comfy_api.latest:io.Combo.Input", "id, options=, default=, optional=, tooltip="),
     Need("comfy_api.latest:io.Input"),
+    Need("comfy_api.latest:io.WidgetInput"),
     *(
         Need(f"comfy_api.latest:io.{kind}.Input", "id, optional=, tooltip=")
         for kind in ("Model", "Clip", "Vae", "Image", "Mask", "Latent", "ClipVision")

@@ -77,7 +77,21 @@ def test_a_file_of_a_later_version_says_so(ann, tmp_path, broken):
 
 
 @pytest.mark.parametrize(
-    "broken", [{"stages": json.dumps([800, 400])}, {"tokens": "3"}, {"stages": "nonsense"}, {"widths": "[768, 1280]"}]
+    "broken",
+    [
+        {"stages": json.dumps([800, 400])},
+        {"tokens": "3"},
+        {"stages": "nonsense"},
+        {"widths": "[768, 1280]"},
+        {"settings": "null"},
+        {"settings": "[1]"},
+        {"losses": "null"},
+        {"losses": '{"noise": []}'},
+        {"losses": '{"noise": null}'},
+        {"losses": '{"noise": [NaN, 1.0]}'},
+        {"losses": '{"noise": ["1"]}'},
+        {"losses": '{"noise": [1' + "0" * 400 + "]}"},
+    ],
 )
 def test_a_damaged_file_is_refused(ann, tmp_path, broken):
     with pytest.raises(PersonaFileError, match="damaged"):

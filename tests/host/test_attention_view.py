@@ -94,6 +94,17 @@ def test_the_maps_are_the_layers_own_of_the_positive_prompt(model, applied):
         torch.testing.assert_close(one.maps["snow"], torch.stack(maps).mean(0), atol=1e-5, rtol=1e-3)
 
 
+def test_outside_its_mask_a_persona_is_looked_for_by_nobody_and_the_picture_is_the_samplers(model, clip, ann):
+    left = torch.cat([torch.ones(SIZE, SIZE // 2), torch.zeros(SIZE, SIZE // 2)], 1)
+    masked = apply_to_clip(clip, AppliedPersona(ann, mask=left), "<ann>")
+    painted, found = look(model, masked, "a photo of <ann> in snow")
+    for one in found:
+        inside, outside = one.maps["<ann>"][:, :2], one.maps["<ann>"][:, -2:]  # between, small layers blur
+        assert outside.max() < 1e-3 * inside.min() and one.maps["snow"][:, -2:].min() > 1e-3
+    positive, negative = encode(masked, "a photo of <ann> in snow"), encode(clip, "lowres")
+    torch.testing.assert_close(painted, sample(model, positive, negative, steps=10, size=SIZE), atol=1e-3, rtol=1e-3)
+
+
 def test_sdxl_is_watched_too(make_persona_of):
     clip = apply_to_clip(tiny_models.clip("sdxl"), AppliedPersona(make_persona_of("sdxl")), "<ann>")
     _, found = look(tiny_models.model(sdxl=True), clip, "a photo of <ann> in snow")

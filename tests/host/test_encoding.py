@@ -165,16 +165,27 @@ def test_what_survives_cloning_and_skipping_layers(clip, applied):
     assert not torch.equal(extra[TABLE].at(600)[0], encode_one(applied, "a photo of <ann>")[1][TABLE].at(600)[0])
 
 
-@pytest.mark.parametrize(("layer", "told"), [(None, False), (-1, False), (-2, True)])
-def test_a_clip_that_stops_at_another_layer_than_the_personas_is_told(clip, ann, caplog, layer, told):
-    learned = replace(ann, settings={LAST_LAYER: -1})
-    if layer:
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize(("learned", "layer"), [(-1, None), (-1, -1), (-1, -2), (-2, -2), (-2, -1), (-1, -9), (-2, 1)])
+def test_a_clip_that_stops_at_another_layer_than_the_personas_is_told(caplog, family, behind, learned, layer):
+    """Also where CLIP Set Last Layer stands behind Apply. -9: there are not so many; 1: the second of three."""
+    clip = tiny_models.clip(family)
+    ann = replace(tiny_models.persona(clip), settings={LAST_LAYER: learned})
+    before = replace(ann, settings={}), replace(ann, settings={LAST_LAYER: "-1"})  # files that say nothing of it
+    if not behind and layer:
         clip.clip_layer(layer)
-    apply_to_clip(clip, AppliedPersona(learned), "<ann>")
-    apply_to_clip(clip, AppliedPersona(replace(ann, settings={})), "<ann>")  # a file of before says nothing of it
-    assert [record.levelname for record in caplog.records] == ["WARNING"] * told
-    if told:
-        assert "learned with a CLIP that stops at layer -1; this one stops at -2" in caplog.text
+    knowing = apply_to_clip(clip, AppliedPersona(ann), "<ann>")
+    for placeholder, one in zip(("<bob>", "<eve>"), before, strict=True):
+        knowing = apply_to_clip(knowing, AppliedPersona(one), placeholder)
+    if behind and layer:
+        knowing.clip_layer(layer)
+    assert not caplog.records
+    encode_one(knowing, "<bob> and <eve>")
+    encode_one(knowing, "<ann>, <ann>")
+    at = {None: -2 if family == "sdxl" else -1, -9: -1, 1: -2}.get(layer, layer)
+    told = f"learned with a CLIP that stops at layer {learned}; this one stops at {at}"
+    assert [told in record.message for record in caplog.records] == [True] * (learned != at)
 
 
 def test_a_persona_of_another_family_names_both(clip, ann):

@@ -60,6 +60,13 @@ def of_patch(given: Given) -> bool:
     )
 
 
+def of_layer(clip) -> bool:
+    """What CLIP Set Last Layer does to an encoder."""
+    clip.clip_layer(-2)
+    encode(clip, "a tree")
+    return (clip.cond_stage_model.clip_l.layer, clip.cond_stage_model.clip_l.layer_idx) == ("hidden", -2)
+
+
 MODEL, OPENAI, ATTENTION = (
     "comfy.model_base:BaseModel.",
     "comfy.ldm.modules.diffusionmodules.openaimodel:",
@@ -107,6 +114,8 @@ GIVES = {
     SD1 + "SD1ClipModel.clip": lambda g: g.clip.cond_stage_model.clip == "clip_l",
     SD1 + "SDClipModel.transformer": lambda g: isinstance(g.tower.transformer, clip_model.CLIPTextModel),
     SD1 + "SDClipModel.options_default": lambda g: len(g.tower.options_default) >= 2,
+    SD1 + "SDClipModel.layer": lambda g: g.tower.layer == "last",
+    SD1 + "SDClipModel.layer_idx": lambda g: of_layer(tiny_models.clip()),
     SD1 + "SDClipModel.num_layers": lambda g: g.tower.num_layers == 3,
     SD1 + "SDClipModel.layer_norm_hidden_state": lambda g: isinstance(g.tower.layer_norm_hidden_state, bool),
     "comfy.sdxl_clip:SDXLClipModel.encode_token_weights": lambda g: encode(tiny_models.clip("sdxl"), "a")[0][0].shape == (1, 77, 192),

@@ -15,7 +15,7 @@ from ...attention import shown_sizes, token_maps
 from ..clip import TextTower, text_towers
 from ..model import cross_attention_blocks
 from ..tokenizer import PersonaToken
-from .places import chosen_attention
+from .places import BIAS, chosen_attention
 from .prompt import Section
 from .sampling import discrete_timestep
 
@@ -99,8 +99,9 @@ def watching(
         def attend(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
             shape, groups = tuple(extra["activations_shape"][2:]), extra["cond_or_uncond"]
             if shape in shown and 0 in groups:
-                row = groups.index(0) * (len(query) // len(groups))
-                maps = token_maps(query[row : row + 1], key[row : row + 1], extra["n_heads"], shape, size)
+                row, bias = groups.index(0) * (len(query) // len(groups)), extra.get(BIAS)
+                parts = [whole if whole is None else whole[row : row + 1] for whole in (query, key, bias)]
+                maps = token_maps(*parts[:2], extra["n_heads"], shape, size, parts[2])
                 keep(discrete_timestep(sampling, extra["sigmas"][:1]), maps[0])
             return original(query, key, value, extra)
 

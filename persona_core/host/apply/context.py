@@ -27,7 +27,7 @@ IN_PLACE = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "
 
 class Table(Protocol):
     """Contexts over t. base: the context where no persona stands. placeholders: of the personas in it. constant:
-    whether it is `base` at every t."""
+    whether it is `base` at every t, and no place is to be kept."""
 
     base: Tensor
     placeholders: frozenset[str]
@@ -178,12 +178,21 @@ class ComputedTable:
     def places_at(self, t: float) -> Sequence[Place]:
         """Where the tokens are that were in prompts: where the functions make another thing of contexts in which they
         are other ones."""
+        places = tuple((prompt, place) for prompt in self.prompts for place in prompt.places_at(t))
+        if places not in self.known:  # most steps have those of the last: what is made of them is then the same, too
+            self.known[places] = self.places_of(places) if self.base.ndim > 1 else []
+        return self.known[places]
+
+    @cached_property
+    def known(self) -> dict[tuple, list[Place]]:
+        return {}
+
+    def places_of(self, places: Sequence[tuple[Table, Place]]) -> list[Place]:
         found: dict[Tensor, Tensor] = {}
-        for prompt in self.prompts if self.base.ndim > 1 else ():
-            for place in prompt.places_at(t):
-                change = (self.moved(prompt, place) - self.base).abs().reshape(-1, *self.base.shape[-2:]).amax((0, 2))
-                tokens = (change > MOVED * change.max()).float()
-                found[place.mask] = torch.maximum(tokens, found.get(place.mask, tokens))
+        for prompt, place in places:
+            change = (self.moved(prompt, place) - self.base).abs().reshape(-1, *self.base.shape[-2:]).amax(2)
+            tokens = (change > MOVED * change.max()).float()
+            found[place.mask] = torch.maximum(tokens, found.get(place.mask, tokens))
         return [Place(mask, tokens) for mask, tokens in found.items()]
 
     @cached_property
@@ -214,7 +223,7 @@ def with_tokens(one: Recorded, prompt: Table, place: Place) -> Tensor:
     base = one.value.base
     if one.value is not prompt:
         return base
-    return base + place.tokens.to(base)[:, None] * torch.linspace(1, 2, base.shape[-1]).to(base)
+    return base + place.tokens.to(base)[..., None] * torch.linspace(1, 2, base.shape[-1]).to(base)
 
 
 def followed(function: Callable, arguments: tuple[tuple, dict], result: object) -> object:

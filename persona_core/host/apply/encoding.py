@@ -10,12 +10,12 @@ from itertools import accumulate
 
 import comfy.sd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...persona import LAST_LAYER, Persona
 from ...representation import TokenVectors
 from ...table import AppliedPersona, ContextTable, Place, plan
-from ..clip import StandIn, TextTowers, text_towers
+from ..clip import StandIn, TextTowers, layer_in_use, text_towers
 from ..messages import warn
 from ..tokenizer import PersonaToken, PersonaTokens, flat, known_placeholders, warn_of_text, whole, with_placeholder
 from .bypass import Bypass, BypassLayers
@@ -36,7 +36,6 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     persona = applied.persona
     if persona.family != towers.family:
         raise persona.not_for(f"this CLIP is {towers.family}")
-    warn_of_another_layer(persona, towers.last_layer(clip.layer_idx))
     check_placeholder(placeholder, known_placeholders(clip.tokenizer, towers.first.name))
     words = {
         tower.key: Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token) for tower in towers.towers
@@ -57,8 +56,8 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
 
 def warn_of_another_layer(persona: Persona, layer: int) -> None:
     """Say where a persona meets a CLIP that stops at another layer than where it was learned: it fits less there."""
-    learned = persona.settings.get(LAST_LAYER, layer)  # files of before do not say it
-    if learned != layer:
+    learned = persona.settings.get(LAST_LAYER)  # files of before do not say it
+    if isinstance(learned, int) and learned != layer:
         warn(
             f"The persona '{persona.name}' was learned with a CLIP that stops at layer {learned}; this one stops at "
             f"{layer}, where it is less like the photo. Put CLIP Set Last Layer with {learned} before Apply, or learn "
@@ -134,6 +133,7 @@ class PersonaEncode(StandIn):
             if as_text := [one for one, its in self.texts.items() if re.search(whole(its), text)]:
                 warn_of_text(as_text)
             return self.original(pairs)
+        self.compare_layers(subjects)
         words = {
             key: [fill(section, key, columns, {}) for section in sections[key]] for key, columns in self.columns.items()
         }
@@ -191,7 +191,7 @@ class PersonaEncode(StandIn):
                     if subject.applied.mask is not None:
                         found = tokens.setdefault(subject, torch.zeros(count, len(row.pairs)))
                         found[number, place] = 1
-        return tuple(Place(subject.applied.mask, found.flatten()) for subject, found in tokens.items())
+        return tuple(Place(subject.applied.mask, found.reshape(1, -1)) for subject, found in tokens.items())
 
     def rows(
         self, sections: Mapping[str, Sequence[Section]], prompts: Sequence[Mapping[Subject, PlaceholderEmbeddings]]
@@ -220,9 +220,19 @@ class PersonaEncode(StandIn):
     def sections_are_independent(self) -> bool:
         """Whether the host's own code encodes, each section whatever the others are. Packs that weigh words in other
         styles put theirs in its place, and some of them look at the whole prompt."""
+        return all(is_the_hosts(getattr(encoder, ENCODE, None)) for encoder in self.encoders())
+
+    def compare_layers(self, subjects: Sequence[Subject]) -> None:
+        """Here and not in Apply: CLIP Set Last Layer may stand behind it."""
+        first = self.encoders()[0]
+        if first is not None:
+            for persona in {id(subject.applied.persona): subject.applied.persona for subject in subjects}.values():
+                warn_of_another_layer(persona, layer_in_use(first))
+
+    def encoders(self) -> list[nn.Module | None]:
+        """The host's, in the order of `columns`; None where a pack's own method stands in the place of the host's."""
         model = getattr(self.original, "__self__", None)
-        encoders = [getattr(model, f"clip_{key}", None) for key in self.columns]
-        return all(is_the_hosts(getattr(encoder, ENCODE, None)) for encoder in encoders)
+        return [getattr(model, f"clip_{key}", None) for key in self.columns]
 
     def others(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:
         """True at the numbers of the contexts [rows, L, D] that are of no persona's token."""

@@ -23,7 +23,7 @@ from torch import Tensor, allclose, equal
 from ...table import Place
 from ..messages import warn
 from .context import FOLLOWING, PersonaContext, Table
-from .places import with_places, within
+from .places import PLACES, Followed, warn_of_parts, with_places, within
 
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
@@ -38,10 +38,11 @@ TIMESTEP, VALUES, WRITTEN = "persona_timestep", "persona_values", "persona_writt
 @dataclass
 class Run:
     """What one sampling run comes to know. brought: the placeholders of what other packs' patches gave the layers.
-    groups: the hooks of others by themselves, for each set of them."""
+    groups: the hooks of others by themselves, for each set of them. known: what `places.once` has made."""
 
     brought: set[str] = field(default_factory=set)
     groups: dict[frozenset, comfy.hooks.HookGroup] = field(default_factory=dict)
+    known: dict = field(default_factory=dict)
 
 
 def attach(table: Table, hooked: bool = True) -> tuple[PersonaContext, dict]:
@@ -141,8 +142,11 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     options[WRITTEN] = {} if len(attention) == 1 else None
     if places:
         replaced = options.get("patches_replace", {})
-        attentions = with_places(replaced.get("attn2", {}), model.diffusion_model, places)
-        options["patches_replace"] = {**replaced, "attn2": attentions}
+        options["patches_replace"] = {
+            **replaced,
+            "attn2": with_places(replaced.get("attn2", {}), model.diffusion_model),
+        }
+        options[PLACES] = Followed(places, RUN.get(Run()).known)
     following = FOLLOWING.set(True)
     try:
         return executor(model, conds, x_in, timestep, {**model_options, "transformer_options": options})
@@ -208,7 +212,7 @@ def at_timestep(cond: dict, t: float, values: dict, places: dict, latents: Tenso
     cond["uuid"] = uuid.uuid5(cond["uuid"], str(group))
     if keys is not table.base:
         values[cond["uuid"]] = keys.to(latents.device), value.to(latents.device)
-    if kept := within(table.places_at(t), cond, tuple(latents.shape[-2:])):
+    if kept := within(table.places_at(t), cond, tuple(latents.shape[-2:]), RUN.get(Run()).known):
         places[cond["uuid"]] = kept
     return cond
 
@@ -236,7 +240,10 @@ def give_values(query, keys, values, extra_options):
     """Cross-attention patch: write the V context into the rows whose conditioning has one."""
     contexts, t = extra_options.get(VALUES), extra_options.get(TIMESTEP)
     if isinstance(keys, PersonaContext):  # out of another conditioning, which a pack's patch has put in before us
-        RUN.get(Run()).brought.update(keys.table.placeholders)
+        run = RUN.get(Run())
+        run.brought.update(keys.table.placeholders)
+        if keys.table.places_at(t):
+            warn_of_parts(run.known)
         keys = keys.table.at(t)[0].to(query)
     if isinstance(values, PersonaContext):
         values = values.table.at(t)[1].to(query)
