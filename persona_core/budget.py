@@ -91,7 +91,7 @@ class MeasuredBudget(Budget):
         return first.steps + self.round(first) + self.second_look(first) + self.second_round(progress)
 
     def in_time(self, progress: Progress) -> bool:
-        wanted = self.wanted(progress) if self.knows(progress) else math.inf
+        wanted = math.inf if looks(progress.meter) else self.wanted(progress)
         return not self.settings.minutes or progress.step >= min(self.settings.steps, wanted)
 
     def learning_rate(self, progress: Progress) -> float:
@@ -122,7 +122,8 @@ class MeasuredBudget(Budget):
     def looks(self, progress: Progress) -> bool:
         """Whether the first look is not over; what it takes too long for must do with what is known."""
         longest = 60 * LOOKING * self.settings.minutes
-        return looks(progress.meter) and not (longest and progress.seconds > longest)
+        tired = longest and progress.seconds > longest and progress.meter.count >= LOOK
+        return looks(progress.meter) and not tired
 
     def most(self, progress: Progress) -> int:
         """Steps that are allowed."""

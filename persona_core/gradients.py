@@ -14,7 +14,7 @@ from .task import NOISE, Step, TrainingTask
 
 
 class TokenGradients:
-    """Of one step, put together from its parts; `before` and `after` the backward pass of each.
+    """Of one step, put together from its parts: `before` and `after` the backward pass of each, `finish` after all.
 
     scale: of the loss, where the denoiser computes in fp16. photo: how hard the photo pulls at the tokens; 0 as long as
     that is not known. pulls: how hard each other term has pulled at most in earlier steps.
@@ -22,56 +22,68 @@ class TokenGradients:
 
     def __init__(self, task: TrainingTask, scale: float, photo: float, pulls: dict[str, float]):
         self.task, self.scale, self.photo, self.earlier = task, scale, photo, pulls
+        self.parameters = list(task.representation.parameters())
         self.found: dict[int, Tensor] = {}  # by the example's number: its rows may be in several parts
         self.sums: dict[str, Tensor] = {}
-        self.factors: dict[str, float] = {}
+        self.apart: dict[str, list[Tensor | None]] = {}  # the parameters' gradients by terms of a relative weight
         self.sides: Sequence[Tensor] = ()
-        self.others: dict[str, Tensor] = {}
+        self.within: Tensor | float = 0.0
         self.done = 0
 
-    def before(self, step: Step, losses: Mapping[str, Tensor], share: float) -> dict[str, float]:
-        """What each loss term is to be multiplied by. losses: of the part, whose share of the step is `share`.
-
-        A relative weight says how many times as hard as the photo a term may pull where it pulls hardest. That is found
-        in each step anew: some terms do not pull at all where tokens are still the word.
-        """
-        self.sides = [side for side in step.vectors.sides if side.requires_grad]
-        self.others = {name: self.of(loss) for name, loss in losses.items() if name != NOISE and loss.requires_grad}
+    def before(self, step: Step, losses: Mapping[str, Tensor]) -> None:
+        """losses: of the part. Those of a relative weight are no part of its backward pass."""
+        self.sides, self.within = [side for side in step.vectors.sides if side.requires_grad], 0.0
+        for name, loss in losses.items():
+            if name == NOISE or not loss.requires_grad:
+                continue
+            relative = name in self.task.objective.relative
+            gradients = self.of(loss, self.parameters if relative else [])
+            at_tokens = in_rows(gradients[: len(self.sides)], self.sides)
+            self.sums[name] = self.sums.get(name, 0) + at_tokens.sum(0, keepdim=True)
+            if relative:
+                self.apart[name] = added(self.apart.get(name), gradients[len(self.sides) :])
+            else:
+                self.within = self.within + at_tokens
         for side in self.sides:
             side.retain_grad()  # not before: it would keep the others' too
-        self.factors = {name: self.factor(name, share) for name in self.task.objective.relative}
-        return self.factors
 
-    def factor(self, name: str, share: float) -> float:
-        pull = self.length(self.others[name]) / share if name in self.others else 0.0
-        hardest = max(pull, self.earlier.get(name, 0.0))
-        return self.task.objective.relative[name] * self.photo / hardest if hardest else 0.0
-
-    def of(self, loss: Tensor) -> Tensor:
-        """[rows, P], scaled; the graph stays for the backward pass of all terms."""
-        gradients = torch.autograd.grad(loss * self.scale, self.sides, retain_graph=True, allow_unused=True)
-        return in_rows(gradients, self.sides)
+    def of(self, loss: Tensor, more: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        """Scaled, at the tokens and at more; the graph stays for the backward pass of the other terms."""
+        inputs = [*self.sides, *more]
+        return torch.autograd.grad(loss * self.scale, inputs, retain_graph=True, allow_unused=True)
 
     def after(self, rows: int) -> None:
         """rows: of the part."""
-        noise = in_rows([side.grad for side in self.sides], self.sides)
-        for name, gradient in self.others.items():
-            noise = noise - self.factors.get(name, 1.0) * gradient
-            self.sums[name] = self.sums.get(name, 0) + gradient.sum(0, keepdim=True)
+        noise = in_rows([side.grad for side in self.sides], self.sides) - self.within
         times = self.task.noise_multiplicity
         for number, gradient in zip(range(self.done // times, -(-(self.done + rows) // times)), noise):
             self.found[number] = self.found.get(number, 0) + gradient
         self.done += rows
 
+    def finish(self) -> None:
+        """Add to the parameters' gradients what terms of a relative weight ask for.
+
+        That says how many times as hard as the photo a term may pull where it pulls hardest, which is found in each
+        step anew: some terms do not pull at all where tokens are still the word.
+        """
+        pulls = self.pulls
+        for name, gradients in self.apart.items():
+            factor = self.task.objective.relative[name] * self.photo / pulls[name] if pulls[name] else 0.0
+            for parameter, gradient in zip(self.parameters, gradients):
+                if gradient is not None:
+                    parameter.grad = factor * gradient + (0 if parameter.grad is None else parameter.grad)
+
     @property
     def examples(self) -> Tensor:
         """[E, P] by the noise loss, of each example as if it were alone."""
-        return self.in_spreads(torch.stack(list(self.found.values()))) * self.task.settings.batch_size
+        size, times = self.task.settings.batch_size, self.task.noise_multiplicity
+        alone = [size / min(times, size - times * number) * gradient for number, gradient in self.found.items()]
+        return self.in_spreads(torch.stack(alone))
 
     @property
     def pulls(self) -> dict[str, float]:
         """How hard each other term has pulled at most, this step among them: the length of its gradient, all rows
-        together, without its factor. Not finite where fp16 overflowed."""
+        together, as its own weight makes it. Not finite where fp16 overflowed."""
         return self.earlier | {
             name: max(self.length(one), self.earlier.get(name, 0.0)) for name, one in self.sums.items()
         }
@@ -89,3 +101,9 @@ def in_rows(gradients: Sequence[Tensor | None], sides: Sequence[Tensor]) -> Tens
     """[rows, P] of what there is for each side; what a term does not depend on has no gradient, which counts as 0."""
     whole = (torch.zeros_like(side) if one is None else one for one, side in zip(gradients, sides))
     return torch.cat([one.flatten(1) for one in whole], 1)
+
+
+def added(one: Sequence[Tensor | None] | None, other: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients of the same parameters, some of which have none."""
+    pairs = zip(one or [None] * len(other), other)
+    return [b if a is None else a if b is None else a + b for a, b in pairs]

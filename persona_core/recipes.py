@@ -94,8 +94,8 @@ class Recipe:
     compares; reference: the word it compares with, the supercategory if empty; attention_reduction: one of REDUCTIONS.
     resolution: pixels a side, about. caption: what the photo shows beside the subject: what the prompt says already is
     not learned. context_weight: of the loss that keeps other words what they are. weights: one of WEIGHTS; RELATIVE
-    ones say how many times as hard as the photo a loss pulls at the tokens. start: where tokens do, one of STARTS:
-    names are for people only. tokens: how many.
+    ones say how many times as hard as the photo a loss may pull at the tokens at most. start: where tokens do, one of
+    STARTS: names are for people only. tokens: how many.
     """
 
     supercategory: str

@@ -186,8 +186,8 @@ class Objective:
     rich: templates that no picture goes with. If given, the learning pass also tells how the text encoder looks at one
     of them. reference: a common word. If given, the learning pass also tells how its cross-attention would be with
     that word in the persona's place. context: a common word. If given, it also tells the contexts of rich prompts, with
-    the persona and with that word. relative: how many times as long as the noise loss's a term's gradient at the tokens
-    is made; terms that are not named have the weight that they come with.
+    the persona and with that word. relative: how many times as hard as the photo a term may pull at the tokens at
+    most; terms that are not named have the weight that they come with.
     """
 
     terms: Mapping[str, LossTerm]

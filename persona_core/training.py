@@ -93,7 +93,8 @@ def train(
                 group["lr"] = budget.learning_rate(progress)
             optimizer.zero_grad()
             meter, watch = budget.look(progress), None
-            if meter is not None or task.objective.relative:
+            # In the end too: some terms do not pull where tokens are still the word.
+            if meter is not None or task.objective.relative or index == planned - 1:
                 photo = progress.meter.pull if progress.meter.count >= LOOK else 0.0
                 watch = TokenGradients(task, scaler.get_scale(), photo, progress.pulls)
             losses = accumulate(task, sample_batch(task, index).split(rows), scaler, watch)
@@ -124,7 +125,7 @@ def accumulate(
 ) -> dict[str, float]:
     """Add the gradients of a step's parts to the parameters. Returns the step's loss terms.
 
-    watch: is shown each term's gradient at the tokens, and says what terms of a relative weight are multiplied by.
+    watch: is shown each term's gradient at the tokens, and adds those of terms of a relative weight.
     """
     terms, size = task.objective.terms, task.settings.batch_size
     totals = dict.fromkeys(terms, torch.zeros(()))
@@ -132,13 +133,16 @@ def accumulate(
         step = forward(task, batch)
         share = len(batch.t) / size
         losses = {name: share * term(step) for name, term in terms.items()}
-        factors = watch.before(step, losses, share) if watch else {}
-        whole = sum((factors.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros(()))
-        scaler.scale(whole).backward()
+        if watch:
+            watch.before(step, losses)
+        together = (loss for name, loss in losses.items() if name not in task.objective.relative)
+        scaler.scale(sum(together, torch.zeros(()))).backward()
         if watch:
             watch.after(len(batch.t))
         for name, loss in losses.items():
             totals[name] = totals[name] + loss.detach()
+    if watch:
+        watch.finish()
     # At once, and only now: reading a number makes a GPU wait.
     return dict(zip(totals, torch.stack(list(totals.values())).tolist()))
 

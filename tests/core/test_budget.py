@@ -129,23 +129,31 @@ def test_auto_reaches_as_much_with_any_batch_and_few_pictures_more(batch, signal
 
 
 class Slow:
-    """A clock on which each step takes so many seconds."""
+    """A clock on which the first step takes so many seconds, and each other one so many."""
 
-    def __init__(self, seconds):
-        self.now, self.seconds = 0.0, seconds
+    def __init__(self, first, others):
+        self.times, self.others, self.now = iter([0.0, first]), others, 0.0
 
     def monotonic(self):
-        self.now += self.seconds / 2  # it is looked at once before a run, and once a step
+        self.now += next(self.times, self.others)  # it is looked at once before a run, and once a step
         return self.now
 
 
-@pytest.mark.parametrize("minutes", [1.0, 3.0])
+@pytest.mark.parametrize("minutes", [3.0, 10.0])
 def test_a_look_leaves_most_of_the_minutes_to_learning(minutes, monkeypatch):
-    monkeypatch.setattr(training, "time", Slow(8.0))
+    monkeypatch.setattr(training, "time", Slow(8.0, 8.0))
     task = task_of("mapper", (96,), replace(MEASURED, minutes=minutes), 0.1, 0)
     progress = train(task)
     assert not progress.in_time and progress.meter.steps <= 0.3 * progress.step
     assert cosine(task) > 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_slow_first_step_does_not_decide_what_is_learned(seed, monkeypatch):
+    monkeypatch.setattr(training, "time", Slow(15.0, 0.5))
+    progress = train(task_of("mapper", (96,), replace(MEASURED, minutes=1.0), 0.1, seed))
+    assert progress.meter.count >= LOOK and not progress.in_time
+    assert progress.step >= 80  # of the 91 that there is time for
 
 
 def test_learning_that_has_all_its_steps_is_in_time():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.budget import cosine, task_of
+from bench.budget import Pull, cosine, in_spreads, task_of
 from persona_core.budget import LOOK
 from persona_core.gradients import TokenGradients
 from persona_core.progress import Progress
@@ -43,6 +43,17 @@ def looked_at(task, rows, scale=1.0, photo=0.0, pulls=None):
     return watch
 
 
+def asked(length, relative, photo):
+    """How hard a loss of a relative weight pulls at the head's bias, beside the loss that it is alone."""
+    grads = []
+    for one, weight in ((0.0, {}), (length, relative), (1.0, {})):
+        made = task(one, weight)
+        looked_at(made, 2, photo=photo)
+        grads.append(made.representation.head.bias.grad)
+    without, with_it, alone = grads
+    return ((with_it - without).norm() / (alone - without).norm()).item()
+
+
 @pytest.mark.parametrize("rows, scale", [(4, 1.0), (3, 1.0), (4, 1024.0)])
 def test_the_photo_is_told_apart_from_what_else_is_asked_for(rows, scale):
     """In one part or in several, whatever the loss is multiplied by for fp16."""
@@ -54,11 +65,13 @@ def test_the_photo_is_told_apart_from_what_else_is_asked_for(rows, scale):
 
 
 def test_pictures_count_as_if_each_were_alone():
-    """However many a step has: two pictures' mean is shorter than each."""
-    for size in (2, 8):
-        meter = train(task(settings=TrainingSettings(steps=16, batch_size=size, learning_rate=0.0))).meter
-        assert LOOK <= meter.count < LOOK + size and meter.signal_to_noise == pytest.approx(SIGNAL, rel=0.15)
-        assert meter.pull == pytest.approx(SIGNAL, rel=0.15)
+    """However many a step has: two pictures' mean is shorter than each. Of K/V tokens, four rows are two pictures."""
+    for kind, size, rel in (("mapper", 2, 0.15), ("mapper", 8, 0.15), ("kv", 2, 0.3), ("kv", 4, 0.3), ("kv", 5, 0.3)):
+        meter = train(
+            task_of(kind, (256,), TrainingSettings(steps=16, batch_size=size, learning_rate=0.0), SIGNAL, 0)
+        ).meter
+        assert LOOK <= meter.count < LOOK + size and meter.signal_to_noise == pytest.approx(SIGNAL, rel=rel)
+        assert meter.pull == pytest.approx(SIGNAL, rel=rel)
 
 
 def test_what_else_is_asked_for_does_not_count_as_signal():
@@ -68,12 +81,42 @@ def test_what_else_is_asked_for_does_not_count_as_signal():
 
 
 @pytest.mark.parametrize("length", [1e-3, 1.0, 1e3])
-@pytest.mark.parametrize("rows", [2, 1])
-def test_a_relative_weight_means_the_same_whatever_the_loss_is_measured_in(length, rows):
-    watch = looked_at(task(length, {"aside": 0.3}), rows, photo=0.5)
-    assert watch.factors["aside"] * length == pytest.approx(0.3 * 0.5, rel=1e-3)
+def test_a_relative_weight_means_the_same_whatever_the_loss_is_measured_in(length):
+    assert asked(length, {"aside": 0.3}, photo=0.5) == pytest.approx(0.3 * 0.5, rel=1e-2)
     tokens = [train(task(one, {"aside": 0.3})).tensors["parameter.head.weight"] for one in (length, 1.0)]
     torch.testing.assert_close(*tokens, rtol=2e-2, atol=1e-5)
+
+
+class OfEachRow(Aside):
+    """A loss whose rows pull in different directions, so that many rows together pull less hard than each."""
+
+    def __call__(self, step):
+        tokens = (step.vectors.keys / self.unit).flatten(1)
+        chance = [
+            torch.randn(len(row), generator=torch.Generator().manual_seed(int(seed)))
+            for row, seed in zip(tokens, step.target.abs().sum((1, 2, 3)) * 1e6)
+        ]
+        return self.length * (tokens * torch.stack(chance)).sum(1).mean()
+
+
+def test_a_relative_weight_means_the_same_however_many_rows_fit_into_memory():
+    heads = []
+    for rows in (4, 1):
+        made = task(1.0, {"aside": 0.3}, replace(MEASURED, steps=10, batch_size=4))
+        pull = made.objective.terms[NOISE]
+        terms = {NOISE: Still(**vars(pull)), "aside": OfEachRow(1.0, pull.unit)}
+        made = replace(made, objective=replace(made.objective, terms=terms))
+        train(made, micro_batch=rows)
+        heads.append(made.representation.head.bias.detach())
+    torch.testing.assert_close(*heads, rtol=1e-3, atol=1e-5)
+
+
+class Still(Pull):
+    """Whose chance is that of each row's own noise."""
+
+    def __call__(self, step):
+        tokens = in_spreads(step.vectors, self.unit)
+        return -self.signal * (tokens * (self.person - self.start)).sum() / len(tokens)
 
 
 class FromTheWord:
@@ -113,8 +156,16 @@ def test_an_overflow_in_a_loss_beside_is_tried_again_with_half_the_scale():
 
 
 def test_nothing_is_added_before_the_photos_pull_is_known():
-    assert looked_at(task(1.0, {"aside": 0.3}), 2).factors == {"aside": 0.0}
-    assert looked_at(task(1.0), 2, photo=1.0).factors == {}
+    assert asked(1.0, {"aside": 0.3}, photo=0.0) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_pull_of_a_loss_that_begins_at_nothing_is_told_of_the_end():
+    made = task(settings=PRESETS["balanced"])
+    pull = made.objective.terms[NOISE]
+    terms = {**made.objective.terms, "back": FromTheWord(made.representation.word, pull.unit)}
+    made = replace(made, objective=replace(made.objective, terms=terms))
+    progress = train(made)
+    assert progress.pulls["back"] > 0.3 * 2 * distance(made) / pull.unit.mean().item()
 
 
 def test_pulls_are_kept_for_going_on_later():

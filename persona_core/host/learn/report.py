@@ -54,4 +54,4 @@ class Reporter:
     def warn(self, trouble: str) -> None:
         """Of what learning does otherwise than it began."""
         warn(trouble)
-        self.trouble = f". {trouble}"
+        self.trouble += f". {trouble}"

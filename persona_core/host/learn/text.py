@@ -66,8 +66,8 @@ class DifferentiableText:
                 weighted = any(weight != 1 for _, weight in tokenized[tower.key][0])
                 if len(ours) != len(strange) or prompt.count(SLOT) != 1 or weighted or MARK in prompt:
                     raise ValueError(
-                        f"The prompt '{prompt}' holds more than plain words. Leave placeholders, weights, embeddings "
-                        f"and '{SLOT}' out of the caption."
+                        f"The prompt '{prompt}' holds more than plain words. Leave placeholders, weights (round "
+                        f"brackets), embeddings and '{SLOT}' out of the caption."
                     )
 
     @torch.no_grad()
