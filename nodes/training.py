@@ -78,7 +78,7 @@ def shared_inputs() -> dict[str, io.Input]:
             options=list(REDUCTIONS),
             default=REDUCTIONS[0],
             optional=True,
-            tooltip="How the attention loss sums up heads, words and places. mean: as the paper's Algorithm 1. sum: as its Equation 1, which is many thousand times as strong.",
+            tooltip="How the attention loss sums up heads, words and places. sum: as the paper's Equation 1. mean: as its Algorithm 1, which is many thousand times as weak at the same weight.",
         ),
         io.String.Input(
             "caption",

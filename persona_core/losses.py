@@ -9,7 +9,7 @@ from .attention import attention_maps
 from .task import CrossAttention, Step
 
 SHARPNESS = 100.0
-REDUCTIONS = MEAN, SUM = "mean", "sum"
+REDUCTIONS = SUM, MEAN = "sum", "mean"
 COMPARED = ALL, PROMPT, PLACEHOLDER = "all tokens", "the prompt's tokens", "the placeholder only"
 
 
