@@ -27,9 +27,8 @@ def test_the_workflow_gives_a_small_file_pictures_and_where_words_look(server, t
     assert Path(path).stat().st_size <= 40_000
     persona = Persona.load(Path(path))
     assert isinstance(persona.representation, KVTokens) and persona.representation.vectors.shape == (5, 2, 768)
-    assert set(persona.losses) == {"noise", "attention"} and persona.losses["attention"][0] == pytest.approx(
-        0, abs=1e-9
-    )
+    first, *_, last = persona.losses["attention"]  # a sum over thousands of numbers: rounding is some 1e-7
+    assert set(persona.losses) == {"noise", "attention"} and first == pytest.approx(0, abs=1e-6) and last > first
     [grid] = pictures(server, run, find(prompt, ATTENTION))
     assert grid.shape[1] > 8 * 160 and grid.std() > 5
     assert "Learning 'pairs': 4 steps of 4, 64x64, 32 pictures" in "\n".join(texts)

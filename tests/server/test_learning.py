@@ -77,7 +77,8 @@ def test_where_numbers_are_0_the_preset_decides(painter, photo, texts, preset, s
     run = painter.run(prompt, texts)
     assert run.status == "success", run.error
     assert f"Learning '{name}': {steps}, " in "\n".join(texts)
-    assert Persona.load(persona_file(painter, name)).settings["learning rate"] == rate
+    told = Persona.load(persona_file(painter, name)).settings["learning rate"]
+    assert told == rate or (rate == "measured" and 1e-5 < told < 1e-2)
 
 
 def test_that_memory_ran_out_is_said_until_the_end(server, texts):
