@@ -4,9 +4,8 @@
 
 Needs no weights: the real representations and the real training loop, at the widths of real text encoders, learn from a
 loss whose gradient at the tokens is, for each picture, s times one direction plus noise of length 1, in all directions
-alike or in a few. Told is the cosine
-between that direction and where the tokens went: what of the change is the person, and not chance. Writes
-docs/budget.md.
+alike or in a few. Told is the cosine between that direction and where the tokens went: what of the change is the
+person, and not chance. Writes docs/budget.md.
 Shapes: B pictures, N tokens, D width, P numbers of all tokens.
 """
 

@@ -40,7 +40,7 @@ from persona_core.task import TrainingSettings
 PAGE = PACK / "docs/choices.md"
 WORN = "worn"  # the floor of photos with hats and glasses
 TUNING, RELEASE = "tuning", "release"
-COMPARABLE = 200  # passes of Textual Inversion: about as many as auto takes
+COMPARABLE = 200  # passes of Textual Inversion: as many as balanced has
 
 INTRODUCTION = """# What was chosen of how to learn, measured in a small world
 

@@ -40,29 +40,7 @@ class FaceWiseKVTokens(io.ComfyNode):
                     max=10,
                     tooltip="Into how many even stages sampling is cut. Each has its own pair of K and V tokens; the paper uses 5.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=20000,
-                    tooltip="How long to learn. 0: as the preset says. With steps of your own, auto is balanced for so long.",
-                ),
-                io.Float.Input(
-                    "learning_rate",
-                    default=0.0,
-                    min=0.0,
-                    max=0.1,
-                    step=1e-6,
-                    round=False,
-                    tooltip="How big each step of learning is. 0: as the preset says. Too high: the loss jumps or stops being a number.",
-                ),
-                io.Int.Input(
-                    "batch_size",
-                    default=0,
-                    min=0,
-                    max=32,
-                    tooltip="How many noised copies of the photo are looked at in each step. 0: as the preset says. More is steadier and needs more memory.",
-                ),
+                *(shared[name] for name in ("steps", "learning_rate", "batch_size")),
                 io.Float.Input(
                     "attention_weight",
                     default=3e-3,
@@ -127,14 +105,8 @@ class FaceWiseKVTokens(io.ComfyNode):
         start: str = STARTS[0],
         loss_weights: str = WEIGHTS[0],
     ) -> bool | str:
-        right = sockets.check_choices(
-            attention_tokens=(attention_tokens, COMPARED),
-            attention_reduction=(attention_reduction, REDUCTIONS),
-            preset=(preset, KV_PRESETS),
-            start=(start, STARTS),
-            loss_weights=(loss_weights, WEIGHTS),
-        )
-        return right if right is not True else sockets.check_resolution(resolution)
+        own = {"attention_tokens": (attention_tokens, COMPARED), "preset": (preset, KV_PRESETS)}
+        return training.check_shared(resolution, attention_reduction, start, loss_weights, **own)
 
     @classmethod
     def execute(

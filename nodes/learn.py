@@ -42,29 +42,7 @@ class LearnPersona(io.ComfyNode):
                     max=4,
                     tooltip="How many words' worth of description is learned. 4 is best for faces; fewer leave more room for long prompts.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=20000,
-                    tooltip="How long to learn. 0: as the preset says. With steps of your own, auto is balanced for so long.",
-                ),
-                io.Float.Input(
-                    "learning_rate",
-                    default=0.0,
-                    min=0.0,
-                    max=0.1,
-                    step=1e-6,
-                    round=False,
-                    tooltip="How big each step of learning is. 0: as the preset says. It falls towards the end as the preset's does. Too high: the loss jumps or stops being a number.",
-                ),
-                io.Int.Input(
-                    "batch_size",
-                    default=0,
-                    min=0,
-                    max=32,
-                    tooltip="How many noised copies of the photo are looked at in each step. 0: as the preset says. More is steadier and needs more memory.",
-                ),
+                *(shared[name] for name in ("steps", "learning_rate", "batch_size")),
                 io.Float.Input(
                     "te_weight",
                     default=0.001,
@@ -126,13 +104,7 @@ class LearnPersona(io.ComfyNode):
         start: str = STARTS[0],
         loss_weights: str = WEIGHTS[0],
     ) -> bool | str:
-        right = sockets.check_choices(
-            preset=(preset, PRESETS),
-            attention_reduction=(attention_reduction, REDUCTIONS),
-            start=(start, STARTS),
-            loss_weights=(loss_weights, WEIGHTS),
-        )
-        return right if right is not True else sockets.check_resolution(resolution)
+        return training.check_shared(resolution, attention_reduction, start, loss_weights, preset=(preset, PRESETS))
 
     @classmethod
     def execute(

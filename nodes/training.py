@@ -1,5 +1,7 @@
 """What both learning nodes have in common: inputs, outputs, what is checked, and the call."""
 
+from collections.abc import Sequence
+
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from comfy_api.latest import io, ui
@@ -41,6 +43,29 @@ def shared_inputs() -> dict[str, io.Input]:
             "name",
             default="my_persona",
             tooltip="The persona's name. The file is saved as models/personas/NAME.safetensors.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=0,
+            min=0,
+            max=20000,
+            tooltip="How long to learn. 0: as the preset says. With steps of your own, auto is balanced for so long.",
+        ),
+        io.Float.Input(
+            "learning_rate",
+            default=0.0,
+            min=0.0,
+            max=0.1,
+            step=1e-6,
+            round=False,
+            tooltip="How big each step of learning is. 0: as the preset says. It falls towards the end as the preset's does. Too high: the loss jumps or stops being a number.",
+        ),
+        io.Int.Input(
+            "batch_size",
+            default=0,
+            min=0,
+            max=32,
+            tooltip="How many noised copies of the photo are looked at in each step. 0: as the preset says. More is steadier and needs more memory.",
         ),
         io.Int.Input(
             "resolution",
@@ -122,6 +147,19 @@ def shared_inputs() -> dict[str, io.Input]:
         ),
     ]
     return {one.id: one for one in inputs}
+
+
+def check_shared(
+    resolution: int | None, attention_reduction: str, start: str, loss_weights: str, **own: tuple[str, Sequence[str]]
+) -> bool | str:
+    """For validate_inputs, as `sockets.check_choices`. own: what a node has of its own."""
+    right = sockets.check_choices(
+        **own,
+        attention_reduction=(attention_reduction, REDUCTIONS),
+        start=(start, STARTS),
+        loss_weights=(loss_weights, WEIGHTS),
+    )
+    return right if right is not True else sockets.check_resolution(resolution)
 
 
 def photos_of(

@@ -17,14 +17,17 @@ class TokenGradients:
     """Of one step, put together from its parts: `before` and `after` the backward pass of each, `finish` after all.
 
     scale: of the loss, where the denoiser computes in fp16. photo: how hard the photo pulls at the tokens; 0 as long as
-    that is not known. pulls: how hard each other term has pulled at most in earlier steps.
+    that is not known. pulls: how hard each other term has pulled at most in earlier steps, and, once it is finished, in
+    this one: the length of its gradient, all rows together, as its own weight makes it; not finite where fp16
+    overflowed.
     """
 
     def __init__(self, task: TrainingTask, scale: float, photo: float, pulls: dict[str, float]):
-        self.task, self.scale, self.photo, self.earlier = task, scale, photo, pulls
+        self.task, self.scale, self.photo = task, scale, photo
         self.parameters = list(task.representation.parameters())
         self.found: dict[int, Tensor] = {}  # by the example's number: its rows may be in several parts
         self.sums: dict[str, Tensor] = {}
+        self.pulls = dict(pulls)
         self.apart: dict[str, list[Tensor | None]] = {}  # the parameters' gradients by terms of a relative weight
         self.sides: Sequence[Tensor] = ()
         self.within: Tensor | float = 0.0
@@ -39,7 +42,7 @@ class TokenGradients:
             relative = name in self.task.objective.relative
             gradients = self.of(loss, self.parameters if relative else [])
             at_tokens = in_rows(gradients[: len(self.sides)], self.sides)
-            self.sums[name] = self.sums.get(name, 0) + at_tokens.sum(0, keepdim=True)
+            self.sums[name] = self.sums.get(name, 0) + at_tokens.sum(0)
             if relative:
                 self.apart[name] = added(self.apart.get(name), gradients[len(self.sides) :])
             else:
@@ -66,9 +69,12 @@ class TokenGradients:
         That says how many times as hard as the photo a term may pull where it pulls hardest, which is found in each
         step anew: some terms do not pull at all where tokens are still the word.
         """
-        pulls = self.pulls
+        for name, whole in self.sums.items():
+            length = self.in_spreads(whole).norm().item()
+            self.pulls[name] = max(length, self.pulls.get(name, 0.0))
         for name, gradients in self.apart.items():
-            factor = self.task.objective.relative[name] * self.photo / pulls[name] if pulls[name] else 0.0
+            hardest = self.pulls[name]
+            factor = self.task.objective.relative[name] * self.photo / hardest if hardest else 0.0
             for parameter, gradient in zip(self.parameters, gradients):
                 if gradient is not None:
                     parameter.grad = factor * gradient + (0 if parameter.grad is None else parameter.grad)
@@ -79,18 +85,6 @@ class TokenGradients:
         size, times = self.task.settings.batch_size, self.task.noise_multiplicity
         alone = [size / min(times, size - times * number) * gradient for number, gradient in self.found.items()]
         return self.in_spreads(torch.stack(alone))
-
-    @property
-    def pulls(self) -> dict[str, float]:
-        """How hard each other term has pulled at most, this step among them: the length of its gradient, all rows
-        together, as its own weight makes it. Not finite where fp16 overflowed."""
-        return self.earlier | {
-            name: max(self.length(one), self.earlier.get(name, 0.0)) for name, one in self.sums.items()
-        }
-
-    def length(self, gradients: Tensor) -> float:
-        """Of the sum of gradients [rows, P]."""
-        return self.in_spreads(gradients.sum(0)).norm().item()
 
     def in_spreads(self, gradients: Tensor) -> Tensor:
         unit = spread(self.task.representation.word, self.task.representation.widths)

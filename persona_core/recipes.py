@@ -152,7 +152,7 @@ class Recipe:
         """What Persona Info shows."""
         settings: dict[str, object] = {
             "steps": self.learning.steps,
-            "learning rate": self.learning.learning_rate or "measured",
+            "learning rate": self.learning.learning_rate,
             "learning rate falls": self.learning.decay or self.learning.measured,
             "warm-up steps": self.learning.warmup,
             "batch size": self.learning.batch_size,

@@ -65,7 +65,7 @@ class SignalMeter:
     @property
     def error(self) -> float:
         """The standard error of `signal`."""
-        before = sum(number**2 for number in range(self.count))
+        before = self.pairs * (2 * self.count - 1) / 3  # the sum of 0^2, 1^2 and so on
         chance = self.spread - 2 * self.signal * self.drift + self.signal**2 * before
         return math.sqrt(max(chance, 0.0)) / self.pairs if self.pairs else 0.0
 

@@ -75,12 +75,10 @@ class DifferentiableText:
         """What the layers make of a word's input embeddings [D] in a plain prompt, before the final norm: [D]."""
         outputs = []
         for encoder, part in zip(self.encoders, word.split(self.towers.widths)):
-            row = sections(self.tokens_of(PLAIN), encoder.tower.key)
-            where = torch.tensor([isinstance(token, PersonaToken) for token in row])
-            ids = torch.tensor([[0 if slot else token for token, slot in zip(row, where.tolist())]])
-            vectors = part.expand(1, int(where.sum()), -1)
-            embeddings = encoder.embed(ids.to(encoder.device), where[None].to(encoder.device), vectors)
-            outputs.append(encoder.hidden(embeddings, 1)[0][0, where.to(encoder.device)][-1])
+            rows = [sections(self.tokens_of(PLAIN), encoder.tower.key)]
+            where, _ = encoder.places(rows)
+            embeddings = encoder.embed(encoder.ids(rows), where, part.expand(1, int(where.sum()), -1))
+            outputs.append(encoder.hidden(embeddings, 1)[0][where][-1])
         return torch.cat(outputs).to(word)
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
@@ -138,9 +136,7 @@ class DifferentiableTower:
     ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         """Contexts for K and V [B, L, W] (the same object where they do not differ) of the first `count` rows; of the
         others the last layer's attention, with K's tokens and, where they differ, with V's."""
-        ids = torch.tensor(
-            [[0 if isinstance(token, PersonaToken) else token for token in row] for row in rows], device=self.device
-        )
+        ids = self.ids(rows)
         persona, _ = self.places(rows)
         sides = vectors.sides
         embeddings = [self.embed(ids, persona, side) for side in sides]
@@ -157,6 +153,11 @@ class DifferentiableTower:
         where = persona[:count]
         bypass = torch.zeros_like(hidden[-1]).masked_scatter(where[..., None], vectors.bypass.to(hidden[-1]))
         return keys, self.finish(add_bypass(hidden[-1], bypass, where)), attentions
+
+    def ids(self, rows: Sequence[list]) -> Tensor:
+        """Of the words' tokens [B, L]; 0 at the persona's."""
+        ids = [[0 if isinstance(token, PersonaToken) else token for token in row] for row in rows]
+        return torch.tensor(ids, device=self.device)
 
     def places(self, rows: Sequence[list]) -> tuple[Tensor, Tensor]:
         """Where the persona's tokens and where the other words are: [B, L] each."""
