@@ -9,7 +9,7 @@ import torch
 
 from bench.budget import Pull, cosine, learned, task_of
 from persona_core import budget, training
-from persona_core.budget import LONGER, LOOK, Budget, MeasuredBudget, looks
+from persona_core.budget import LOOK, USUAL, Budget, MeasuredBudget, looks
 from persona_core.progress import LossNotFinite, Progress
 from persona_core.recipes import MEASURED, PRESETS, settings_of
 from persona_core.signal_meter import SignalMeter
@@ -94,7 +94,49 @@ def test_it_looks_again_and_goes_on_where_there_is_more_to_learn():
 
 def test_what_is_learned_after_the_second_look_is_at_most_so_much_more():
     looked = progress_of(20, 0.5, (20, 0.22), steps=500)
-    assert BUDGET.second_round(looked) == LONGER * BUDGET.round(looked.meter) < BUDGET.round(looked.meters[1])
+    assert BUDGET.second_round(looked) == USUAL.longer * BUDGET.round(looked.meter) < BUDGET.round(looked.meters[1])
+
+
+@pytest.mark.parametrize("signal", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("directions", [4, 30, 1024])
+def test_how_many_directions_chance_has_is_found(directions, signal):
+    """Among 1024 numbers, of which it is in so many, and the person too."""
+    found = []
+    for seed in range(15):
+        generator, meter = torch.Generator().manual_seed(seed), SignalMeter()
+        axes = torch.linalg.qr(torch.randn(1024, directions, generator=generator)).Q.T
+        person = torch.nn.functional.normalize(torch.randn(directions, generator=generator), dim=0) @ axes
+        meter.observe(signal * person + torch.randn(16, directions, generator=generator) @ axes / directions**0.5)
+        found.append(meter.directions)
+    assert directions / 2.5 < median(found) < 4 * directions
+    assert SignalMeter().directions == math.inf
+
+
+def few_directions(count, signal, directions=6):
+    """What a look finds where chance has so few, of 1024."""
+    meter = SignalMeter()
+    noise = gradients(count, 0.0, numbers=directions)
+    meter.observe(torch.cat([noise, torch.zeros(count, 1024 - directions)], 1) + signal * torch.eye(1024)[3])
+    return meter
+
+
+def test_where_chance_has_few_directions_it_learns_longer_in_shorter_steps():
+    """There it makes another face of each seed, in as many pictures as are enough elsewhere."""
+    many, few = (Progress(meters=(meter, SignalMeter())) for meter in (meter_of(16, 0.6), few_directions(16, 0.6)))
+    assert few.meter.signal_to_noise == pytest.approx(many.meter.signal_to_noise, rel=0.5)
+    assert BUDGET.round(few.meter) > 2.5 * BUDGET.round(many.meter)
+    assert BUDGET.highest_rate(few) < 0.6 * BUDGET.highest_rate(many)
+    # Pieces have a chance each, and even out.
+    pieces = MeasuredBudget(MEASURED, reach=100, pieces=5, examples=2)
+    assert pieces.round(few.meter) < 3 * BUDGET.round(few.meter)
+
+
+def test_a_second_round_is_as_fast_as_what_is_left_asks_for():
+    looked = progress_of(20, 0.5, (40, 0.3))
+    began = looked.meter.steps + BUDGET.round(looked.meter)
+    first = replace(looked, losses={"noise": [0.0] * looked.meter.steps})
+    second = replace(looked, losses={"noise": [0.0] * (began + looked.meters[1].steps)})
+    assert 0.4 < BUDGET.learning_rate(second) / BUDGET.learning_rate(first) < 0.9
 
 
 def second_rounds(signal, directions, seeds=60):
@@ -123,8 +165,8 @@ def test_it_goes_on_where_as_much_is_left():
 @pytest.mark.parametrize("signal", [1.0, 0.3])
 def test_auto_reaches_as_much_with_any_batch_and_few_pictures_more(batch, signal):
     settings = replace(MEASURED, batch_size=batch)
-    reached, passes, _ = zip(*(learned("mapper", (256,), settings, signal, seed) for seed in range(3)))
-    usual = median(learned("mapper", (256,), MEASURED, signal, seed)[1] for seed in range(3))
+    reached, passes, _ = zip(*(learned("mapper", (256,), settings, signal, seed) for seed in range(7)))
+    usual = median(learned("mapper", (256,), MEASURED, signal, seed)[1] for seed in range(7))
     assert min(reached) > 0.93 and median(passes) <= max(1.4 * usual, 10 * batch)
 
 

@@ -133,6 +133,8 @@ def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
         told["learning rate"] = float(f"{budget_of(task).highest_rate(progress):.3g}")
     if task.settings.measured or meter.sure:
         told["signal to noise of one picture"] = round(meter.signal_to_noise, 3)
+        if math.isfinite(meter.directions):
+            told["directions of chance"] = max(1, round(meter.directions))
     if again.count:
         told["and at the second look"] = round(again.signal_to_noise, 3)
     if not progress.in_time:
