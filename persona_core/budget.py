@@ -48,8 +48,9 @@ USUAL, CAREFUL = Care(11.0, 3.3, 0.8, 1.5, 3.0, 1.0), Care(80.0, 5.0, 0.3, 3.3, 
 FEW = 64  # directions: halfway between both
 PICTURES = 2  # of a step that goes at that pace
 LEAST_SIGNAL, MOST_SIGNAL = 0.02, 1.0
-# Pictures that are looked at before anything moves: more, as long as the signal is not sure.
-LOOK, LONGEST_LOOK = 8, 256
+# Pictures that are looked at before anything moves: more where chance has few directions, as it can look like a strong
+# signal there, and as long as the signal is not sure.
+LOOK, CAREFUL_LOOK, LONGEST_LOOK = 8, 24, 256
 # Pictures of the second look at least; and how much of the signal must be left, as chance has moved tokens too.
 LOOK_AGAIN, MORE = 4, 0.4
 # Of the minutes, after which the speed is known, and which a look may take at most.
@@ -199,7 +200,9 @@ class MeasuredBudget(Budget):
 
 def looks(meter: SignalMeter) -> bool:
     """Whether the first look is not over."""
-    return meter.count < LOOK or (not meter.sure and meter.count < LONGEST_LOOK)
+    if meter.count < LOOK or (meter.directions < FEW and meter.count < CAREFUL_LOOK):
+        return True
+    return not meter.sure and meter.count < LONGEST_LOOK
 
 
 def pace(signal: float, care: Care = USUAL) -> float:

@@ -131,6 +131,12 @@ def test_where_chance_has_few_directions_it_learns_longer_in_shorter_steps():
     assert pieces.round(few.meter) < 3 * BUDGET.round(few.meter)
 
 
+def test_where_chance_has_few_directions_it_looks_for_longer():
+    """There it can look like a strong signal, which would make learning short and fast."""
+    assert few_directions(16, 0.9).sure and looks(few_directions(16, 0.9)) and not looks(few_directions(24, 0.9))
+    assert not looks(meter_of(16, 0.9))
+
+
 def test_a_second_round_is_as_fast_as_what_is_left_asks_for():
     looked = progress_of(20, 0.5, (40, 0.3))
     began = looked.meter.steps + BUDGET.round(looked.meter)
