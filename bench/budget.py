@@ -68,8 +68,8 @@ Where chance has few directions *auto* learns longer than the cosine asks for: t
 
 The embeddings that Cross Initialization published for SD2.1 imply a signal of about 0.12. *auto* measures it while it
 learns, and stops where it is enough, once a second look has found nothing more: means of {seeds} runs; what it looks at
-counts. Beside it the fewest passes with which a fixed budget at the same rate reaches {reached}, and the presets with
-their passes."""
+counts. Beside it the fewest passes with which a fixed budget reaches {reached} at the rate that *auto* has where
+chance has many directions, and the presets with their passes."""
 
 
 class Nothing:

@@ -125,7 +125,7 @@ class MeasuredBudget(Budget):
         began, steps, signal = first.steps, self.round(first), first.signal_to_noise
         if progress.step >= began + steps:
             began, steps = began + steps + again.steps, self.second_round(progress)
-            signal = min(signal, again.most_signal_to_noise)
+            signal = min(signal, again.signal_to_noise if again.sure_of_some else again.most_signal_to_noise)
         steps = min(steps, self.most(progress) - began)
         return self.rate(signal, first) * max(0.0, 1 - (progress.step - began) / max(1, steps))
 
@@ -162,11 +162,11 @@ class MeasuredBudget(Budget):
             most = min(most, math.floor(progress.step * seconds / progress.seconds))
         return most
 
-    def round(self, meter: SignalMeter) -> int:
+    def round(self, meter: SignalMeter, care: Care | None = None) -> int:
         """Steps of learning after a look, by what it found; as many as are allowed where that is nothing. The shortest
         look is among them: Adam has seen it. Of many pictures each, they are no fewer than a clear signal asks for: in
         one step a token goes only so far."""
-        signal, care = meter.signal_to_noise, self.care(meter)
+        signal, care = meter.signal_to_noise, care or self.care(meter)
         if not signal:
             return self.settings.steps
         steps = math.ceil(self.pictures(signal, care) / self.examples)
@@ -180,7 +180,7 @@ class MeasuredBudget(Budget):
         """Steps of it."""
         signal = first.signal_to_noise
         pictures = max(LOOK_AGAIN, (self.care(first).again / signal) ** 2) if signal else LOOK_AGAIN
-        return math.ceil(pictures / self.examples)
+        return math.ceil(min(pictures, LONGEST_LOOK) / self.examples)
 
     def second_round(self, progress: Progress) -> int:
         """Steps of learning after the second look; none before that is over."""
@@ -189,8 +189,8 @@ class MeasuredBudget(Budget):
             return 0
         care, steps = self.care(first), self.round(first)
         if again.sure_of_some:
-            return min(self.round(again), math.ceil(care.longer * steps))
-        return math.ceil(care.unsure * steps)
+            return min(self.round(again, care), math.ceil(care.longer * steps))
+        return round(care.unsure * steps)
 
     def care(self, meter: SignalMeter) -> Care:
         """What a look asks for. Pieces have each a chance of their own, and even out."""
