@@ -1,4 +1,4 @@
-"""How much is learned: what is measured of the gradients, what follows from it, and what a learning rate means."""
+"""How much is learned: what follows from what is measured of the gradients, and what a learning rate means."""
 
 import math
 from dataclasses import replace
@@ -6,55 +6,16 @@ from statistics import median
 
 import pytest
 import torch
+from looks import few_directions, meter_of
 
 from bench.budget import Pull, cosine, learned, task_of
 from persona_core import budget, training
-from persona_core.budget import LOOK, USUAL, Budget, MeasuredBudget, looks
+from persona_core.budget import LOOK, USUAL, Budget, MeasuredBudget
 from persona_core.progress import LossNotFinite, Progress
 from persona_core.recipes import MEASURED, PRESETS, settings_of
 from persona_core.signal_meter import SignalMeter
 from persona_core.task import NOISE, TrainingSettings
 from persona_core.training import train
-
-
-def gradients(count, signal, numbers=512, seed=0):
-    """Of pictures: one direction, `signal` long, and noise of length 1."""
-    generator = torch.Generator().manual_seed(seed)
-    direction = torch.nn.functional.normalize(torch.randn(numbers, generator=generator), dim=0)
-    return signal * direction + torch.randn(count, numbers, generator=generator) / numbers**0.5
-
-
-def meter_of(count, signal, batch=2, **more):
-    meter = SignalMeter()
-    for part in gradients(count, signal, **more).split(batch):
-        meter.observe(part)
-    return meter
-
-
-@pytest.mark.parametrize(("signal", "count", "within"), [(1.0, 16, 0.1), (0.3, 16, 0.15), (0.12, 64, 0.2)])
-def test_the_signal_in_gradients_is_found(signal, count, within):
-    assert meter_of(count, signal).signal_to_noise == pytest.approx(signal, rel=within)
-
-
-def test_noise_alone_has_no_signal():
-    found = [meter_of(200, 0.0, seed=seed) for seed in range(20)]
-    assert max(one.signal_to_noise for one in found) < 0.12 and all(looks(one) for one in found)
-    assert SignalMeter().signal_to_noise == 0.0
-
-
-def test_it_looks_until_the_signal_is_sure_or_long_enough():
-    strong, weak = meter_of(16, 0.5), meter_of(16, 0.05)
-    assert not looks(strong) and looks(weak) and looks(meter_of(LOOK - 1, 0.5))
-    weak.observe(gradients(240, 0.05, seed=2))
-    assert weak.count == 256 and not looks(weak)
-
-
-def test_a_meter_goes_on_where_it_was():
-    whole, part = meter_of(32, 0.5), SignalMeter()
-    part.observe(gradients(32, 0.5)[:10])
-    part = SignalMeter.of(part.tensors())
-    part.observe(gradients(32, 0.5)[10:])
-    assert part.signal_to_noise == pytest.approx(whole.signal_to_noise) and part.count == 32
 
 
 def progress_of(count, signal, again=(0, 0.0), steps=10, seconds=10.0):
@@ -97,29 +58,6 @@ def test_what_is_learned_after_the_second_look_is_at_most_so_much_more():
     assert BUDGET.second_round(looked) == USUAL.longer * BUDGET.round(looked.meter) < BUDGET.round(looked.meters[1])
 
 
-@pytest.mark.parametrize("signal", [0.0, 0.1, 0.5, 1.0])
-@pytest.mark.parametrize("directions", [4, 30, 1024])
-def test_how_many_directions_chance_has_is_found(directions, signal):
-    """Among 1024 numbers, of which it is in so many, and the person too."""
-    found = []
-    for seed in range(15):
-        generator, meter = torch.Generator().manual_seed(seed), SignalMeter()
-        axes = torch.linalg.qr(torch.randn(1024, directions, generator=generator)).Q.T
-        person = torch.nn.functional.normalize(torch.randn(directions, generator=generator), dim=0) @ axes
-        meter.observe(signal * person + torch.randn(16, directions, generator=generator) @ axes / directions**0.5)
-        found.append(meter.directions)
-    assert directions / 2.5 < median(found) < 4 * directions
-    assert SignalMeter().directions == math.inf
-
-
-def few_directions(count, signal, directions=6):
-    """What a look finds where chance has so few, of 1024."""
-    meter = SignalMeter()
-    noise = gradients(count, 0.0, numbers=directions)
-    meter.observe(torch.cat([noise, torch.zeros(count, 1024 - directions)], 1) + signal * torch.eye(1024)[3])
-    return meter
-
-
 def test_where_chance_has_few_directions_it_learns_longer_in_shorter_steps():
     """There it makes another face of each seed, in as many pictures as are enough elsewhere."""
     many, few = (Progress(meters=(meter, SignalMeter())) for meter in (meter_of(16, 0.6), few_directions(16, 0.6)))
@@ -129,12 +67,6 @@ def test_where_chance_has_few_directions_it_learns_longer_in_shorter_steps():
     # Pieces have a chance each, and even out.
     pieces = MeasuredBudget(MEASURED, reach=100, pieces=5, examples=2)
     assert pieces.round(few.meter) < 3 * BUDGET.round(few.meter)
-
-
-def test_where_chance_has_few_directions_it_looks_for_longer():
-    """There it can look like a strong signal, which would make learning short and fast."""
-    assert few_directions(16, 0.9).sure and looks(few_directions(16, 0.9)) and not looks(few_directions(24, 0.9))
-    assert not looks(meter_of(16, 0.9))
 
 
 def test_a_second_round_is_as_fast_as_what_is_left_asks_for():
