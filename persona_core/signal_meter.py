@@ -65,23 +65,9 @@ class SignalMeter:
     @property
     def error(self) -> float:
         """The standard error of `signal`."""
-        chance = self.spread - 2 * self.signal * self.drift + self.signal**2 * self.before
+        before = self.pairs * (2 * self.count - 1) / 3  # the sum of 0^2, 1^2 and so on
+        chance = self.spread - 2 * self.signal * self.drift + self.signal**2 * before
         return math.sqrt(max(chance, 0.0)) / self.pairs if self.pairs else 0.0
-
-    @property
-    def directions(self) -> float:
-        """How many chance has, as if it were as strong in each of them and did not exist in others."""
-        if not self.error or self.noise <= 0:
-            return math.inf
-        signal = max(self.signal, 0.0) / self.noise
-        # Of products' squares, in noise^2 / directions: of noise with noise, and of noise with the signal.
-        expected = self.pairs + signal * (self.pairs + self.before)
-        return expected * (self.noise / (self.pairs * self.error)) ** 2
-
-    @property
-    def before(self) -> float:
-        """The sum of 0^2, 1^2 and so on, a number for each picture."""
-        return self.pairs * (2 * self.count - 1) / 3
 
     @property
     def pairs(self) -> float:
