@@ -40,13 +40,15 @@ def prepare(host: Path | None) -> tuple[Path, Path, dict[str, str]]:
     env = {name: value for name, value in os.environ.items() if name not in ("COMFYUI_FRONTEND", "COMFYUI_NODES2")}
     if host is not None:
         env |= {"COMFYUI_PATH": str(host), "COMFYUI_VENV": str(HOME / "hosts" / version_of(host))}
-    subprocess.run([sys.executable, PACK / "tools/setup.py", "--browser"], env=env, check=True)
-    ask = [sys.executable, PACK / "tools/setup.py", "--print"]
-    place, python = (
-        subprocess.run([*ask, what], env=env, check=True, capture_output=True, text=True).stdout.strip()
-        for what in ("host", "python")
-    )
-    return Path(place), Path(python), env
+    set_up = [sys.executable, "-m", "tools.environment"]
+    subprocess.run([*set_up, "--browser"], cwd=PACK, env=env, check=True)
+
+    def ask(what: str) -> Path:
+        command = [*set_up, "--print", what]
+        told = subprocess.run(command, cwd=PACK, env=env, check=True, capture_output=True, text=True)
+        return Path(told.stdout.strip())
+
+    return ask("host"), ask("python"), env
 
 
 def fetch_frontend(python: Path, version: str) -> Path:

@@ -4,6 +4,7 @@ import json
 
 from bench.pages import markdown
 from tools import try_host as test_host
+from tools.environment import installed
 
 
 def row(host, suite, frontend="", renderer="", passed=10, failed=0):
@@ -16,6 +17,11 @@ def row(host, suite, frontend="", renderer="", passed=10, failed=0):
         "failed": failed,
         "skipped": 0,
     }
+
+
+def test_it_finds_the_host_that_was_set_up():
+    host, python, _ = test_host.prepare(None)
+    assert test_host.is_host(host) and str(host) == installed()["host"] and str(python) == installed()["python"]
 
 
 def test_a_line_for_each_comfyui_and_frontend():
