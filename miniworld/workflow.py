@@ -26,7 +26,7 @@ LEARNED = {"name": "ann", "supercategory": WORD, "resolution": SIZE, "crop_to_fa
 SETTINGS = {
     "PersonaLearn": LEARNED,
     # What K/V tokens gain from looking at attention and at variants of the photo, they gain later.
-    "PersonaKVTokens": LEARNED | {"steps": 200, "attention_weight": 0.0, "augment": False},
+    "PersonaKVTokens": LEARNED | {"attention_weight": 0.0, "augment": False},
     "EmptyLatentImage": {"width": SIZE, "height": SIZE, "batch_size": 1},
     "KSampler": {"seed": 0, "steps": 20, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
 }
