@@ -60,15 +60,16 @@ INTRODUCTION = """# How many pictures a persona needs, by the signal in their gr
 
 Written by `make bench-budget` ({made}). No diffusion model is in it: the pack's own representations and training loop
 learn from a loss whose gradient at the tokens is, for each picture, a set signal in one direction and noise of length
-1, in all directions alike, or, as in the made-up world, in about {few}, where chance looks like signal more easily; the
-signal fades where the tokens come near. Told is the cosine between that direction and where the tokens went: 1
-is the person alone, 0 is chance alone. So it says what a budget can reach at most, at each signal, and that measuring
-finds the budget; not how alike anybody is.
+1, in all directions alike, or, as in the made-up world, in about {few}; the signal fades where the tokens come near.
+Told is the cosine between that direction and where the tokens went: 1 is the person alone, 0 is chance alone. So it
+says what a budget can reach at most, at each signal, and that measuring finds the budget; not how alike anybody is.
+Where chance has few directions *auto* learns longer than the cosine asks for: there chance shows in the face
+([figures](luck.md)).
 
 The embeddings that Cross Initialization published for SD2.1 imply a signal of about 0.12. *auto* measures it while it
 learns, and stops where it is enough, once a second look has found nothing more: means of {seeds} runs; what it looks at
-counts. Beside it the fewest passes with which a fixed budget at the same rate reaches {reached}, and the presets with
-their passes."""
+counts. Beside it the fewest passes with which a fixed budget reaches {reached} at the rate that *auto* has where
+chance has many directions, and the presets with their passes."""
 
 
 class Nothing:

@@ -4,11 +4,16 @@ Near its word a token can learn only what the gradients of single pictures have 
 what chance adds to each, then after n pictures the token points into the person's direction with a cosine of
 sqrt(s^2 n / (1 + s^2 n)). So n follows from s, which can be measured on any checkpoint while it learns. Where that
 leads, there may be more to learn, in other directions: a second look tells.
+
+The same cosine is not the same luck. Chance that is spread over thousands of directions hardly shows in pictures; in a
+few, which are those that the model is most sensitive to, it makes another face of each seed. How many there are can be
+measured too, and where they are few, more pictures are learned from, in shorter steps.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from .signal_meter import SignalMeter
@@ -17,18 +22,37 @@ from .task import TrainingSettings, TrainingTask
 if TYPE_CHECKING:
     from .progress import Progress
 
-# Passes: (ENOUGH / s)^2, for a cosine of 0.957 if every picture counted alike, which is 0.95 with a rate that falls;
-# and a few for Adam, whose first steps have one length for all numbers, whatever their gradients.
-ENOUGH, ADAMS = 3.3, 11
-# How far a token moves in a step of two pictures, in spreads of its word, at s = 1; in proportion to s, so that tokens
-# come as far in the end whatever s is, and chance does not bring them farther.
-PACE, PICTURES = 0.8, 2
+
+@dataclass(frozen=True)
+class Care:
+    """How carefully a persona is learned.
+
+    least, enough: pictures of a round are least + (enough / s)^2; the first few are Adam's, whose first steps have one
+    length for all numbers, whatever their gradients. pace: how far a token moves in a step of two pictures, in spreads
+    of its word, at s = 1; in proportion to s, so that tokens come as far in the end whatever s is. again: pictures of
+    the second look are (again / s)^2. longer, unsure: how many times as many pictures as before are learned from after
+    that, at most: where it finds a signal, and where chance hides whether there is one.
+    """
+
+    least: float
+    enough: float
+    pace: float
+    again: float
+    longer: float
+    unsure: float
+
+
+# Where chance has many directions: for a cosine of 0.957 if every picture counted alike, which is 0.95 with a rate that
+# falls. And where it has few: as many as make a face the same with every seed.
+USUAL, CAREFUL = Care(11.0, 3.3, 0.8, 1.5, 3.0, 1.0), Care(80.0, 5.0, 0.15, 3.3, 0.5, 0.0)
+FEW = 64  # directions: halfway between both
+PICTURES = 2  # of a step that goes at that pace
 LEAST_SIGNAL, MOST_SIGNAL = 0.02, 1.0
-# Pictures that are looked at before anything moves: more, as long as the signal is not sure.
-LOOK, LONGEST_LOOK = 8, 256
-# And then (AGAIN / s)^2, or these. Where MORE of the signal may still be there, it is more than what chance makes up,
-# which has moved tokens too: at most LONGER times as many pictures as before are learned from then.
-LOOK_AGAIN, AGAIN, MORE, LONGER = 4, 1.5, 0.4, 3.0
+# Pictures that are looked at before anything moves: more where chance has few directions, as it can look like a strong
+# signal there, and as long as the signal is not sure.
+LOOK, CAREFUL_LOOK, LONGEST_LOOK = 8, 24, 256
+# Pictures of the second look at least; and how much of the signal must be left, as chance has moved tokens too.
+LOOK_AGAIN, MORE = 4, 0.4
 # Of the minutes, after which the speed is known, and which a look may take at most.
 WARM, LOOKING = 0.1, 0.2
 
@@ -98,19 +122,24 @@ class MeasuredBudget(Budget):
         if self.look(progress) is not None:
             return 0.0
         first, again = progress.meters
-        began, steps = first.steps, self.round(first)
+        began, steps, signal = first.steps, self.round(first), first.signal_to_noise
         if progress.step >= began + steps:
             began, steps = began + steps + again.steps, self.second_round(progress)
+            signal = min(signal, again.signal_to_noise if again.sure_of_some else again.most_signal_to_noise)
         steps = min(steps, self.most(progress) - began)
-        return self.highest_rate(progress) * max(0.0, 1 - (progress.step - began) / max(1, steps))
+        return self.rate(signal, first) * max(0.0, 1 - (progress.step - began) / max(1, steps))
 
     def highest_rate(self, progress: Progress) -> float:
+        return self.rate(progress.meter.signal_to_noise, progress.meter)
+
+    def rate(self, signal: float, look: SignalMeter) -> float:
+        """Of the first step after a look that found so much signal."""
         # More pictures a step are fewer steps, and have less chance in their mean: of a step of Adam's, which has one
         # length, more is the person.
-        signal = min(progress.meter.signal_to_noise, MOST_SIGNAL)
+        signal = min(signal, MOST_SIGNAL)
         more = self.examples / PICTURES
         more *= (1 + self.examples * signal**2) / (1 + PICTURES * signal**2)
-        return self.settings.learning_rate or pace(signal * math.sqrt(more)) / self.reach
+        return self.settings.learning_rate or pace(signal * math.sqrt(more), self.care(look)) / self.reach
 
     def look(self, progress: Progress) -> SignalMeter | None:
         first, again = progress.meters
@@ -133,44 +162,52 @@ class MeasuredBudget(Budget):
             most = min(most, math.floor(progress.step * seconds / progress.seconds))
         return most
 
-    def round(self, meter: SignalMeter) -> int:
+    def round(self, meter: SignalMeter, care: Care | None = None) -> int:
         """Steps of learning after a look, by what it found; as many as are allowed where that is nothing. The shortest
         look is among them: Adam has seen it. Of many pictures each, they are no fewer than a clear signal asks for: in
         one step a token goes only so far."""
-        signal = meter.signal_to_noise
+        signal, care = meter.signal_to_noise, care or self.care(meter)
         if not signal:
             return self.settings.steps
-        steps = math.ceil(self.pictures(signal) / self.examples)
-        return max(steps, math.ceil(self.pictures(max(signal, MOST_SIGNAL)) / PICTURES))
+        steps = math.ceil(self.pictures(signal, care) / self.examples)
+        return max(steps, math.ceil(self.pictures(max(signal, MOST_SIGNAL), care) / PICTURES))
 
-    def pictures(self, signal: float) -> float:
+    def pictures(self, signal: float, care: Care) -> float:
         """Of a round."""
-        return self.pieces * (ADAMS + (ENOUGH / signal) ** 2) - LOOK
+        return self.pieces * (care.least + (care.enough / signal) ** 2) - LOOK
 
     def second_look(self, first: SignalMeter) -> int:
         """Steps of it."""
         signal = first.signal_to_noise
-        pictures = max(LOOK_AGAIN, (AGAIN / signal) ** 2) if signal else LOOK_AGAIN
-        return math.ceil(pictures / self.examples)
+        pictures = max(LOOK_AGAIN, (self.care(first).again / signal) ** 2) if signal else LOOK_AGAIN
+        return math.ceil(min(pictures, LONGEST_LOOK) / self.examples)
 
     def second_round(self, progress: Progress) -> int:
-        """Steps of learning after the second look; none before that is over. Where chance hides how many it should be,
-        as many as before."""
+        """Steps of learning after the second look; none before that is over."""
         first, again = progress.meters
         if again.steps < self.second_look(first) or again.most_signal_to_noise < MORE * first.signal_to_noise:
             return 0
-        steps = self.round(first)
-        return min(self.round(again), math.ceil(LONGER * steps)) if again.sure_of_some else steps
+        care, steps = self.care(first), self.round(first)
+        if again.sure_of_some:
+            return min(self.round(again, care), math.ceil(care.longer * steps))
+        return round(care.unsure * steps)
+
+    def care(self, meter: SignalMeter) -> Care:
+        """What a look asks for. Pieces have each a chance of their own, and even out."""
+        few = 1 / (1 + (meter.directions / FEW) ** 4) / self.pieces
+        return Care(*((1 - few) * usual + few * careful for usual, careful in zip(astuple(USUAL), astuple(CAREFUL))))
 
 
 def looks(meter: SignalMeter) -> bool:
     """Whether the first look is not over."""
-    return meter.count < LOOK or (not meter.sure and meter.count < LONGEST_LOOK)
+    if meter.count < LOOK or (meter.directions < FEW and meter.count < CAREFUL_LOOK):
+        return True
+    return not meter.sure and meter.count < LONGEST_LOOK
 
 
-def pace(signal: float) -> float:
+def pace(signal: float, care: Care = USUAL) -> float:
     """How far a token moves in the first step after a look that found this signal, in spreads of its word."""
-    return PACE * min(max(signal, LEAST_SIGNAL), MOST_SIGNAL)
+    return care.pace * min(max(signal, LEAST_SIGNAL), MOST_SIGNAL)
 
 
 def budget_of(task: TrainingTask) -> Budget:

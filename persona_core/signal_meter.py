@@ -1,11 +1,10 @@
 """How much of what single pictures say to the tokens is the same in all of them, and how much is chance.
 
-Shapes: B pictures, P numbers of all tokens.
+Shapes: n pictures, B of them in a step, P numbers of all tokens.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,38 +13,68 @@ from torch import Tensor
 SURE, SOME = 5.0, 2.0
 
 
-@dataclass
 class SignalMeter:
     """Signal and noise of single pictures' gradients at the tokens.
 
     It must look while nothing moves: where chance has moved a token, the next gradients pull it back, against what they
     would have in common with the last ones.
-    total: [P], their sum; squares: of their lengths; products: of each with the sum of those before it, in which noise
-    has no part but by chance; spread, drift: of the squares of those, and of those times the number of pictures before,
-    for how far chance may have moved products. count: of pictures; steps: that they were in.
+    gradients: [n, P], in spreads of the word. products: [n, n] of each with each; where they are of two, noise has no
+    part in them but by chance. steps: that the pictures were in.
     """
 
-    total: Tensor = field(default_factory=lambda: torch.zeros(0))
-    count: int = 0
-    steps: int = 0
-    squares: float = 0.0
-    products: float = 0.0
-    spread: float = 0.0
-    drift: float = 0.0
+    def __init__(self) -> None:
+        self.gradients, self.products, self.steps = torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.float64), 0
 
     def observe(self, gradients: Tensor) -> None:
         """gradients: [B, P] of a step's pictures by the noise loss, in spreads of the word."""
         self.steps += 1
-        for gradient in gradients.detach().cpu().double():
-            if not self.count:
-                self.total = torch.zeros_like(gradient)
-            product = float(gradient @ self.total)
-            self.total = self.total + gradient
-            self.squares += float(gradient @ gradient)
-            self.products += product
-            self.spread += product**2
-            self.drift += product * self.count
-            self.count += 1
+        self.add(gradients.detach().cpu().float())
+
+    def add(self, gradients: Tensor) -> None:
+        known = self.gradients if self.count else gradients[:0]
+        self.gradients = torch.cat([known, gradients])
+        new = gradients.double() @ self.gradients.double().T
+        self.products = torch.cat([torch.cat([self.products, new[:, : len(known)].T], 1), new])
+
+    @property
+    def count(self) -> int:
+        """Of pictures."""
+        return len(self.gradients)
+
+    @property
+    def pairs(self) -> float:
+        """Of different pictures."""
+        return self.count * (self.count - 1) / 2
+
+    @property
+    def signal(self) -> float:
+        """Its square, in spreads of the word; below 0 by chance."""
+        return self.products.tril(-1).sum().item() / self.pairs if self.pairs else 0.0
+
+    @property
+    def noise(self) -> float:
+        """The square of how far a single gradient is from what all have in common, on average."""
+        return self.products.trace().item() / self.count - self.signal if self.count else 0.0
+
+    @property
+    def error(self) -> float:
+        """The standard error of `signal`: by how much each picture's products with those before it differ from it."""
+        apart = self.products.tril(-1).sum(1) - self.signal * torch.arange(self.count)
+        return apart.norm().item() / self.pairs if self.pairs else 0.0
+
+    @property
+    def directions(self) -> float:
+        """How many chance has, as if it were as strong in each of them and did not exist in others: the participation
+        ratio of its covariance's eigenvalues, their sum's square by the sum of their squares."""
+        if self.count < 3:
+            return math.inf
+        # Without what lies in the direction of the pictures' mean: that is the signal, and how its strength differs.
+        mean = self.products.sum(1)
+        chance = self.products - torch.outer(mean, mean) / mean.sum()
+        noise = chance.trace().item() / (self.count - 1)
+        # The rest adds up to nothing, so that each is against all others, a little.
+        of_two = (chance + noise / self.count).tril(-1).square().sum().item() / self.pairs
+        return noise**2 / of_two if noise > 0 and of_two else math.inf
 
     @property
     def sure(self) -> bool:
@@ -53,26 +82,9 @@ class SignalMeter:
         return self.signal > SURE * self.error
 
     @property
-    def signal(self) -> float:
-        """Its square, in spreads of the word; below 0 by chance."""
-        return self.products / self.pairs if self.pairs else 0.0
-
-    @property
-    def noise(self) -> float:
-        """The square of how far a single gradient is from what all have in common, on average."""
-        return self.squares / self.count - self.signal if self.count else 0.0
-
-    @property
-    def error(self) -> float:
-        """The standard error of `signal`."""
-        before = self.pairs * (2 * self.count - 1) / 3  # the sum of 0^2, 1^2 and so on
-        chance = self.spread - 2 * self.signal * self.drift + self.signal**2 * before
-        return math.sqrt(max(chance, 0.0)) / self.pairs if self.pairs else 0.0
-
-    @property
-    def pairs(self) -> float:
-        """Of different pictures."""
-        return self.count * (self.count - 1) / 2
+    def sure_of_some(self) -> bool:
+        """Whether there is a signal at all."""
+        return self.signal > SOME * self.error
 
     @property
     def signal_to_noise(self) -> float:
@@ -86,14 +98,9 @@ class SignalMeter:
 
     def as_ratio(self, signal: float) -> float:
         """signal: squared."""
-        if self.count < 2 or not self.squares:
+        if self.count < 2 or not self.gradients.any():
             return 0.0
         return math.sqrt(max(signal, 0.0) / self.noise) if self.noise > 0 else math.inf
-
-    @property
-    def sure_of_some(self) -> bool:
-        """Whether there is a signal at all."""
-        return self.signal > SOME * self.error
 
     @property
     def pull(self) -> float:
@@ -103,11 +110,12 @@ class SignalMeter:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, for going on later."""
-        numbers = self.count, self.steps, self.squares, self.products, self.spread, self.drift
-        return {"total": self.total, "numbers": torch.tensor(numbers, dtype=torch.float64)}
+        return {"gradients": self.gradients, "steps": torch.tensor(self.steps)}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "SignalMeter":
         """From its tensors."""
-        count, steps, squares, products, spread, drift = tensors["numbers"].tolist()
-        return cls(tensors["total"], int(count), int(steps), squares, products, spread, drift)
+        meter = cls()
+        meter.steps = int(tensors["steps"])
+        meter.add(tensors["gradients"])
+        return meter

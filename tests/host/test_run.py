@@ -70,6 +70,7 @@ def test_a_persona_says_how_much_of_a_picture_was_signal_and_how_hard_each_loss_
     recipe = replace(job.recipe, learning=replace(MEASURED, steps=6), te_weight=0.5, attention_weight=3e-3)
     told = learned(replace(job, recipe=recipe), tmp_path).settings
     assert told["steps"] == 6 and 0 <= told["signal to noise of one picture"] < 1
+    assert told["directions of chance"] >= 1
     pulls = {name: told[f"pull of the {name} loss, the photo's being 1"] for name in ("equilibrium", "attention")}
     assert all(0 < pull < 1e3 for pull in pulls.values())
     tenth = replace(recipe, te_weight=0.05)

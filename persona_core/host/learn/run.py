@@ -34,7 +34,7 @@ from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_m
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
-PROGRESS_FORMAT = "progress/6"  # of files of unfinished learning: those of other versions are begun anew
+PROGRESS_FORMAT = "progress/7"  # of files of unfinished learning: those of other versions are begun anew
 
 
 class TooLittleMemory(MemoryError):
@@ -133,6 +133,8 @@ def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
         told["learning rate"] = float(f"{budget_of(task).highest_rate(progress):.3g}")
     if task.settings.measured or meter.sure:
         told["signal to noise of one picture"] = round(meter.signal_to_noise, 3)
+        if math.isfinite(meter.directions):
+            told["directions of chance"] = max(1, round(meter.directions))
     if again.count:
         told["and at the second look"] = round(again.signal_to_noise, 3)
     if not progress.in_time:
