@@ -44,8 +44,9 @@ class Care:
 
 # Where chance has many directions: for a cosine of 0.957 if every picture counted alike, which is 0.95 with a rate that
 # falls. And where it has few: as many as make a face the same with every seed.
-USUAL, CAREFUL = Care(11.0, 3.3, 0.8, 1.5, 3.0, 1.0), Care(80.0, 5.0, 0.15, 3.3, 0.5, 0.0)
-FEW = 64  # directions: halfway between both
+USUAL = Care(least=11.0, enough=3.3, pace=0.8, again=1.5, longer=3.0, unsure=1.0)
+CAREFUL = Care(least=70.0, enough=4.5, pace=0.15, again=3.3, longer=0.5, unsure=0.0)
+FEW_DIRECTIONS = 64  # halfway between both
 PICTURES = 2  # of a step that goes at that pace
 LEAST_SIGNAL, MOST_SIGNAL = 0.02, 1.0
 # Pictures that are looked at before anything moves: more where chance has few directions, as it can look like a strong
@@ -194,13 +195,14 @@ class MeasuredBudget(Budget):
 
     def care(self, meter: SignalMeter) -> Care:
         """What a look asks for. Pieces have each a chance of their own, and even out."""
-        few = 1 / (1 + (meter.directions / FEW) ** 4) / self.pieces
-        return Care(*((1 - few) * usual + few * careful for usual, careful in zip(astuple(USUAL), astuple(CAREFUL))))
+        share = 1 / (1 + (meter.directions / FEW_DIRECTIONS) ** 4) / self.pieces
+        both = zip(astuple(USUAL), astuple(CAREFUL))
+        return Care(*((1 - share) * usual + share * careful for usual, careful in both))
 
 
 def looks(meter: SignalMeter) -> bool:
     """Whether the first look is not over."""
-    if meter.count < LOOK or (meter.directions < FEW and meter.count < CAREFUL_LOOK):
+    if meter.count < LOOK or (meter.directions < FEW_DIRECTIONS and meter.count < CAREFUL_LOOK):
         return True
     return not meter.sure and meter.count < LONGEST_LOOK
 

@@ -66,15 +66,17 @@ class SignalMeter:
     def directions(self) -> float:
         """How many chance has, as if it were as strong in each of them and did not exist in others: the participation
         ratio of its covariance's eigenvalues, their sum's square by the sum of their squares."""
-        if self.count < 3:
+        count = self.count
+        if count < 3:
             return math.inf
         # Without what lies in the direction of the pictures' mean: that is the signal, and how its strength differs.
         mean = self.products.sum(1)
         chance = self.products - torch.outer(mean, mean) / mean.sum()
-        noise = chance.trace().item() / (self.count - 1)
+        noise = chance.trace().item() / (count - 1)
         # The rest adds up to nothing, so that each is against all others, a little.
-        of_two = (chance + noise / self.count).tril(-1).square().sum().item() / self.pairs
-        return noise**2 / of_two if noise > 0 and of_two else math.inf
+        squares = (chance + noise / count).tril(-1).square().sum().item() / self.pairs
+        squares /= (1 - 1 / count) ** 2 + 1 / count**2
+        return noise**2 / squares - 2 / (count - 1) if noise > 0 and squares else math.inf
 
     @property
     def sure(self) -> bool:
@@ -98,7 +100,7 @@ class SignalMeter:
 
     def as_ratio(self, signal: float) -> float:
         """signal: squared."""
-        if self.count < 2 or not self.gradients.any():
+        if self.count < 2 or not self.products.trace():
             return 0.0
         return math.sqrt(max(signal, 0.0) / self.noise) if self.noise > 0 else math.inf
 

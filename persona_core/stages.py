@@ -27,9 +27,9 @@ class Stages:
                 f"but t_lo is {self.t_lo} and t_hi is {self.t_hi}."
             )
 
-    def at(self, share: Tensor) -> Tensor:
-        """Timesteps [B] of the stage by where in it they lie: share [B], 0 or more and less than 1."""
-        return self.t_lo + (share * (self.t_hi + 1 - self.t_lo)).long()
+    def random(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Timesteps [B] of the stage, each as likely as any other."""
+        return torch.randint(self.t_lo, self.t_hi + 1, (rows,), generator=generator)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
 from .budget import LOOK, budget_of
 from .gradients import TokenGradients
@@ -180,35 +179,27 @@ def sample_batch(task: TrainingTask, index: int) -> Batch:
     """Pictures, timesteps, noise and prompts for step `index`: always the same."""
     stages, latents, objective = task.representation.stages, task.references.latents, task.objective
     settings, rows = task.settings, task.settings.batch_size
-    example = torch.arange(rows) // task.noise_multiplicity  # of each row
-    examples = int(example[-1]) + 1
-    # Of a Sobol sequence's kinds, those that leave no gaps together either, in as few as eight draws.
-    when, said, whether, which = evenly_drawn(8, settings.seed, index * examples, examples)[[0, 1, 2, 7]][:, example]
     # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
+
+    example = torch.arange(rows) // task.noise_multiplicity  # of each row
+    examples = int(example[-1]) + 1
+
+    def drawn(highest: int, count: int = examples) -> Tensor:
+        return torch.randint(highest, (count,), generator=generator)
+
     # One a step, however many rows: as the paper's, where a step is one row.
     rich = 1 if objective.rich else 0
     return Batch(
-        picture=(which * len(latents)).long(),
-        t=stages.at(when).to(latents.device),
+        picture=drawn(len(latents))[example],
+        t=stages.random(examples, generator)[example].to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
-        keep_bypass=whether >= settings.bypass_dropout,
-        prompts=[objective.prompts[int(one)] for one in said * len(objective.prompts)],
-        rich=[objective.rich[int(one)] for one in torch.rand(rich, generator=generator) * len(objective.rich)],
-        rich_t=stages.at(torch.rand(rich, generator=generator)).to(latents.device),
+        keep_bypass=(torch.rand(examples, generator=generator) >= settings.bypass_dropout)[example],
+        prompts=[objective.prompts[i] for i in drawn(len(objective.prompts))[example]],
+        rich=[objective.rich[i] for i in drawn(len(objective.rich), rich)] if rich else (),
+        rich_t=stages.random(rich, generator).to(latents.device),
     )
-
-
-def evenly_drawn(kinds: int, seed: int, first: int, count: int) -> Tensor:
-    """[kinds, count] in 0..1: the draws from number `first` on of a scrambled Sobol sequence.
-
-    Each is as if drawn by itself, but all together leave no gaps: what depends on a timestep or a prompt then averages
-    out in a few steps, and less is left to chance.
-    """
-    sequence = SobolEngine(kinds, scramble=True, seed=random.Random(str(seed)).getrandbits(32))
-    # In double precision, where none is rounded up to 1; but for the very first, which it makes in single precision.
-    return sequence.fast_forward(first).draw(count, dtype=torch.float64).clamp(max=1 - 2**-30).T
 
 
 def forward(task: TrainingTask, batch: Batch) -> Step:

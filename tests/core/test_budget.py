@@ -6,14 +6,13 @@ from statistics import median
 
 import pytest
 import torch
-from looks import few_directions, meter_of
+from looks import meter_of
 
 from bench.budget import Pull, cosine, learned, task_of
 from persona_core import budget, training
 from persona_core.budget import LOOK, USUAL, Budget, MeasuredBudget
 from persona_core.progress import LossNotFinite, Progress
 from persona_core.recipes import MEASURED, PRESETS, settings_of
-from persona_core.signal_meter import SignalMeter
 from persona_core.task import NOISE, TrainingSettings
 from persona_core.training import train
 
@@ -57,17 +56,6 @@ def test_what_is_learned_after_the_second_look_is_at_most_so_much_more():
     looked = progress_of(20, 0.5, (20, 0.22), steps=500)
     longest = USUAL.longer * BUDGET.round(looked.meter)
     assert BUDGET.second_round(looked) == pytest.approx(longest, rel=0.02) and longest < BUDGET.round(looked.meters[1])
-
-
-def test_where_chance_has_few_directions_it_learns_longer_in_shorter_steps():
-    """There it makes another face of each seed, in as many pictures as are enough elsewhere."""
-    many, few = (Progress(meters=(meter, SignalMeter())) for meter in (meter_of(16, 0.6), few_directions(16, 0.6)))
-    assert few.meter.signal_to_noise == pytest.approx(many.meter.signal_to_noise, rel=0.5)
-    assert BUDGET.round(few.meter) > 2.5 * BUDGET.round(many.meter)
-    assert BUDGET.highest_rate(few) < 0.6 * BUDGET.highest_rate(many)
-    # Pieces have a chance each, and even out.
-    pieces = MeasuredBudget(MEASURED, reach=100, pieces=5, examples=2)
-    assert pieces.round(few.meter) < 3 * BUDGET.round(few.meter)
 
 
 def test_a_second_round_is_as_fast_as_what_is_left_asks_for():
