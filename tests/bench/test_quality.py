@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from bench import choices, pairs, quality, tried
+from bench import choices, pairs, quality, tried, ways
 from bench.quality_page import against_baselines, table, who_is_lost, write
 from bench.results import (
     BASELINES,
@@ -31,7 +31,7 @@ from miniworld.measuring.asking import PROMPTS
 from miniworld.measuring.scoring import Examiner, Scores
 from miniworld.measuring.subjects import subject
 from persona_core.photos import VARIANTS
-from persona_core.recipes import Beginning
+from persona_core.recipes import Beginning, StageMapperRecipe
 
 CHANCE = {"scene": 0.1, "turn": 0.5}
 BLANK = Result("", 0, 0.0, 0.9, 0.0, CHANCE, passes=100)
@@ -82,6 +82,13 @@ def test_whom_a_row_loses_and_whom_all_lose():
     assert lost(found["full"]) == pytest.approx(2 / 3)
     assert out_of_reach(found, ["full", "kv"]) == [2]
     assert who_is_lost(found).endswith(": 2 of 3.")
+
+
+def test_a_table_of_choices_tells_how_many_are_lost_and_the_worst():
+    found = results(**{FLOOR: [{}] * 3, "way": [{"likeness": 0.9}, {"likeness": 0.5}, {"likeness": 0.12}]})
+    head, _, line = ways.table(found, {"way": Way("a way", StageMapperRecipe())}, "way").splitlines()
+    told = dict(zip(*([cell.strip() for cell in row.split("|")] for row in (head, line))))
+    assert (told["lost"], told["worst"], told["people"]) == ("67%", "0.12", "3")
 
 
 def test_cats_have_a_floor_and_a_ceiling_of_their_own():
