@@ -180,8 +180,12 @@ class MeasuredBudget(Budget):
     def second_look(self, first: SignalMeter) -> int:
         """Steps of it."""
         signal = first.signal_to_noise
-        pictures = max(LOOK_AGAIN, (self.care(first).again / signal) ** 2) if signal else LOOK_AGAIN
-        return math.ceil(min(pictures, LONGEST_LOOK) / self.examples)
+        if not signal:
+            return math.ceil(LOOK_AGAIN / self.examples)
+        # A careful one may be longer than a usual one only as far as any look may.
+        longest = max(LONGEST_LOOK, (USUAL.again / signal) ** 2)
+        pictures = min((self.care(first).again / signal) ** 2, longest)
+        return math.ceil(max(LOOK_AGAIN, pictures) / self.examples)
 
     def second_round(self, progress: Progress) -> int:
         """Steps of learning after the second look; none before that is over."""

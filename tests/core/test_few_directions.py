@@ -34,9 +34,11 @@ def test_where_chance_has_few_directions_it_goes_on_half_as_long_if_something_is
     assert BUDGET.second_round(looked) == pytest.approx(more * BUDGET.round(first), abs=1)
 
 
-def test_no_look_is_longer_than_the_longest():
-    """In few directions, as they ask for a longer second one."""
-    assert BUDGET.second_look(few_directions(256, 0.05)) == LONGEST_LOOK / BUDGET.examples
+def test_a_second_look_is_no_longer_than_the_longest_or_a_usual_one():
+    """But a weak signal asks for a long one, or chance would hide whether anything is left."""
+    few = few_directions(256, 0.15)
+    assert BUDGET.second_look(few) == LONGEST_LOOK / BUDGET.examples
+    assert 2 * BUDGET.second_look(meter_of(256, 0.05)) > 2 * LONGEST_LOOK
 
 
 def test_halfway_between_many_directions_and_few_it_asks_for_what_is_between():
