@@ -34,7 +34,7 @@ from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_m
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
-PROGRESS_FORMAT = "progress/7"  # of files of unfinished learning: those of other versions are begun anew
+PROGRESS_FORMAT = "progress/8"  # of files of unfinished learning: those of other versions are begun anew
 
 
 class TooLittleMemory(MemoryError):
