@@ -1,23 +1,13 @@
 // What a node said stays readable after the job: its own line on the node until it runs again, a warning as a toast
-// until it is closed. Text only, never HTML: it may hold names from a shared workflow or file.
+// until it is closed.
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
+import { addLine, isOurs, write } from "./lines.js"
 
 const LINE = "persona_notice" // in a node's ui output, and the name of its widget
 const WARNING = "persona.notice"
 const PROGRESS = "persona.progress" // of a node in a subgraph, whose status text editors do not show
-const STYLE = {
-    boxSizing: "border-box",
-    padding: "4px 8px",
-    overflow: "auto",
-    whiteSpace: "pre-wrap",
-    overflowWrap: "anywhere",
-    fontSize: "12px",
-    lineHeight: "1.4",
-    color: "var(--input-text)",
-    userSelect: "text",
-}
 const open = new Map() // warnings that were shown, by who said what
 
 /** The node of an id: "7:3" is node 3 of the subgraph that node 7 holds, or of the subgraph that is called so. */
@@ -37,33 +27,8 @@ function nodeAt(id) {
 function writeAll(outputs) {
     for (const [id, output] of Object.entries(outputs ?? {})) {
         const text = output?.[LINE]?.join("\n")
-        if (text) write(nodeAt(id), text)
+        if (text) write(nodeAt(id), LINE, text)
     }
-}
-
-/** Give a node its line: from the beginning, because Nodes 2.0 of older editors draws no widget that comes later. */
-function addLine(node) {
-    const element = document.createElement("div")
-    Object.assign(element.style, STYLE)
-    element.dataset.testid = LINE
-    element.hidden = true
-    const widget = node.addDOMWidget(LINE, LINE, element, {
-        serialize: false,
-        getMinHeight: () => (element.hidden ? 0 : 64),
-        getMaxHeight: () => (element.hidden ? 0 : 120),
-    })
-    widget.serialize = false // it belongs to the run, not to the workflow
-}
-
-function write(node, text) {
-    const element = node?.widgets?.find(widget => widget.name === LINE)?.element
-    if (!element) return
-    element.textContent = text
-    element.hidden = !text
-    const [width, height] = node.size
-    const needed = node.computeSize()[1]
-    if (height < needed) node.setSize([width, needed])
-    node.setDirtyCanvas?.(true, true)
 }
 
 function warn({ node, severity, text }) {
@@ -78,17 +43,17 @@ function warn({ node, severity, text }) {
 app.registerExtension({
     name: "comfyuipersona.notices",
     nodeCreated(node) {
-        if (node.comfyClass?.startsWith("Persona")) addLine(node)
+        if (isOurs(node)) addLine(node, LINE)
     },
     setup() {
         api.addEventListener(WARNING, ({ detail }) => warn(detail))
-        api.addEventListener(PROGRESS, ({ detail }) => write(nodeAt(detail.node), detail.text))
+        api.addEventListener(PROGRESS, ({ detail }) => write(nodeAt(detail.node), LINE, detail.text))
         api.addEventListener("executing", ({ detail }) => {
-            if (detail != null) write(nodeAt(detail), "")
+            if (detail != null) write(nodeAt(detail), LINE, "")
         })
         api.addEventListener("executed", ({ detail }) => {
             const text = detail.output?.[LINE]?.join("\n")
-            if (text) write(nodeAt(detail.display_node ?? detail.node), text)
+            if (text) write(nodeAt(detail.display_node ?? detail.node), LINE, text)
         })
     },
     afterConfigureGraph() { // another workflow's tab was open meanwhile
