@@ -53,8 +53,9 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
                 sockets.Persona.Input("persona", tooltip="From Learn Persona, Face-Wise K/V Tokens or Load Persona."),
                 io.String.Input(
                     "placeholder",
-                    default="<ann>",
-                    tooltip="What you write in prompts for this persona, anywhere and as often as you like. Each persona needs its own.",
+                    default="",
+                    placeholder="the persona's own",
+                    tooltip="What you write in prompts for this persona, anywhere and as often as you like. Each persona needs its own. Empty: the one it was made for, <ann> for a persona called ann.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -130,6 +131,7 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         context_preservation: float = 0.0,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
+        placeholder = placeholder if placeholder.strip() else persona.placeholder
         place = None if mask is None else place_of(mask)
         applied = AppliedPersona(
             persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation, place

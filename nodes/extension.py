@@ -3,9 +3,10 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..persona_core.host import store
-from . import apply, attention, faces, kv_tokens, learn, library, stages
+from . import apply, attention, checks, faces, kv_tokens, learn, library, stages
 
 store.register_folder()
+checks.serve()
 
 
 class PersonaExtension(ComfyExtension):

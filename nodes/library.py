@@ -80,7 +80,7 @@ class SavePersona(io.ComfyNode):
     def execute(cls, persona: Persona, name: str) -> io.NodeOutput:
         name = store.check_name(name, folders=True)
         path = store.path_for(name)
-        store.save(replace(persona, name=PurePosixPath(name).name), path)
+        store.save(replace(persona, name=PurePosixPath(name).name, placeholder=""), path)
         return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
 
 
@@ -114,6 +114,7 @@ def describe(persona: Persona) -> str:
     """A persona's facts, one a line."""
     facts = {
         "name": persona.name,
+        "placeholder": persona.placeholder,
         **persona.representation.facts(),
         "learned for": persona.family,
         "supercategory": persona.supercategory,

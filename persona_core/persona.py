@@ -6,6 +6,7 @@ picture, and no embedding of one.
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,8 @@ class Persona:
 
     family: the text encoder it was learned for, as "SD1.x (clip_l, 768 wide)". supercategory: the common word
     for its kind. settings, losses: how it was learned and one list of values a loss term. fingerprint: of all
-    that went into learning; the same inputs have the same one.
+    that went into learning; the same inputs have the same one. placeholder: what stands for it in prompts where
+    nobody says otherwise; of its name, if it is empty.
     """
 
     name: str
@@ -39,6 +41,11 @@ class Persona:
     settings: Mapping[str, object] = field(default_factory=dict)
     losses: Mapping[str, list[float]] = field(default_factory=dict)
     fingerprint: str = ""
+    placeholder: str = ""
+
+    def __post_init__(self):
+        if not self.placeholder:
+            object.__setattr__(self, "placeholder", placeholder_of(self.name))
 
     @property
     def steps(self) -> int:
@@ -61,6 +68,7 @@ class Persona:
             "format": FORMAT,
             "kind": kept.kind,
             "name": self.name,
+            "placeholder": self.placeholder,
             "family": self.family,
             "supercategory": self.supercategory,
             "tokens": str(kept.tokens),
@@ -107,9 +115,16 @@ class Persona:
                 settings=told(metadata["settings"], "settings"),
                 losses=losses_told(metadata["losses"]),
                 fingerprint=metadata["fingerprint"],
+                placeholder=metadata.get("placeholder", ""),  # of before there was one: its name's
             )
         except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
             raise PersonaFileError(f"'{path.name}' is a damaged persona: {error}") from error
+
+
+def placeholder_of(name: str) -> str:
+    """What stands in prompts for a persona of this name: <anna_maria> for Anna Maria. web/js/graph.js does the same."""
+    word = re.sub(r"\W+", "_", name.lower()).strip("_")
+    return f"<{word}>" if any(map(str.isalpha, word)) else f"<persona{word and '_'}{word}>"
 
 
 def told(text: str, name: str) -> dict:

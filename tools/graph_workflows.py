@@ -190,9 +190,9 @@ def open_browser() -> Iterator:
 
 
 def open_editor(page: Page, url: str) -> None:
-    """Go to a server's graph editor and wait until it takes commands."""
+    """Go to a server's graph editor and wait until it has opened its first workflow, which would replace another."""
     page.goto(url)
-    page.wait_for_function("window.app?.graph && window.app.extensionManager")
+    page.wait_for_function("window.app?.graph && window.app.extensionManager?.workflow?.activeWorkflow")
 
 
 def sources() -> dict[Path, dict]:

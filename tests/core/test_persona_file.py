@@ -4,15 +4,16 @@ import json
 import os
 import resource
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from persona_core.files import PersonaFileError, write_whole
 from persona_core.mapper import StageMapper
-from persona_core.persona import Persona, thinned
+from persona_core.persona import Persona, placeholder_of, thinned
 from persona_core.stages import Stages
 
 
@@ -35,6 +36,25 @@ def test_what_is_saved_is_read_back(ann, tmp_path):
     torch.testing.assert_close(read.representation.at(t).keys, ann.representation.at(t).keys, atol=2e-3, rtol=2e-3)
     again = Persona.load(read.save(tmp_path / "again.safetensors")).representation.state_dict()
     assert all(torch.equal(again[name], value) for name, value in read.representation.state_dict().items())
+
+
+@pytest.mark.parametrize(("kept", "read"), [("<zoe>", "<zoe>"), (None, "<ann>")])
+def test_its_placeholder_is_in_the_file_and_of_its_name_before(ann, tmp_path, kept, read):
+    path = (replace(ann, placeholder=kept) if kept else ann).save(tmp_path / "ann.safetensors")
+    if not kept:  # as files of before
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        assert metadata.pop("placeholder") == "<ann>"
+        save_file(load_file(path), path, metadata)
+    assert Persona.load(path).placeholder == read
+
+
+@pytest.mark.parametrize(
+    ("name", "placeholder"),
+    [("Anna Maria", "<anna_maria>"), ("安娜", "<安娜>"), ("ann.2-old", "<ann_2_old>"), ("123", "<persona_123>"), ("--", "<persona>")],
+)  # fmt: skip
+def test_the_placeholder_of_a_name_is_one_word(name, placeholder):
+    assert placeholder_of(name) == placeholder
 
 
 def test_the_file_is_small_and_holds_no_picture_nor_its_embedding(ann, tmp_path):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from prompts import find, only, with_few_contexts, workflow
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import ones
 
 from tools.comfy_server import PromptRefused
@@ -35,6 +36,12 @@ def material(server):
     assert server.run(good).status == "success"
     folder = server.base / "models/personas"
     good = (folder / "good.safetensors").read_bytes()
+    with safe_open(folder / "good.safetensors", "pt") as file:
+        save_file(
+            load_file(folder / "good.safetensors"),
+            folder / "colon.safetensors",
+            {**file.metadata(), "placeholder": "a:b"},
+        )
     (folder / "truncated.safetensors").write_bytes(good[: len(good) // 2])
     (folder / "text.safetensors").write_bytes(b"I am not a model")
     save_file({"lora_up": ones(2)}, folder / "lora.safetensors")
@@ -107,7 +114,8 @@ CASES = {
     "text as persona": (lambda: loading("text"), LOAD, "no readable .safetensors"),
     "foreign safetensors": (lambda: loading("lora"), LOAD, "'lora.safetensors' cannot be used as a persona: it is no persona"),
     "persona of another family": (lambda: loading("sd2"), APPLY, r"learned for SD2\.x.*this CLIP is SD1\.x"),
-    "empty placeholder": (lambda: applying(placeholder=""), APPLY, "must not be empty"),
+    "placeholder that ends with a space": (lambda: applying(placeholder="<ann> "), APPLY, "must not be empty or begin or end"),
+    "placeholder of a file that is none": (lambda: {**loading("colon"), "10": {**applying(placeholder="")["10"]}}, APPLY, "'a:b' must not hold brackets"),
     "placeholder with a colon": (lambda: applying(placeholder="a:b"), APPLY, "brackets, colons"),
     "two personas of one placeholder": (
         lambda: rewired(

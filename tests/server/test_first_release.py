@@ -3,7 +3,17 @@
 import json
 
 import pytest
-from prompts import CHECKPOINT, FIRST_RELEASE, find, pictures
+from prompts import CHECKPOINT, FIRST_RELEASE, find, pictures, workflow
+
+
+@pytest.mark.parametrize("kind", ["stage_mapper", "kv_tokens"])
+def test_a_persona_of_before_has_its_name_for_a_placeholder(server, texts, first_personas, kind):
+    prompt = workflow("load_and_generate", {"PersonaLoad": {"persona_name": first_personas[kind]}})
+    prompt[find(prompt, "PersonaApply")]["inputs"]["placeholder"] = ""
+    prompt[find(prompt, "CLIPTextEncode")]["inputs"]["text"] = f"a photo of <{kind}>"
+    run = server.run(prompt, texts)
+    assert run.status == "success", run.error
+    assert not any("No prompt of this sampler" in text for text in texts)
 
 
 @pytest.mark.parametrize("kind", ["stage_mapper", "kv_tokens"])

@@ -219,6 +219,7 @@ GIVES = {
     "comfy_api.latest:ui.PreviewText": lambda g: "text" in ui.PreviewText("said").as_dict(),
     "comfy_execution.utils:get_executing_context": lambda g: {"node_id", "prompt_id"} <= set(executing_context()._fields),
     "server:PromptServer.client_id": lambda g: "self.client_id" in inspect.getsource(server.PromptServer.__init__),
+    "server:PromptServer.routes": lambda g: "self.routes = routes" in inspect.getsource(server.PromptServer.__init__),
     FOLDERS + "__file__": lambda g: Path(folder_paths.__file__).with_name("main.py").is_file(),
     FOLDERS + "models_dir": lambda g: isinstance(folder_paths.models_dir, str),
     FOLDERS + "folder_names_and_paths": lambda g: isinstance(folder_paths.folder_names_and_paths["checkpoints"][1], set),

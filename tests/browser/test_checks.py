@@ -1,0 +1,42 @@
+"""What an artist types wrongly is marked at its input, before anything runs."""
+
+import pytest
+from playwright.sync_api import expect
+from prompts import workflow
+
+OPEN = "([api, name]) => app.loadApiJson(api, name)"
+WIDGET = (
+    """([type, name]) => app.graph.nodes.find(node => node.type === type)?.widgets.find(one => one.name === name)"""
+)
+SET = f"""([type, name, value]) => {{
+    const widget = ({WIDGET})([type, name])
+    widget.value = value
+    widget.callback?.(value)
+}}"""
+MARKED = f"""([type, name]) => {{
+    const id = app.graph.nodes.find(node => node.type === type).id
+    const drawn = document.querySelector(`[data-node-id="${{id}}"]`)
+    if (!drawn) return ({WIDGET})([type, name]).label === "⚠ " + name
+    const input = [...drawn.querySelectorAll("input")].find(one => one.ariaLabel === name)
+    return input.ariaInvalid === "true" && input.title !== ""
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("type", "name", "value", "says"),
+    [
+        ("PersonaLearn", "name", "", "The persona's name is empty."),
+        ("PersonaLearn", "supercategory", "fluffy cat", "'fluffy cat' must be one common word"),
+        ("PersonaApply", "placeholder", "a:b", "must not hold brackets, colons"),
+    ],
+)
+def test_it_is_marked_and_unmarked(page, type, name, value, says):
+    page.evaluate(OPEN, [workflow(), "checks"])
+    line = page.get_by_test_id("persona_wrong")
+    right = page.wait_for_function(f"of => ({WIDGET})(of)", arg=[type, name]).get_property("value").json_value()
+    page.evaluate(SET, [type, name, value])
+    expect(line.get_by_text(says)).to_be_visible()
+    page.wait_for_function(MARKED, arg=[type, name])
+    page.evaluate(SET, [type, name, right])
+    expect(line.get_by_text(says)).to_have_count(0)
+    assert not page.evaluate(MARKED, [type, name])

@@ -1,0 +1,50 @@
+// An input that a run would refuse is marked as soon as it is typed, with the sentence that the run would say.
+
+import { api } from "../../../scripts/api.js"
+import { app } from "../../../scripts/app.js"
+import { everyNode, valueOf } from "./graph.js"
+import { mark } from "./inputs.js"
+import { addLine, isOurs, write } from "./lines.js"
+import { watch } from "./watch.js"
+
+const LINE = "persona_wrong"
+const CHECKED = ["name", "supercategory", "reference_word", "placeholder"]
+const answers = new Map() // by what was asked
+
+/** What a run would say of an input's value, "" if nothing. */
+async function wrongWith(node, input, value) {
+    const query = `${new URLSearchParams({ node: node.comfyClass, input, value })}`
+    if (!answers.has(query)) {
+        const response = await api.fetchApi(`/persona/check?${query}`)
+        if (!response.ok) return ""
+        answers.set(query, (await response.json()).wrong)
+    }
+    return answers.get(query)
+}
+
+/** Each input that is checked, with its value. */
+function typed() {
+    const nodes = everyNode(app.rootGraph ?? app.graph).filter(isOurs)
+    return nodes.flatMap(node => CHECKED.map(input => ({ node, input, value: valueOf(node, input) })))
+}
+
+async function check() {
+    const wrong = new Map() // the sentences of each node
+    for (const { node, input, value } of typed()) {
+        const sentence = typeof value === "string" ? await wrongWith(node, input, value) : ""
+        const widget = node.widgets?.find(one => one.name === input)
+        if (widget) mark(node, widget, sentence)
+        wrong.set(node, [...(wrong.get(node) ?? []), sentence])
+    }
+    for (const [node, sentences] of wrong) write(node, LINE, sentences.filter(Boolean).join("\n"))
+}
+
+app.registerExtension({
+    name: "comfyuipersona.checks",
+    nodeCreated(node) {
+        if (isOurs(node)) addLine(node, LINE, { color: "var(--error-text)" })
+    },
+    setup() {
+        watch(() => typed().map(({ node, input, value }) => [node.id, input, value]), check)
+    },
+})

@@ -1,0 +1,115 @@
+// Typing < in a prompt offers the words of the personas that this prompt knows.
+
+import { app } from "../../../scripts/app.js"
+import { nodeOf } from "./inputs.js"
+import { appliesBefore, fileOf, wordOf } from "./placeholders.js"
+
+const TYPED = /<[\p{L}\p{N}_]*$/u // before the cursor
+const LIST = {
+    position: "fixed",
+    zIndex: 10000,
+    margin: 0,
+    padding: "4px",
+    listStyle: "none",
+    minWidth: "140px",
+    background: "var(--comfy-menu-bg)",
+    color: "var(--input-text)",
+    border: "1px solid var(--border-color)",
+    borderRadius: "6px",
+    fontSize: "13px",
+}
+
+const list = document.createElement("ul")
+Object.assign(list.style, LIST)
+list.id = list.dataset.testid = "persona_completion"
+list.setAttribute("role", "listbox")
+list.setAttribute("aria-label", "Personas")
+let box // the text box that it is open for
+let chosen = 0
+
+/** The words that a prompt may hold, with the files of their personas. */
+function offered(element) {
+    const node = nodeOf(element)
+    const applies = node ? appliesBefore(node).applies : []
+    return applies.map(apply => ({ word: wordOf(apply), file: fileOf(apply) })).filter(({ word }) => word)
+}
+
+function typedIn(element) {
+    return element.value.slice(0, element.selectionStart).match(TYPED)?.[0]
+}
+
+function close() {
+    list.remove()
+    box?.removeAttribute("aria-activedescendant")
+    box = undefined
+}
+
+function choose(number) {
+    chosen = (number + list.children.length) % list.children.length
+    for (const [index, item] of [...list.children].entries()) {
+        item.setAttribute("aria-selected", index === chosen)
+        item.style.background = index === chosen ? "var(--comfy-input-bg)" : ""
+    }
+    box.setAttribute("aria-activedescendant", list.children[chosen].id)
+}
+
+function insert(word) {
+    const element = box
+    const end = element.selectionStart
+    element.setRangeText(word, end - typedIn(element).length, end, "end")
+    close()
+    element.dispatchEvent(new Event("input", { bubbles: true }))
+    element.focus()
+}
+
+function item({ word, file }, index) {
+    const element = document.createElement("li")
+    Object.assign(element.style, { padding: "4px 8px", borderRadius: "4px", cursor: "pointer" })
+    element.id = `persona_completion_${index}`
+    element.setAttribute("role", "option")
+    element.textContent = word
+    element.title = file ?? ""
+    element.addEventListener("pointerdown", event => {
+        event.preventDefault() // or the box would lose its cursor
+        insert(word)
+    })
+    return element
+}
+
+function open(element) {
+    close()
+    const typed = typedIn(element)
+    const words = typed ? offered(element).filter(({ word }) => word.startsWith(typed) && word !== typed) : []
+    if (!words.length) return
+    box = element
+    list.replaceChildren(...words.map(item))
+    const { left, bottom } = element.getBoundingClientRect()
+    Object.assign(list.style, { left: `${left}px`, top: `${bottom}px` })
+    document.body.append(list)
+    box.setAttribute("aria-controls", list.id)
+    choose(0)
+}
+
+function key(event) {
+    if (!box || event.target !== box || event.isComposing) return
+    const moves = { ArrowDown: () => choose(chosen + 1), ArrowUp: () => choose(chosen - 1), Escape: close }
+    const takes = () => insert(list.children[chosen].textContent)
+    const does = { ...moves, Enter: takes, Tab: takes }[event.key]
+    if (!does) return
+    event.preventDefault()
+    event.stopPropagation()
+    does()
+}
+
+app.registerExtension({
+    name: "comfyuipersona.completion",
+    setup() {
+        document.addEventListener("input", ({ target }) => {
+            if (target.matches?.("textarea")) open(target)
+        })
+        document.addEventListener("keydown", key, true)
+        document.addEventListener("focusout", ({ target }) => {
+            if (target === box) close()
+        })
+    },
+})
