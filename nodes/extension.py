@@ -3,10 +3,11 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..persona_core.host import store
-from . import apply, attention, checks, faces, kv_tokens, learn, library, stages
+from . import apply, attention, checks, faces, kv_tokens, learn, library, picture_info, stages
 
 store.register_folder()
 checks.serve()
+picture_info.serve()
 
 
 class PersonaExtension(ComfyExtension):

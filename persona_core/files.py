@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors
@@ -14,11 +16,23 @@ class PersonaFileError(ValueError):
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a .safetensors file. Raises PersonaFileError, FileNotFoundError."""
+    with opened(path) as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Only the metadata, which lie at the file's beginning. Raises as `read_safetensors`."""
+    with opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[safetensors.safe_open]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file '{path}'.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except safetensors.SafetensorError as error:
         raise PersonaFileError(f"'{path.name}' is no readable .safetensors file ({error}).") from error
 

@@ -115,7 +115,7 @@ class Persona:
                 settings=told(metadata["settings"], "settings"),
                 losses=losses_told(metadata["losses"]),
                 fingerprint=metadata["fingerprint"],
-                placeholder=metadata.get("placeholder", ""),  # of before there was one: its name's
+                placeholder=own_placeholder(metadata),
             )
         except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
             raise PersonaFileError(f"'{path.name}' is a damaged persona: {error}") from error
@@ -125,6 +125,11 @@ def placeholder_of(name: str) -> str:
     """What stands in prompts for a persona of this name: <anna_maria> for Anna Maria. web/js/graph.js does the same."""
     word = re.sub(r"\W+", "_", name.lower()).strip("_")
     return f"<{word}>" if any(map(str.isalpha, word)) else f"<persona{word and '_'}{word}>"
+
+
+def own_placeholder(metadata: Mapping[str, str]) -> str:
+    """The placeholder that a file's metadata tell; files of before do not, and have their name's."""
+    return metadata.get("placeholder") or placeholder_of(metadata.get("name", ""))
 
 
 def told(text: str, name: str) -> dict:

@@ -197,6 +197,7 @@ CONTRACT = (
     Need("server:PromptServer.send_sync", "event, data, sid"),
     Need("server:PromptServer.client_id", None, "whose prompt runs"),
     Need("server:PromptServer.instance"),
+    Need("server:PromptServer.add_on_prompt_handler", "handler"),
     Need("server:PromptServer.routes", None, "aiohttp's table of routes"),
     Need("folder_paths:__file__", None, "beside main.py"),
     Need("folder_paths:models_dir", None, "a folder"),

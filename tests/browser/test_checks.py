@@ -40,3 +40,16 @@ def test_it_is_marked_and_unmarked(page, type, name, value, says):
     page.evaluate(SET, [type, name, right])
     expect(line.get_by_text(says)).to_have_count(0)
     assert not page.evaluate(MARKED, [type, name])
+
+
+def test_a_widget_that_another_overrides_says_so(page):
+    page.evaluate(OPEN, [workflow(), "checks"])
+    line = page.get_by_test_id("persona_overridden")
+    expect(line).to_have_text(
+        "Instead of what the preset says: steps 4, learning_rate 0.0001, batch_size 2. Nothing is measured."
+    )
+    for name, value in {"steps": 0, "learning_rate": 0, "batch_size": 0, "minutes": 3, "preset": "quick"}.items():
+        page.evaluate(SET, ["PersonaLearn", name, value])
+    expect(line).to_have_text("minutes is for the preset auto without steps.")
+    page.evaluate(SET, ["PersonaLearn", "preset", "auto"])
+    expect(line).to_have_text("")

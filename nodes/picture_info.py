@@ -1,0 +1,80 @@
+"""A picture says of itself who is in it: which persona, by which word, how strong; beside the workflow in its file.
+
+ComfyUI writes what `extra_pnginfo` holds into the pictures of a prompt, unless --disable-metadata is on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import folder_paths
+from server import PromptServer
+
+from ..persona_core.files import PersonaFileError, read_metadata
+from ..persona_core.host import store
+from ..persona_core.persona import own_placeholder, placeholder_of
+
+KEY = "personas"
+
+
+def personas_of(prompt: Mapping[str, dict]) -> list[dict[str, object]]:
+    """Of each Apply of a prompt in API form: the persona's file or name, its placeholder, its strength; None for a
+    value that comes over a link."""
+    return [
+        applied(prompt, node.get("inputs", {})) for node in prompt.values() if node.get("class_type") == "PersonaApply"
+    ]
+
+
+def applied(prompt: Mapping[str, dict], inputs: Mapping[str, object]) -> dict[str, object]:
+    link, placeholder, strength = (inputs.get(name) for name in ("persona", "placeholder", "strength"))
+    giver = prompt.get(link[0], {}) if isinstance(link, list) and link else {}
+    source = SOURCES.get(giver.get("class_type"))
+    persona = typed(giver.get("inputs", {}).get(source.input)) if source else None
+    if typed(placeholder) == "" and persona:
+        placeholder = source.placeholder(persona)
+    return {
+        "persona": persona,
+        "placeholder": typed(placeholder),
+        "strength": None if isinstance(strength, list) else strength,
+    }
+
+
+def typed(value: object) -> str | None:
+    return value.strip() if isinstance(value, str) else None
+
+
+def kept_placeholder(file: str) -> str | None:
+    """The placeholder that a persona's file was made for; None where there is no such file."""
+    path = folder_paths.get_full_path(store.FOLDER, file)
+    try:
+        return own_placeholder(read_metadata(Path(path))) if path else None
+    except PersonaFileError:
+        return None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A node that gives a persona: which of its inputs says which, and the placeholder of that one."""
+
+    input: str
+    placeholder: Callable[[str], str | None]
+
+
+SOURCES = {
+    "PersonaLoad": Source("persona_name", kept_placeholder),
+    "PersonaLearn": Source("name", placeholder_of),
+    "PersonaKVTokens": Source("name", placeholder_of),
+}
+
+
+def tell(queued: dict) -> dict:
+    """Given each prompt that is queued, as its sender wrote it."""
+    if personas := personas_of(queued.get("prompt") or {}):
+        extra = queued.setdefault("extra_data", {})
+        extra["extra_pnginfo"] = {**(extra.get("extra_pnginfo") or {}), KEY: personas}
+    return queued
+
+
+def serve() -> None:
+    if server := getattr(PromptServer, "instance", None):  # none where the host is a library
+        server.add_on_prompt_handler(tell)

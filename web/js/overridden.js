@@ -1,0 +1,60 @@
+// A widget that another one leaves without a say tells so on its node.
+
+import { app } from "../../../scripts/app.js"
+import { everyNode, valueOf } from "./graph.js"
+import { addLine, isOurs, write } from "./lines.js"
+import { watch } from "./watch.js"
+
+const LINE = "persona_overridden"
+const OWN = ["steps", "learning_rate", "batch_size"] // 0 is the preset's
+// Whether inputs do nothing, by the values of a node's others.
+const IDLE = [
+    { inputs: ["minutes"], idle: of => of.preset !== "auto" || of.steps, because: "is for the preset auto without steps" },
+    {
+        inputs: ["attention_tokens", "attention_reduction", "reference_word"],
+        idle: of => of.attention_weight === 0,
+        because: "does nothing while attention_weight is 0",
+    },
+]
+
+function learns(node) {
+    return isOurs(node) && node.widgets?.some(widget => widget.name === "preset")
+}
+
+function values(node) {
+    return Object.fromEntries(node.widgets.map(widget => [widget.name, valueOf(node, widget.name)]))
+}
+
+/** What an input is when nobody has touched it. */
+function usual(node, name) {
+    const { required, optional } = node.constructor.nodeData?.input ?? {}
+    return { ...required, ...optional }[name]?.[1]?.default
+}
+
+function sentences(node) {
+    const of = values(node)
+    const own = OWN.filter(name => of[name]).map(name => `${name} ${of[name]}`)
+    const measured = of.preset === "auto" && of.steps ? " Nothing is measured." : ""
+    const first = own.length ? [`Instead of what the preset says: ${own.join(", ")}.${measured}`] : []
+    const idle = IDLE.filter(rule => rule.idle(of)).flatMap(({ inputs, because }) =>
+        inputs.filter(name => of[name] !== undefined && of[name] !== usual(node, name)).map(name => `${name} ${because}.`),
+    )
+    return [...first, ...idle].join("\n")
+}
+
+function learning() {
+    return everyNode(app.rootGraph ?? app.graph).filter(learns)
+}
+
+app.registerExtension({
+    name: "comfyuipersona.overridden",
+    nodeCreated(node) {
+        if (learns(node)) addLine(node, LINE)
+    },
+    setup() {
+        watch(
+            () => learning().map(node => [node.id, sentences(node)]),
+            () => learning().forEach(node => write(node, LINE, sentences(node))),
+        )
+    },
+})
