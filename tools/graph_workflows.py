@@ -28,7 +28,9 @@ from tools.small_world import GRAPH, NODE_PACK, learn_and_paint, place_photo
 WORKFLOWS, README_PICTURE = PACK / "workflows", PACK / "docs/graph.png"
 THUMBNAIL = 512
 
-# A note, then groups from left to right: title, columns; a column: width, nodes from top to bottom.
+# A note, then groups from left to right: title, columns; a column: width, nodes from top to bottom. A note that is in
+# none stands to the left.
+NOTE = 0
 SOURCE = ("1. Checkpoint and photo", [(300, [1, 2, 3])])
 PAINT = ("3. Paint with it", [(360, [10, 11, 12, 13]), (330, [14, 15, 16])])
 LAYOUTS = {
@@ -75,14 +77,12 @@ LAYOUTS = {
         "1. Learn each alone, with *learn_and_generate*.\n"
         "2. Press **R** and choose both in **Load Persona**.\n"
         "3. Choose the **checkpoint** they were learned with, or a relative.\n"
-        "4. Say in one prompt what the **whole** picture shows, in the others who is **left** and who is **right**.\n"
-        "5. Run.\n\n"
-        "Several people can also stand in one prompt: *&lt;ann&gt; and &lt;bob&gt; shaking hands*.",
+        "4. Say in the prompt who is **left** and who is **right**, and run.\n\n"
+        "A persona appears where the mask of its Apply is white. Paint your own masks, or take them away.",
         [
-            ("1. Checkpoint and personas", [(300, [1, 9, 18])]),
-            ("2. Their placeholders", [(330, [10, 19])]),
-            ("3. Who is where", [(360, [11, 20, 21, 12]), (300, [22, 23, 24, 25])]),
-            ("4. Paint", [(330, [13, 14, 15]), (330, [16])]),
+            ("1. Checkpoint and personas", [(300, [NOTE, 1, 9, 18])]),
+            ("2. Who is where", [(270, [22, 23, 24, 25]), (330, [10, 19])]),
+            ("3. Paint", [(340, [11, 12, 13, 14]), (330, [15, 16])]),
         ],
     ),
     GRAPH.stem: (
@@ -101,6 +101,7 @@ LAYOUTS = {
     ),
 }
 HEIGHTS = {
+    "MarkdownNote": 290,
     "LoadImage": 370,
     "LoadImageMask": 370,
     "CLIPTextEncode": 140,
@@ -111,10 +112,9 @@ HEIGHTS = {
 # What a node grows to: in Nodes 2.0, which draws widgets taller, or once it shows a text or a chart.
 GROWN = {
     "CheckpointLoaderSimple": 130,
-    "ConditioningCombine": 60,
-    "ConditioningSetAreaPercentage": 180,
     "EmptyLatentImage": 125,
     "KSampler": 275,
+    "MaskComposite": 185,
     "MiniWorldLoader": 105,
     "PersonaApply": 340,
     "PersonaAttention": 700,
@@ -125,6 +125,7 @@ GROWN = {
     "PersonaLoad": 115,
     "PersonaStagePartition": 575,
     "PreviewImage": 275,
+    "SolidMask": 125,
     "VAEDecode": 60,
 }
 
@@ -132,11 +133,17 @@ ARRANGE = """([note, groups, heights, grown, id]) => {
     const gap = 50, title = 30
     let x = 0, bottom = 0
     const boxes = []
+    const help = LiteGraph.createNode("MarkdownNote")
+    app.graph.add(help)
+    help.title = "What to do"
+    help.widgets[0].value = note
+    help.pos = [-330, 0]
+    help.setSize([270, 290])
     for (const [name, columns] of groups) {
         const left = x
         for (const [width, ids] of columns) {
             let y = 0
-            for (const node of ids.map(id => app.graph.getNodeById(id))) {
+            for (const node of ids.map(id => id ? app.graph.getNodeById(id) : help)) {
                 node.setSize([width, Math.max(node.computeSize()[1], heights[node.type] ?? 0)])
                 node.pos = [x, y]
                 y += Math.max(node.size[1], grown[node.type] ?? 0) + title + gap
@@ -152,12 +159,6 @@ ARRANGE = """([note, groups, heights, grown, id]) => {
         x += gap / 2
     }
     for (const box of boxes) box.size = [box.size[0], bottom + 2.5 * title + gap / 2]
-    const help = LiteGraph.createNode("MarkdownNote")
-    app.graph.add(help)
-    help.title = "What to do"
-    help.pos = [-330, 0]
-    help.setSize([270, 290])
-    help.widgets[0].value = note
     for (const node of app.graph.nodes)  // as loaded it is "randomize": the seed would change at each run
         for (const widget of node.widgets ?? [])
             if (widget.name === "control_after_generate") widget.value = "fixed"
@@ -165,7 +166,7 @@ ARRANGE = """([note, groups, heights, grown, id]) => {
     const saved = app.graph.serialize()
     delete saved.extra.ds  // where the view was; without it, opening fits the graph to the screen
     return [JSON.stringify(saved),  // here: outside, undefined would become null
-            [help.pos[0] - gap / 2, boxes[0].pos[1], x, bottom + gap], boxes[0].pos[0]]
+            [Math.min(help.pos[0], boxes[0].pos[0]) - gap / 2, boxes[0].pos[1], x, bottom + gap], boxes[0].pos[0]]
 }"""
 # The whole graph at its natural size, and nothing but the graph.
 SHOW = """([left, top]) => {

@@ -52,9 +52,9 @@ def holding(page, text: str):
 
 def test_an_apply_shows_its_persona_s_own_word(page, called_zoe):
     opened(page, called_zoe, "")
-    page.wait_for_function(f"title => ({TITLES})()[0] === title", arg=f"{USUAL}: <zoe>")
+    page.wait_for_function(f"title => ({TITLES})()[0] === title", arg=f"<zoe>: {USUAL}")
     opened(page, called_zoe, "<bob>")
-    page.wait_for_function(f"title => ({TITLES})()[0] === title", arg=f"{USUAL}: <bob>")
+    page.wait_for_function(f"title => ({TITLES})()[0] === title", arg=f"<bob>: {USUAL}")
     page.evaluate("() => { app.graph.nodes.find(node => node.type === 'PersonaApply').title = 'Mine' }")
     page.wait_for_timeout(700)
     assert page.evaluate(TITLES) == ["Mine"]
@@ -86,7 +86,7 @@ def test_a_prompt_and_an_apply_that_do_not_meet_are_marked(page, called_zoe):
 
 def test_typing_offers_the_words_that_the_prompt_knows(page, called_zoe):
     opened(page, called_zoe, "", "a photo of ")
-    page.wait_for_function(f"() => ({TITLES})()[0].endsWith('<zoe>')")
+    page.wait_for_function(f"() => ({TITLES})()[0].startsWith('<zoe>')")
     prompt = holding(page, "a photo of ")
     prompt.focus()
     prompt.press("End")

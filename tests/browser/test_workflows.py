@@ -215,6 +215,15 @@ class TestRunInTheBrowser:
         page.evaluate(SET_WIDGETS, SMALL | {"PersonaLoad": {"persona_name": first_personas["stage_mapper"]}})
         run(page, "PersonaLoad", {"SaveImage": [[64, 64]]})
 
+    def test_two_people_are_readable_on_a_small_screen(self, page, first_personas):
+        """Below 60 % of their size, nodes are drawn without text. Nodes 2.0 makes them taller, and writes smaller."""
+        page.set_viewport_size({"width": 1600, "height": 900})
+        load(page, "two_people")
+        page.wait_for_timeout(500)
+        assert page.evaluate("app.canvas.ds.scale") >= (0.5 if os.environ.get("COMFYUI_NODES2") else 0.6)
+        page.evaluate(SET_WIDGETS, SMALL | {"PersonaLoad": {"persona_name": first_personas["kv_tokens"]}})
+        run(page, "PersonaLoad", {})
+
 
 def test_a_bypassed_apply_is_the_base_picture(page, server):
     """Mode 4 is Bypass in the editor: MODEL and CLIP go straight through."""

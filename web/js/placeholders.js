@@ -104,8 +104,8 @@ function linksText({ node }) {
 function entitle(apply) {
     const usual = apply.constructor.title
     const word = wordOf(apply)
-    const title = word ? `${usual}: ${word}` : usual
-    const ours = apply.title === usual || apply.title.startsWith(`${usual}: `)
+    const title = word ? `${word}: ${usual}` : usual // the word first: narrow nodes cut titles off
+    const ours = apply.title === usual || apply.title.endsWith(`: ${usual}`)
     if (ours && apply.title !== title) apply.title = title
 }
 
