@@ -53,8 +53,10 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def painter(tmp_path_factory):
-    """A running ComfyUI with the small painter, which learns and paints in a fraction of CHECKPOINT's time."""
-    with ComfyServer(tmp_path_factory.mktemp("small_world"), cpu=True, packs=[NODE_PACK, *PACKS]) as running:
+    """A running ComfyUI with the small painter, which learns and paints in a fraction of CHECKPOINT's time. It shows
+    previews."""
+    base, shown = tmp_path_factory.mktemp("small_world"), ("--preview-method", "auto")
+    with ComfyServer(base, cpu=True, packs=[NODE_PACK, *PACKS], extra_args=shown) as running:
         yield running
 
 

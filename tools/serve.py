@@ -29,7 +29,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server ends with us
     port = int(os.environ.get("PORT", 0)) or free_port(DEFAULT_PORT)
     print(f"Starting ComfyUI (a few seconds); its log is {folder['base'] / 'server.log'}", flush=True)
-    with ComfyServer(**folder, port=port) as server:
+    with ComfyServer(**folder, port=port, extra_args=("--preview-method", "auto")) as server:
         print(
             f"\n  {server.url}\n\nOpen it, and there {opening}.\n"
             f"Pictures go to {server.base / 'output'}. Ctrl-C ends the server.",
