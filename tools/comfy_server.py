@@ -276,12 +276,9 @@ def decode(message: str | bytes) -> tuple[str, dict]:
         event = json.loads(message)
         return event["type"], event["data"]
     kind, length = struct.unpack(">II", message[:8])
-    if kind == PREVIEW:  # the number after it says which kind of file
-        return "preview", {"file": message[8:]}
-    if kind != PROGRESS_TEXT:
-        return "", {}
-    end = 8 + length
-    return "text", {"node": message[8:end].decode(), "text": message[end:].decode()}
+    if kind == PROGRESS_TEXT:
+        return "text", {"node": message[8 : 8 + length].decode(), "text": message[8 + length :].decode()}
+    return ("preview", {"file": message[8:]}) if kind == PREVIEW else ("", {})
 
 
 def free_port(wanted: int = 0) -> int:
