@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .pixels import from_pil
+from .pixels import from_pil, to_pil
 from .stages import LAST_TIMESTEP, Stages
 
 SIZE, MARGIN = (768, 384), (118, 48, 28, 60)  # left, top, right, bottom
@@ -19,20 +19,27 @@ COLORS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189))
 class Chart:
     """Axes with a range, on which curves are drawn."""
 
-    def __init__(self, title: str, x_label: str, x_range: tuple[float, float], y_range: tuple[float, float]):
-        self.image = Image.new("RGB", SIZE, PAPER)
+    def __init__(
+        self,
+        title: str,
+        x_label: str,
+        x_range: tuple[float, float],
+        y_range: tuple[float, float],
+        size: tuple[int, int] = SIZE,
+    ):
+        self.size, self.image = size, Image.new("RGB", size, PAPER)
         self.draw = ImageDraw.Draw(self.image)
         self.font = ImageFont.load_default(20)
         self.x_range, self.y_range = x_range, widened(y_range)
         self.draw.text((12, 10), title, INK, self.font)
-        self.draw.text((SIZE[0] // 2, SIZE[1] - 6), x_label, INK, self.font, anchor="ms")
+        self.draw.text((size[0] // 2, size[1] - 6), x_label, INK, self.font, anchor="ms")
 
     def point(self, x: float, y: float) -> tuple[float, float]:
         left, top, right, bottom = MARGIN
         (x0, x1), (y0, y1) = self.x_range, self.y_range
         return (
-            left + (x - x0) / ((x1 - x0) or 1) * (SIZE[0] - left - right),
-            SIZE[1] - bottom - (y - y0) / (y1 - y0) * (SIZE[1] - top - bottom),
+            left + (x - x0) / ((x1 - x0) or 1) * (self.size[0] - left - right),
+            self.size[1] - bottom - (y - y0) / (y1 - y0) * (self.size[1] - top - bottom),
         )
 
     def shade(self, first: float, last: float) -> None:
@@ -60,22 +67,45 @@ class Chart:
         return from_pil(self.image)[None]
 
 
-def loss_chart(losses: Mapping[str, Sequence[float]], steps: int, smooth: int = 25) -> Tensor:
-    """One panel a loss term, stacked: [1, H, W, 3]. The thin line is each value, the thick one their moving mean.
-
-    losses: values spread evenly over `steps` steps.
-    """
-    panels = []
-    for color, (name, values) in zip(cycle(COLORS), losses.items()):
-        at = np.linspace(1, steps, len(values)).tolist()
-        means = [float(np.mean(values[max(0, i - smooth + 1) : i + 1])) for i in range(len(values))]
-        chart = Chart(f"{name} loss, last mean {means[-1]:.4g}", "step", (1, max(steps, 2)), (min(values), max(values)))
-        pale = 128 + color[0] // 2, 128 + color[1] // 2, 128 + color[2] // 2
-        chart.axes()
-        chart.curve(at, values, pale, 1)
-        chart.curve(at, means, color, 3)
-        panels.append(chart.tensor())
+def loss_chart(losses: Mapping[str, Sequence[float]], steps: int) -> Tensor:
+    """One panel a loss term, stacked: [1, H, W, 3]. losses: values spread evenly over `steps` steps."""
+    panels = [
+        loss_panel(name, values, steps, max(steps, 2), color).tensor()
+        for color, (name, values) in zip(cycle(COLORS), losses.items())
+    ]
     return torch.cat(panels, dim=1) if panels else from_pil(Image.new("RGB", SIZE, PAPER))[None]
+
+
+def loss_panel(
+    name: str,
+    values: Sequence[float],
+    steps: int,
+    last: int,
+    color: tuple[int, int, int] = COLORS[0],
+    size: tuple[int, int] = SIZE,
+    smooth: int = 25,
+) -> Chart:
+    """The thin line is each value, the thick one their moving mean. last: the step at the right edge."""
+    at = np.linspace(1, steps, len(values)).tolist()
+    means = [float(np.mean(values[max(0, i - smooth + 1) : i + 1])) for i in range(len(values))]
+    title = f"{name} loss, last mean {means[-1]:.4g}"
+    chart = Chart(title, "step", (1, last), (min(values), max(values)), size)
+    pale = 128 + color[0] // 2, 128 + color[1] // 2, 128 + color[2] // 2
+    chart.axes(3 if size[0] < SIZE[0] else 5)
+    chart.curve(at, values, pale, 1)
+    chart.curve(at, means, color, 3)
+    return chart
+
+
+def forming(picture: Tensor, name: str, values: Sequence[float], planned: int) -> Image.Image:
+    """What a persona looks like so far [H, W, 3], over the curve of a loss so far, in one picture."""
+    painted = to_pil(picture)
+    width, height = 512, round(512 * painted.height / painted.width)
+    panel = loss_panel(name, values, len(values), planned, size=(width, 256)).image
+    whole = Image.new("RGB", (width, height + panel.height), PAPER)
+    whole.paste(painted.resize((width, height), Image.Resampling.LANCZOS))
+    whole.paste(panel, (0, height))
+    return whole
 
 
 def iou_chart(timesteps: Tensor, iou: Tensor, smoothed: Tensor, stages: Stages, flat: bool) -> Tensor:

@@ -16,6 +16,7 @@ class Progress:
     losses: one list a loss term, one value a step. tensors: parameters and the optimizer's state. meters: of the
     pictures' gradients in the first look and in the second. pulls: how hard each other loss term than the noise's has
     pulled at the tokens at most, in the steps in which that was looked at. seconds: of learning, all runs together.
+    aside: seconds of this run that were for something else, which must not change what is learned in so many minutes.
     planned: steps in all, 0 as long as that is not known. in_time: whether it had all the steps that it wanted.
     """
 
@@ -24,6 +25,7 @@ class Progress:
     meters: tuple[SignalMeter, SignalMeter] = field(default_factory=lambda: (SignalMeter(), SignalMeter()))
     pulls: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    aside: float = 0.0
     planned: int = 0
     in_time: bool = True
 

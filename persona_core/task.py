@@ -110,8 +110,8 @@ class TextEncoder(Protocol):
     """The frozen text encoder, differentiable in the vectors it is given."""
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
-        """Encode R prompts, and in the same pass look at the attention in rich ones. vectors: a row for each, those of
-        the rich ones last, to stand where "{}" does."""
+        """Encode R prompts, and in the same pass look at the attention in rich ones. vectors: a row for each that has a
+        "{}", those of the rich ones last, to stand there."""
         ...
 
 

@@ -86,7 +86,7 @@ def train(
         save(progress)
 
     try:
-        began = time.monotonic() - progress.seconds
+        began = time.monotonic() - progress.seconds - progress.aside
         while progress.step < (planned := budget.steps(progress)):
             index, progress.planned = progress.step, planned if budget.knows(progress) else 0
             for group in optimizer.param_groups:
@@ -107,7 +107,7 @@ def train(
                 meter.observe(watch.examples)
             for name, loss in losses.items():
                 progress.losses.setdefault(name, []).append(loss)
-            progress.seconds = time.monotonic() - began
+            progress.seconds = time.monotonic() - began - progress.aside
             if progress.step % SAVE_EVERY == 0:
                 save_now()
             on_step(progress)

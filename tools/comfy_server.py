@@ -21,7 +21,7 @@ import websocket
 from tools.environment import PACK, installed, link_pack
 
 START_TIMEOUT = 180
-PROGRESS_TEXT = 3  # the kind of binary message that carries a node's status text
+PREVIEW, PROGRESS_TEXT = 1, 3  # the kinds of binary messages that carry a picture, and a node's status text
 END_STATUS = {"execution_success": "success", "execution_error": "error", "execution_interrupted": "interrupted"}
 
 
@@ -198,8 +198,8 @@ class ComfyServer:
     ) -> Run:
         """Queue a prompt and follow it to its end.
 
-        on_event(type, data) sees every event of the server and ("text", {"node", "text"}) for a
-        node's status text. After `timeout` seconds the prompt is interrupted: TimeoutError.
+        on_event(type, data) sees every event of the server, ("text", {"node", "text"}) for a node's status text and
+        ("preview", {"file"}) for a picture. After `timeout` seconds the prompt is interrupted: TimeoutError.
         """
         client_id, deadline = uuid.uuid4().hex, time.monotonic() + timeout
         ws = websocket.create_connection(f"ws://{self.address}/ws?clientId={client_id}", timeout=30)
@@ -271,14 +271,14 @@ def note(run: Run, kind: str, data: dict) -> None:
 
 
 def decode(message: str | bytes) -> tuple[str, dict]:
-    """A WebSocket message as (type, data); ("", {}) for binary ones other than status text."""
+    """A WebSocket message as (type, data); ("", {}) for binary ones other than status text and pictures."""
     if isinstance(message, str):
         event = json.loads(message)
         return event["type"], event["data"]
-    if message[:4] != struct.pack(">I", PROGRESS_TEXT):
-        return "", {}
-    end = 8 + struct.unpack(">I", message[4:8])[0]
-    return "text", {"node": message[8:end].decode(), "text": message[end:].decode()}
+    kind, length = struct.unpack(">II", message[:8])
+    if kind == PROGRESS_TEXT:
+        return "text", {"node": message[8 : 8 + length].decode(), "text": message[8 + length :].decode()}
+    return ("preview", {"file": message[8:]}) if kind == PREVIEW else ("", {})
 
 
 def free_port(wanted: int = 0) -> int:

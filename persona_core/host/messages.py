@@ -30,6 +30,12 @@ def tell(text: str) -> None:
         server.send_progress_text(as_status_text(text), context.node_id, server.client_id)
 
 
+def watched() -> bool:
+    """Whether the editor that queued what runs is open."""
+    server, _ = running()
+    return server is not None and server.client_id in server.sockets
+
+
 def warn(text: str) -> None:
     """Say in the log, and in the editor until it is read, what will probably surprise the artist.
 

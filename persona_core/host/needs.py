@@ -83,6 +83,7 @@ CONTRACT = (
     Need("comfy.model_base:BaseModel.manual_cast_dtype", None, "a torch.dtype or None"),
     Need("comfy.model_base:BaseModel.get_dtype", "", "a torch.dtype"),
     Need("comfy.model_base:BaseModel.process_latent_in", "latent", "latents as the UNet takes them"),
+    Need("comfy.model_base:BaseModel.process_latent_out", "latent", "latents as the VAE takes them"),
     Need(
         "comfy.model_base:BaseModel.extra_conds",
         "noise=, latent_image=, device=, width=, height=, pooled_output=",
@@ -116,6 +117,8 @@ CONTRACT = (
     # A VAE.
     Need("comfy.sd:VAE.encode", "pixels", "latents"),
     Need("comfy.sd:VAE.decode", "latents", "[B, H, W, 3]"),
+    Need("comfy.sd:VAE.memory_used_decode", None, "a function of latents' shape and a dtype, which gives bytes"),
+    Need("comfy.sd:VAE.vae_dtype", None, "a torch.dtype"),
     Need("comfy.sd:VAE.patcher", None, "its ModelPatcher"),
     Need("comfy.sd:VAE.first_stage_model", None, "None, where a checkpoint has none"),
     Need("comfy.sd:VAE.latent_channels", None, "a number"),
@@ -148,6 +151,7 @@ CONTRACT = (
     # Memory, precision, what else there is.
     Need("comfy.cli_args:args.force_fp32", None, "True or False"),
     Need("comfy.cli_args:args.fp32_unet", None, "True or False"),
+    Need("comfy.cli_args:args.preview_size", None, "pixels a side"),
     Need("comfy.cli_args:args.extra_model_paths_config", None, "[[file, ...], ...] or None"),
     Need("comfy.model_management:load_models_gpu", "models, memory_required=, force_full_load="),
     Need("comfy.model_management:free_memory", "memory_required, device, keep_loaded="),
@@ -159,8 +163,9 @@ CONTRACT = (
     Need("comfy.model_management:cast_to_device", "tensor, device, dtype", "a tensor"),
     Need("comfy.model_management:is_device_cpu", "device", "True or False"),
     Need("comfy.model_management:OOM_EXCEPTION", None, "a kind of error"),
+    Need("comfy.model_management:InterruptProcessingException"),
     Need("comfy.model_management:throw_exception_if_processing_interrupted", ""),
-    Need("comfy.utils:ProgressBar.update_absolute", "value, total"),
+    Need("comfy.utils:ProgressBar.update_absolute", "value, total, preview"),
     Need("comfy.utils:ProgressBar.update", "value"),
     Need("comfy.utils:repeat_to_batch_size", "tensor, batch_size", "a tensor"),
     # Nodes, files, the server.
@@ -199,6 +204,7 @@ CONTRACT = (
     Need("server:PromptServer.instance"),
     Need("server:PromptServer.add_on_prompt_handler", "handler"),
     Need("server:PromptServer.routes", None, "aiohttp's table of routes"),
+    Need("server:PromptServer.sockets", None, "{client_id: connection}"),
     Need("folder_paths:__file__", None, "beside main.py"),
     Need("folder_paths:models_dir", None, "a folder"),
     Need("folder_paths:folder_names_and_paths", None, "{kind: ([folder, ...], {extension, ...})}"),

@@ -1,6 +1,7 @@
 """Learning and painting through the HTTP API of a real server."""
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -172,8 +173,8 @@ def test_interrupted_and_queued_again_it_ends_with_the_same_persona(server, text
     assert np.array_equal(before, plain_picture(server))
     run = server.run(learn("halves", steps=6, train_seed=7), texts)
     assert run.status == "success", run.error
-    first = next(text for text in texts if text.startswith("step"))
-    assert int(first.split()[1].split("/")[0]) > max(seen) - 1
+    first = next(match for text in texts if (match := re.search(r"step (\d+)/6", text)))
+    assert int(first[1]) > max(seen) - 1
     whole, halves = (load_file(persona_file(server, name)) for name in ("whole", "halves"))
     assert all((whole[key] == value).all() for key, value in halves.items())
     assert not leftovers(server)

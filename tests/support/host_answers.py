@@ -156,6 +156,7 @@ GIVES = {
     MODEL + "manual_cast_dtype": lambda g: g.model.manual_cast_dtype is None,
     MODEL + "get_dtype": lambda g: g.model.get_dtype() == torch.float32,
     MODEL + "process_latent_in": lambda g: torch.allclose(g.model.process_latent_in(torch.ones(1)), torch.tensor(0.18215)),
+    MODEL + "process_latent_out": lambda g: torch.allclose(g.model.process_latent_out(torch.tensor([0.18215])), torch.ones(1)),
     MODEL + "extra_conds": lambda g: tiny_models.model(sdxl=True)
     .model.extra_conds(noise=(z := torch.zeros(1, 4, 8, 8)), latent_image=z, device=z.device, width=64, height=64, pooled_output=torch.zeros(1, 128))["y"]
     .cond.shape
@@ -179,6 +180,8 @@ GIVES = {
     == 1000,
     VAE + "encode": lambda g: g.vae.encode(torch.zeros(1, 64, 64, 3)).shape == (1, 4, 8, 8),
     VAE + "decode": lambda g: g.vae.decode(torch.zeros(1, 4, 8, 8)).shape == (1, 64, 64, 3),
+    VAE + "memory_used_decode": lambda g: numbers(g.vae.memory_used_decode((1, 4, 8, 8), g.vae.vae_dtype)),
+    VAE + "vae_dtype": lambda g: isinstance(g.vae.vae_dtype, torch.dtype),
     VAE + "patcher": lambda g: isinstance(g.vae.patcher, comfy.model_patcher.ModelPatcher),
     VAE + "first_stage_model": lambda g: g.vae.first_stage_model is not None,
     VAE + "latent_channels": lambda g: g.vae.latent_channels == 4,
@@ -203,6 +206,7 @@ GIVES = {
     "comfy.sample:sample": lambda g: sample(g.patcher, encode(g.clip, ""), encode(g.clip, ""), steps=1).shape == (1, 4, 8, 8),
     "comfy.cli_args:args.force_fp32": lambda g: cli_args.args.force_fp32 is False,
     "comfy.cli_args:args.fp32_unet": lambda g: cli_args.args.fp32_unet is False,
+    "comfy.cli_args:args.preview_size": lambda g: numbers(cli_args.args.preview_size),
     "comfy.cli_args:args.extra_model_paths_config": lambda g: cli_args.args.extra_model_paths_config is None
     and cli_args.parser.parse_args(["--extra-model-paths-config", "a", "b"]).extra_model_paths_config == [["a", "b"]],
     MEMORY + "get_free_memory": lambda g: numbers(comfy.model_management.get_free_memory(torch.device("cpu"))),
@@ -220,6 +224,7 @@ GIVES = {
     "comfy_execution.utils:get_executing_context": lambda g: {"node_id", "prompt_id"} <= set(executing_context()._fields),
     "server:PromptServer.client_id": lambda g: "self.client_id" in inspect.getsource(server.PromptServer.__init__),
     "server:PromptServer.routes": lambda g: "self.routes = routes" in inspect.getsource(server.PromptServer.__init__),
+    "server:PromptServer.sockets": lambda g: "elif sid in self.sockets" in inspect.getsource(server.PromptServer.send_bytes),
     FOLDERS + "__file__": lambda g: Path(folder_paths.__file__).with_name("main.py").is_file(),
     FOLDERS + "models_dir": lambda g: isinstance(folder_paths.models_dir, str),
     FOLDERS + "folder_names_and_paths": lambda g: isinstance(folder_paths.folder_names_and_paths["checkpoints"][1], set),

@@ -3,7 +3,9 @@
 import time
 
 import comfy.model_management
+from comfy.cli_args import args
 from comfy.utils import ProgressBar
+from PIL import Image
 
 from ...progress import Progress
 from ..messages import Clock, log, tell, warn
@@ -39,12 +41,16 @@ class Reporter:
         if now - self.spoken > PAUSE or done == total:
             self.spoken = now
             losses = ", ".join(f"{name} {values[-1]:.4f}" for name, values in progress.losses.items())
-            how_far, left = f"looking at the photo: {progress.meter.count} times", "time left follows"
+            how_far = f"looking at the photo: {progress.meter.count} times, loss {losses}, time left follows"
             if total:
-                how_far = f"step {done}/{total}{self.signal(progress)}"
-                left = self.clock.left(done, total) or "measuring"
-            tell(f"{how_far}, loss {losses}, {left}{self.trouble}")
+                words = ", ".join(filter(None, ("likeness forming", self.clock.left(done, total))))
+                how_far = f"{words}: step {done}/{total}{self.signal(progress)}, loss {losses}"
+            tell(f"{how_far}{self.trouble}")
         comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def show(self, progress: Progress, picture: Image.Image) -> None:
+        """On the node, as a sampler's previews. Raises as __call__ does."""
+        self.bar.update_absolute(progress.step, progress.planned, ("JPEG", picture, args.preview_size))
 
     def signal(self, progress: Progress) -> str:
         """What the planned steps follow from."""

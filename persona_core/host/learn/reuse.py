@@ -36,7 +36,7 @@ def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, s
     persona, trouble = unsaved.pop(fingerprint, None), ""
     if persona is None:
         reporter = Reporter(job)
-        persona = train_persona(job, fingerprint, unfinished, reporter, reporter.warn)
+        persona = train_persona(job, fingerprint, unfinished, reporter, reporter.warn, reporter.show)
         trouble = reporter.trouble
     try:
         persona = store.save(replace(persona, name=job.name), path)

@@ -10,6 +10,7 @@ import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
+from PIL import Image
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
@@ -31,6 +32,7 @@ from .fingerprint import Weights
 from .fingerprint import fingerprint as fingerprint_of
 from .latents import encode
 from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_memory, smallest, unloaded_after
+from .preview import Previews
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
@@ -69,12 +71,14 @@ def train_persona(
     unfinished: Path,
     on_step: Callable[[Progress], None],
     on_trouble: Callable[[str], None] = warn,
+    on_preview: Callable[[Progress, Image.Image], None] | None = None,
 ) -> Persona:
     """Learn what the recipe asks for: its representation, by its objective.
 
     unfinished: the file that holds how far learning is; it is read before and removed by the caller after.
     It is written now and then, and whenever learning stops, for whatever reason. on_trouble: is given a sentence when
-    learning goes on otherwise than it began.
+    learning goes on otherwise than it began. on_preview: is given pictures of what was learned so far; None: there are
+    none.
     Raises LossNotFinite, TooLittleMemory, and whatever `on_step` raises.
     """
     recipe = job.recipe
@@ -96,13 +100,19 @@ def train_persona(
             text.check(objective.prompts)
             task = TrainingTask(representation, references, text, denoiser, objective, settings)
             progress = load_progress(unfinished, fingerprint) or Progress()
+            previews = on_preview and Previews(task, recipe.supercategory, model, job.vae, on_preview)
+
+            def after_step(progress: Progress) -> None:
+                on_step(progress)
+                if previews:
+                    previews(progress)
 
             def save_unfinished(progress: Progress) -> None:
                 if progress.step:
                     save_progress(unfinished, progress, fingerprint)
 
             try:
-                train_in_memory(task, (model, clip.patcher), progress, on_step, save_unfinished, on_trouble)
+                train_in_memory(task, (model, clip.patcher), progress, after_step, save_unfinished, on_trouble)
             except LossNotFinite as error:
                 raise LossNotFinite(
                     f"Learning '{job.name}' stopped because {error}. Try a lower learning rate; if it happens in "
