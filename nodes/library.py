@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import folder_paths
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..persona_core.charts import loss_chart
 from ..persona_core.host import store
@@ -17,7 +18,7 @@ class LoadPersona(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        schema = io.Schema(
             node_id="PersonaLoad",
             display_name="Load Persona",
             category=sockets.CATEGORY,
@@ -35,6 +36,9 @@ class LoadPersona(io.ComfyNode):
                 )
             ],
         )
+        # For the gallery: ComfyUI serves pictures, but lists them nowhere.
+        schema.inputs[0].extra_dict["pictures"] = store.pictured()
+        return schema
 
     @classmethod
     def validate_inputs(cls, persona_name: str) -> bool | str:
@@ -72,15 +76,22 @@ class SavePersona(io.ComfyNode):
                     default="my_persona",
                     tooltip="The file's name in models/personas; friends/ann puts it into the sub-folder friends.",
                 ),
+                io.Image.Input(
+                    "picture",
+                    optional=True,
+                    tooltip="A painted picture to show in the gallery; written beside the persona's file. Do not use the photo, unless you want it there.",
+                ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="Where the file lies.")],
         )
 
     @classmethod
-    def execute(cls, persona: Persona, name: str) -> io.NodeOutput:
+    def execute(cls, persona: Persona, name: str, picture: Tensor | None = None) -> io.NodeOutput:
         name = store.check_name(name, folders=True)
         path = store.path_for(name)
         store.save(replace(persona, name=PurePosixPath(name).name, placeholder=""), path)
+        if picture is not None:
+            store.save_picture(picture[0], path)
         return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
 
 

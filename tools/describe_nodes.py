@@ -30,6 +30,7 @@ def described(object_info: dict) -> dict:
             for key in OF_THE_HOST:
                 if key in part:
                     part[key] = ["COMBO", {**part[key][1], "options": []}]
+                    part[key][1].pop("pictures", None)
     return ours
 
 

@@ -1,5 +1,7 @@
 """Personas on disk, in the folders that ComfyUI knows: written whole, found again, nothing lost."""
 
+import io
+import os
 import re
 import tempfile
 import uuid
@@ -9,12 +11,18 @@ import folder_paths
 import yaml
 from comfy.cli_args import args
 from filelock import FileLock
+from PIL import Image
+from torch import Tensor
 
-from ..files import PersonaFileError
+from ..files import PersonaFileError, write_whole
 from ..persona import Persona
+from ..photos import rgb
+from ..pixels import to_pil
 from .messages import log
 
 FOLDER, EXTENSION = "personas", ".safetensors"
+PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".preview.png")  # beside a persona's file, as ComfyUI finds them
+PICTURE_SIZE = 512
 LOCK = ".lock"  # in each folder of personas
 
 
@@ -120,7 +128,43 @@ def keep_other(path: Path, fingerprint: str) -> None:
     except PersonaFileError:
         other = "damaged"
     if other != fingerprint:
-        path.rename(kept_path(path, other))
+        kept = kept_path(path, other)
+        path.rename(kept)
+        for picture, mine in zip(pictures_of(path), pictures_of(kept), strict=True):
+            if picture.is_file():  # it shows the other persona
+                picture.replace(mine)
+
+
+def pictures_of(path: Path) -> list[Path]:
+    """Where the picture of the persona at `path` may lie."""
+    return [path.with_name(f"{path.stem}{ending}") for ending in PICTURES]
+
+
+def pictured() -> dict[str, float]:
+    """The personas that have a picture, by their names in ComfyUI's list, and when it was last changed."""
+    found = {}
+    for root in reversed(folder_paths.get_folder_paths(FOLDER)):  # of two of one name, ComfyUI takes the first
+        for folder, _, files in os.walk(root, followlinks=True):
+            for file in files:
+                place = os.path.join(folder, file)
+                ending = next((one for one in reversed(PICTURES) if file.endswith(one)), None)
+                if ending and not file.startswith(".") and os.path.isfile(place):
+                    name = os.path.relpath(place.removesuffix(ending), root)
+                    found[f"{name}{EXTENSION}"] = os.path.getmtime(place)
+    return found
+
+
+def save_picture(image: Tensor, path: Path) -> None:
+    """Write a picture [H, W, C] beside the persona at `path`, small and without metadata. Raises OSError."""
+    picture = to_pil(rgb(image).cpu().float())
+    picture.thumbnail((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    place = pictures_of(path)[0]
+    try:
+        write_whole(place, content.getvalue())
+    except OSError as error:
+        raise cannot_save(path.stem, place, error) from error
 
 
 def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:

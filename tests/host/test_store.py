@@ -43,6 +43,19 @@ def test_a_persona_that_made_room_is_found_again(personas, ann, name):
         assert found is not None and found.fingerprint == fingerprint and place.is_file()
 
 
+def test_a_picture_goes_with_the_persona_that_it_shows(personas, ann):
+    persona = store.Persona.load(ann.save(personas / "source.safetensors"))
+    path = store.path_for("ann")
+    store.save(replace(persona, fingerprint="1" * 32), path)
+    for ending in (".png", ".preview.png"):
+        (personas / f"ann{ending}").write_text(f"of the first: {ending}")
+    store.save(replace(persona, fingerprint="1" * 32), path)
+    assert set(store.pictured()) == {"ann.safetensors"}
+    store.save(replace(persona, fingerprint="2" * 32), path)
+    assert set(store.pictured()) == {"ann.11111111.safetensors"}
+    assert (personas / "ann.11111111.png").read_text() == "of the first: .png"
+
+
 def test_two_processes_that_save_one_name_lose_nothing(personas, ann, tmp_path_factory):
     source = str(ann.save(tmp_path_factory.mktemp("source") / "ann.safetensors"))
     given = {"path": [one for one in sys.path if one], "source": source, "file": str(personas / "ann.safetensors")}

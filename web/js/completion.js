@@ -1,29 +1,13 @@
 // Typing < in a prompt offers the words of the personas that this prompt knows.
 
 import { app } from "../../../scripts/app.js"
+import { make, portrait } from "./elements.js"
 import { nodeOf } from "./inputs.js"
+import { find } from "./personas.js"
 import { appliesBefore, fileOf, wordOf } from "./placeholders.js"
 
 const TYPED = /<[\p{L}\p{N}_]*$/u // before the cursor
-const LIST = {
-    position: "fixed",
-    zIndex: 10000,
-    margin: 0,
-    padding: "4px",
-    listStyle: "none",
-    minWidth: "140px",
-    background: "var(--comfy-menu-bg)",
-    color: "var(--input-text)",
-    border: "1px solid var(--border-color)",
-    borderRadius: "6px",
-    fontSize: "13px",
-}
-
-const list = document.createElement("ul")
-Object.assign(list.style, LIST)
-list.id = list.dataset.testid = "persona_completion"
-list.setAttribute("role", "listbox")
-list.setAttribute("aria-label", "Personas")
+const list = make("ul", { id: "persona_completion", className: "persona-completion", role: "listbox", ariaLabel: "Personas" })
 let box // the text box that it is open for
 let chosen = 0
 
@@ -47,8 +31,7 @@ function close() {
 function choose(number) {
     chosen = (number + list.children.length) % list.children.length
     for (const [index, item] of [...list.children].entries()) {
-        item.setAttribute("aria-selected", index === chosen)
-        item.style.background = index === chosen ? "var(--comfy-input-bg)" : ""
+        item.ariaSelected = String(index === chosen)
     }
     box.setAttribute("aria-activedescendant", list.children[chosen].id)
 }
@@ -63,12 +46,10 @@ function insert(word) {
 }
 
 function item({ word, file }, index) {
-    const element = document.createElement("li")
-    Object.assign(element.style, { padding: "4px 8px", borderRadius: "4px", cursor: "pointer" })
-    element.id = `persona_completion_${index}`
-    element.setAttribute("role", "option")
-    element.textContent = word
-    element.title = file ?? ""
+    const id = `persona_completion_${index}`
+    const element = make("li", { id, role: "option", title: file ?? "" }, word)
+    element.dataset.word = word
+    if (file) find(file).then(persona => persona?.picture && element.prepend(portrait(persona.picture, "")))
     element.addEventListener("pointerdown", event => {
         event.preventDefault() // or the box would lose its cursor
         insert(word)
@@ -93,7 +74,7 @@ function open(element) {
 function key(event) {
     if (!box || event.target !== box || event.isComposing) return
     const moves = { ArrowDown: () => choose(chosen + 1), ArrowUp: () => choose(chosen - 1), Escape: close }
-    const takes = () => insert(list.children[chosen].textContent)
+    const takes = () => insert(list.children[chosen].dataset.word)
     const does = { ...moves, Enter: takes, Tab: takes }[event.key]
     if (!does) return
     event.preventDefault()

@@ -39,6 +39,11 @@ export function write(node, name, text) {
     if (!element || element.textContent === text) return
     element.textContent = text
     element.hidden = !text
+    fit(node)
+}
+
+/** Let a node grow to what its widgets need by now. */
+export function fit(node) {
     const [width, height] = node.size
     const needed = node.computeSize()[1]
     if (height < needed) node.setSize([width, needed])

@@ -4,7 +4,7 @@ import { app } from "../../../scripts/app.js"
 import { before, everyNode, giverOf, placeholderOf, valueOf } from "./graph.js"
 import { mark } from "./inputs.js"
 import { addLine, write } from "./lines.js"
-import { metadataOf } from "./metadata.js"
+import { placeholderIn } from "./personas.js"
 import { watch } from "./watch.js"
 
 const APPLY = "PersonaApply"
@@ -23,8 +23,7 @@ function ownWord(apply) {
     }
     if (giver?.comfyClass !== "PersonaLoad") return undefined
     const file = valueOf(giver, "persona_name")
-    const metadata = typeof file === "string" && file ? metadataOf(file) : null
-    return metadata?.placeholder ?? (metadata?.name && placeholderOf(metadata.name))
+    return typeof file === "string" && file ? placeholderIn(file) : undefined
 }
 
 /** The word that stands for an Apply's persona in prompts; undefined where that is not known. */

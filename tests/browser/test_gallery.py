@@ -1,0 +1,233 @@
+"""The gallery in the sidebar: who is there, and what its buttons do."""
+
+import json
+import os
+import re
+from contextlib import contextmanager
+
+import pytest
+from editor import LOAD, RUN, TO_PROMPT
+from gallery import open_gallery, put_persona, with_settings
+from PIL import Image
+from playwright.sync_api import expect
+from prompts import API, FIRST_RELEASE, find
+
+HOSTILE = "<img src=x onerror=window.hit=1>"
+ODD = "Zoë & co. #1 50%?"
+CHOOSE = """name => {
+    const widget = app.graph.nodes.find(node => node.type === "PersonaLoad").widgets[0]
+    widget.value = name
+    widget.callback(name)
+}"""
+PIXEL = """async image => {
+    await image.decode()
+    const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1})
+    canvas.getContext("2d").drawImage(image, 0, 0, 1, 1)
+    return [...canvas.getContext("2d").getImageData(0, 0, 1, 1).data].slice(0, 3).map(value => value > 127)
+}"""
+RED, BLUE = [True, False, False], [False, False, True]
+
+
+@pytest.fixture(scope="module")
+def personas(server):
+    """What the gallery tests look at, in folders of their own; the folder."""
+    folder = server.base / "models/personas/gallery"
+    settings = with_settings(FIRST_RELEASE / "kv_tokens.safetensors", score=0.8312, preset=HOSTILE)
+    put_persona(folder / "red.safetensors", "red", supercategory="woman", placeholder="<red>", **settings)
+    put_persona(folder / "red.0123abcd.safetensors", "blue")
+    put_persona(folder / "red.0123abcd.damaged.safetensors")
+    put_persona(folder / "plain.safetensors")
+    put_persona(folder / f"{ODD}.safetensors", "blue", placeholder="two words")
+    put_persona(folder / f"{HOSTILE}.safetensors", supercategory=HOSTILE, family=HOSTILE)
+    (folder / "broken.safetensors").write_bytes(b"broken")
+    return folder
+
+
+@pytest.fixture
+def gallery(page, personas):
+    return open_gallery(page)
+
+
+def card(gallery, name):
+    return gallery.get_by_role("article", name=name, exact=True)
+
+
+def load(page, name, persona=""):
+    """Open one of the workflows, with another persona in Load Persona."""
+    graph = json.loads((API.parent / f"{name}.json").read_text())
+    for node in graph["nodes"]:
+        if node["type"] == "PersonaLoad" and persona:
+            node["widgets_values"] = [persona]
+    page.evaluate(LOAD, [json.dumps(graph), name])
+
+
+@contextmanager
+def no_errors(page):
+    """Nothing is thrown, and nothing of the pack's or of personas is missed, while this goes on."""
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("response", lambda answer: answer.status >= 400 and "ersona" in answer.url and errors.append(answer.url))
+    yield
+    assert [error for error in errors if "broken" not in error] == []
+
+
+def test_a_card_tells_who_it_is_as_text(page, personas):
+    with no_errors(page):
+        gallery = open_gallery(page)
+        red = card(gallery, "red")
+        for text in ("woman <red>", "SD1.x (clip_l, 768 wide)", "score 0.831"):
+            expect(red).to_contain_text(text)
+        expect(card(gallery, "plain")).to_contain_text("person <ann>")
+        expect(card(gallery, "plain")).not_to_contain_text("score")
+        expect(card(gallery, "broken")).to_contain_text("This file cannot be read as a persona.")
+        expect(card(gallery, ODD)).to_contain_text("person <ann>")
+        expect(card(gallery, HOSTILE)).to_contain_text(f"{HOSTILE} <ann>")
+        red.get_by_role("button", name="Info").click()
+        expect(red.get_by_text(HOSTILE, exact=True)).to_be_visible()
+        expect(red.get_by_text("gallery/red.safetensors")).to_be_visible()
+        red.get_by_role("button", name="Info").click()
+        expect(red.get_by_text("gallery/red.safetensors")).to_have_count(0)
+        assert page.evaluate("window.hit ?? null") is None
+
+
+def test_pictures_are_those_beside_the_files(gallery):
+    assert card(gallery, "red").locator("img").evaluate(PIXEL) == RED
+    assert card(gallery, ODD).locator("img").evaluate(PIXEL) == BLUE
+    expect(card(gallery, "plain").locator("img")).to_have_count(0)
+
+
+def test_older_copies_are_folded_behind_the_newest(gallery):
+    copies = [card(gallery, name) for name in ("red.0123abcd", "red.0123abcd.damaged")]
+    for copy in copies:
+        expect(copy).to_be_hidden()
+    card(gallery, "red").get_by_role("button", name="2 older copies").click()
+    for copy in copies:
+        expect(copy).to_contain_text("person <ann>")
+    assert copies[0].locator("img").evaluate(PIXEL) == BLUE
+
+
+def test_search_and_folders(gallery):
+    search = gallery.get_by_role("searchbox", name="Search personas")
+    folder = gallery.locator("summary", has_text="gallery")
+    search.fill("ZOË")
+    expect(card(gallery, ODD)).to_be_visible()
+    expect(card(gallery, "red")).to_be_hidden()
+    search.fill("gallery/")
+    expect(card(gallery, "red")).to_be_visible()
+    search.fill("nobody at all")
+    expect(folder).to_be_hidden()
+    expect(gallery.get_by_text("No persona is called so.")).to_be_visible()
+    search.fill("")
+    folder.click()
+    expect(card(gallery, "red")).to_be_hidden()
+
+
+def test_the_placeholder_goes_to_the_prompts_cursor_and_is_what_runs(page, gallery):
+    load(page, "load_and_generate")
+    write = card(gallery, "red").get_by_role("button", name="Insert <red>")
+    write.click()
+    expect(page.get_by_text("Click into a prompt first")).to_be_visible()
+    box = page.locator("textarea").nth(0)
+    box.fill("a photo of, smiling")
+    box.evaluate("box => box.setSelectionRange(10, 10)")
+    page.locator("textarea").nth(1).evaluate("box => box.readOnly = true")  # as a text that is only shown
+    page.locator("textarea").nth(1).focus()
+    write.click()
+    expect(box).to_have_value("a photo of <red>, smiling")
+    expect(box).to_be_focused()
+    assert "a photo of <red>, smiling" in page.evaluate(TO_PROMPT)
+
+
+def test_a_placeholder_is_inserted_with_the_keyboard_alone(page, personas):
+    load(page, "load_and_generate")
+    box = page.locator("textarea").nth(0)
+    box.fill("")
+    page.get_by_role("button", name="Personas").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("searchbox", name="Search personas").focus()
+    page.keyboard.type("gallery/red")
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.ariaLabel") == "Insert <red> at the prompt's cursor":
+            break
+    page.keyboard.press("Enter")
+    expect(box).to_have_value("<red>")
+    page.keyboard.type(" smiles")
+    expect(box).to_have_value("<red> smiles")
+
+
+def test_load_and_apply_stand_between_the_checkpoint_and_what_it_feeds(page, gallery):
+    load(page, "learn_and_generate")
+    was = json.loads(page.evaluate(TO_PROMPT))
+    card(gallery, "red").get_by_role("button", name="Add Load Persona and Apply").click()
+    page.wait_for_function("app.graph.nodes.some(node => node.type === 'PersonaLoad')")
+    now = json.loads(page.evaluate(TO_PROMPT))
+    loader, old = find(was, "CheckpointLoaderSimple"), find(was, "PersonaApply")
+    load_id, (new,) = (
+        find(now, "PersonaLoad"),
+        [key for key in now if key not in was and key != find(now, "PersonaLoad")],
+    )
+    assert now[load_id]["inputs"] == {"persona_name": "gallery/red.safetensors"}
+    given = {"model": [loader, 0], "clip": [loader, 1], "persona": [load_id, 0], "placeholder": "<red>"}
+    assert given.items() <= now[new]["inputs"].items()
+    was[old]["inputs"] |= {"model": [new, 0], "clip": [new, 1]}  # and learning goes on from the plain checkpoint
+    assert {key: now[key]["inputs"] for key in was} == {key: node["inputs"] for key, node in was.items()}
+
+
+def test_of_two_checkpoints_the_selected_one_is_taken(page, gallery):
+    load(page, "load_and_generate")
+    add = card(gallery, "red").get_by_role("button", name="Add Load Persona and Apply")
+    page.evaluate("""() => {
+        window.second = LiteGraph.createNode("CheckpointLoaderSimple")
+        app.graph.add(second)
+        app.canvas.deselectAll()
+    }""")
+    applied = """() => {
+        const node = app.graph.nodes.filter(node => node.type === "PersonaApply").at(-1)
+        return ["model", "clip"].map(name => node.getInputNode(node.findInputSlot(name))?.id ?? null)
+    }"""
+    add.click()
+    expect(page.get_by_text("Connect a checkpoint's MODEL and CLIP to Apply.")).to_be_visible()
+    assert page.evaluate(applied) == [None, None]
+    page.evaluate("app.canvas.selectItems([second])")
+    add.click()
+    page.wait_for_function("app.graph.nodes.filter(node => node.type === 'PersonaApply').length === 3")
+    assert page.evaluate(applied) == [page.evaluate("second.id")] * 2
+
+
+def test_a_persona_that_was_just_saved_is_there_with_its_picture(page, gallery, photo):
+    prompt = {
+        "1": {"class_type": "PersonaLoad", "inputs": {"persona_name": "gallery/plain.safetensors"}},
+        "2": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+        "3": {
+            "class_type": "PersonaSave",
+            "inputs": {"persona": ["1", 0], "picture": ["2", 0], "name": "gallery/just saved"},
+        },
+    }
+    load(page, "load_and_generate")
+    page.evaluate("([api, name]) => app.loadApiJson(api, name)", [prompt, "save"])
+    assert page.evaluate(RUN, "PersonaSave")["status"] == "execution_success"
+    saved = card(gallery, "just saved")
+    expect(saved).to_contain_text("person <ann>")
+    assert saved.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 512
+    saved.get_by_role("button", name="Add Load Persona and Apply").click()
+    names = "app.graph.nodes.filter(n => n.type === 'PersonaLoad').at(-1).widgets[0].options.values"
+    page.wait_for_function(f"{names}.includes('gallery/just saved.safetensors')")
+
+
+def test_load_persona_shows_whom_it_loads(page, personas):
+    shown = page.get_by_test_id("persona_card")
+    load(page, "load_and_generate", "gallery/red.safetensors")
+    expect(shown).to_contain_text("woman <red>")
+    assert shown.locator("img").evaluate(PIXEL) == RED
+    assert "persona_card" not in page.evaluate("JSON.stringify(app.graph.serialize())")
+    page.evaluate(CHOOSE, "gallery/plain.safetensors")
+    expect(shown).to_be_hidden()
+    page.evaluate(CHOOSE, f"gallery/{ODD}.safetensors")
+    expect(shown).to_contain_text("person <ann>")
+    assert shown.locator("img").evaluate(PIXEL) == BLUE
+    Image.new("RGB", (8, 8), "red").save(personas / f"{ODD}.png")
+    os.utime(personas / f"{ODD}.png", (1, 1))
+    page.evaluate("app.refreshComboInNodes()")  # what the R key does
+    expect(shown.locator("img")).to_have_attribute("src", re.compile("changed=1(\\.0)?$"))
+    assert shown.locator("img").evaluate(PIXEL) == RED

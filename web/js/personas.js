@@ -1,0 +1,124 @@
+// What is known of the personas on the server. ComfyUI itself serves their list, metadata and pictures; which have a
+// picture is told beside Load Persona's choices.
+
+import { api } from "../../../scripts/api.js"
+import { app } from "../../../scripts/app.js"
+import { placeholderOf } from "./graph.js"
+
+export const FORMAT = "persona/1"
+const EXTENSION = ".safetensors"
+const KEPT = /^(.+)\.(?:[0-9a-f]{8}|damaged)$/ // the name of an older copy, which made room for another persona
+const order = new Intl.Collator(undefined, { numeric: true })
+
+export const changes = new EventTarget() // "change": the list may be another
+let listed
+const read = new Map() // metadata, by file and when it was written
+const words = new Map() // placeholders by file, undefined as long as they are not known
+
+async function served(route) {
+    const answer = await api.fetchApi(route)
+    if (!answer.ok) throw new Error(`${route}: ${answer.status}`)
+    return answer.json()
+}
+
+/** All personas on the server, by name. */
+export function list() {
+    if (!listed) {
+        const asked = Promise.all([served("/experiment/models/personas"), served("/object_info/PersonaLoad")])
+        listed = asked.then(([files, nodes]) => {
+            const pictures = nodes.PersonaLoad?.input.required.persona_name[1]?.pictures ?? {}
+            const personas = new Map() // of two of one name, ComfyUI takes the first
+            for (const file of files) {
+                if (!file.name.endsWith(EXTENSION) || personas.has(file.name)) continue
+                personas.set(file.name, named(file, pictures[file.name]))
+            }
+            const newest = persona => (personas.has(persona.newer) ? newest(personas.get(persona.newer)) : persona)
+            for (const persona of personas.values()) persona.newest = newest(persona)
+            return [...personas.values()].sort((one, other) => order.compare(one.name, other.name))
+        })
+        listed.catch(() => { listed = undefined }) // to be asked again
+    }
+    return listed
+}
+
+function named(file, picture) {
+    const path = file.name.slice(0, -EXTENSION.length)
+    const parts = path.split(/[\\/]/) // as the server's system has it
+    const copy = parts.at(-1).match(KEPT)
+    return {
+        ...file,
+        title: parts.at(-1),
+        folder: parts.slice(0, -1).join("/"),
+        newer: copy && file.name.slice(0, -parts.at(-1).length - EXTENSION.length) + copy[1] + EXTENSION,
+        picture: picture && pictureAddress(file, picture),
+    }
+}
+
+function pictureAddress({ name, pathIndex }, changed) {
+    const path = name.split("/").map(encodeURIComponent).join("/")
+    return api.apiURL(`/experiment/models/preview/personas/${pathIndex}/${path}?changed=${changed}`)
+}
+
+/** What a persona's file says of itself. Rejects what is none. */
+export function metadata(persona) {
+    const key = JSON.stringify([persona.name, persona.modified, persona.size])
+    if (!read.has(key)) {
+        const asked = served(`/view_metadata/personas?filename=${encodeURIComponent(persona.name)}`).then(told)
+        asked.catch(() => read.delete(key))
+        read.set(key, asked)
+    }
+    return read.get(key)
+}
+
+function told(metadata) {
+    if (metadata.format !== FORMAT) throw new Error("It is no persona of this version.")
+    const { placeholder } = metadata
+    const oneWord = typeof placeholder === "string" && /^\S+$/.test(placeholder)
+    return { ...metadata, placeholder: oneWord ? placeholder : placeholderOf(`${metadata.name}`), settings: settingsOf(metadata) }
+}
+
+function settingsOf({ settings }) {
+    try {
+        return JSON.parse(settings) ?? {}
+    } catch {
+        return {}
+    }
+}
+
+/** The facts that a picture's caption has room for, one a line. */
+export function caption(persona, { family, supercategory, placeholder, settings }) {
+    const date = persona.modified ? new Date(persona.modified * 1000).toLocaleDateString() : ""
+    const score = typeof settings.score === "number" ? `score ${Number(settings.score.toPrecision(3))}` : ""
+    return [`${supercategory} ${placeholder}`, `${family}`, [date, score].filter(Boolean).join(", ")].filter(Boolean)
+}
+
+/** The persona of a file in the list. */
+export async function find(file) {
+    return (await list()).find(persona => persona.name === file)
+}
+
+/** The placeholder that a file was made for; undefined where it is not known, which may be a moment later. */
+export function placeholderIn(file) {
+    if (!words.has(file)) {
+        words.set(file, undefined)
+        find(file)
+            .then(persona => persona && metadata(persona))
+            .then(read => words.set(file, read?.placeholder))
+            .catch(() => {}) // asked again once the list may be another
+    }
+    return words.get(file)
+}
+
+function refresh() {
+    listed = undefined
+    words.clear()
+    changes.dispatchEvent(new Event("change"))
+}
+
+app.registerExtension({
+    name: "comfyuipersona.personas",
+    setup() {
+        api.addEventListener("execution_success", refresh) // it may have learned or saved one
+    },
+    refreshComboInNodes: refresh, // the R key
+})
