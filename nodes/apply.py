@@ -43,6 +43,9 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         schema = io.Schema(
             node_id="PersonaApply",
             display_name="Apply Stage-Regulated Embedding",
+            **sockets.also_found_as(
+                "use persona, identity, likeness, face, same person, character, textual inversion, LoRA alternative, PersonaMagic"
+            ),
             category=sockets.CATEGORY,
             description="Put it where a LoRA loader would go. Then write the placeholder, such as <ann>, in any prompt. Chain several for several people.",
             inputs=[

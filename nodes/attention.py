@@ -24,6 +24,7 @@ class PersonaAttention(io.ComfyNode):
         return io.Schema(
             node_id="PersonaAttention",
             display_name="Persona Attention",
+            **sockets.also_found_as("attention map, cross-attention, heatmap, DAAM"),
             category=sockets.CATEGORY,
             description="Paints one picture and shows, word by word, where the prompt looks while it forms. A word that stays dark may have been lost.",
             is_output_node=True,

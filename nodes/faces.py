@@ -21,6 +21,7 @@ class FaceMask(io.ComfyNode):
         return io.Schema(
             node_id="PersonaFaceMask",
             display_name="Face Mask",
+            **sockets.also_found_as("face detection, face crop, head, portrait, InsightFace"),
             category=sockets.CATEGORY,
             description="Finds a face in each picture: a soft mask over the head, a square crop, boxes.",
             inputs=[

@@ -23,6 +23,9 @@ class FaceWiseKVTokens(io.ComfyNode):
         schema = io.Schema(
             node_id="PersonaKVTokens",
             display_name="Face-Wise K/V Tokens",
+            **sockets.also_found_as(
+                "identity, likeness, face, portrait, same person, character, pet, train, textual inversion, LoRA alternative, SeFi-IDE"
+            ),
             category=sockets.CATEGORY,
             description="Learns a person, pet or character as a few pairs of words, one for where attention looks and one for what it sees. A smaller file than Learn Persona's; saved in models/personas.",
             is_output_node=True,

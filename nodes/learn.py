@@ -25,6 +25,9 @@ class LearnPersona(io.ComfyNode):
         schema = io.Schema(
             node_id="PersonaLearn",
             display_name="Learn Persona (one-shot)",
+            **sockets.also_found_as(
+                "identity, likeness, face, portrait, same person, character, pet, train, textual inversion, LoRA alternative, PersonaMagic"
+            ),
             category=sockets.CATEGORY,
             description="Learns a person, pet or character from one photo and saves it in models/personas. The checkpoint is not changed.",
             is_output_node=True,

@@ -21,6 +21,7 @@ class LoadPersona(io.ComfyNode):
         schema = io.Schema(
             node_id="PersonaLoad",
             display_name="Load Persona",
+            **sockets.also_found_as("identity, likeness, face, same person, character, embedding"),
             category=sockets.CATEGORY,
             description="Loads a persona that was learned before. Press R after copying a file into models/personas.",
             inputs=[
@@ -66,6 +67,7 @@ class SavePersona(io.ComfyNode):
         return io.Schema(
             node_id="PersonaSave",
             display_name="Save Persona",
+            **sockets.also_found_as("identity, character, rename, export"),
             category=sockets.CATEGORY,
             description="Saves a persona under another name or into a sub-folder. Learn Persona saves by itself.",
             is_output_node=True,
@@ -103,6 +105,7 @@ class PersonaInfo(io.ComfyNode):
         return io.Schema(
             node_id="PersonaInfo",
             display_name="Persona Info",
+            **sockets.also_found_as("identity, character, metadata, loss curve"),
             category=sockets.CATEGORY,
             description="Shows how a persona was learned, as text and as a picture of its loss.",
             is_output_node=True,

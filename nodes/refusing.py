@@ -37,6 +37,7 @@ def refusing(name: str, node: dict, why: str) -> type:
             "INPUT_TYPES": classmethod(lambda cls: inputs),
             "RETURN_TYPES": tuple(node["output"]),
             "RETURN_NAMES": tuple(node["output_name"]),
+            "OUTPUT_TOOLTIPS": tuple(node["output_tooltips"]),
             "FUNCTION": "run",
             "CATEGORY": node["category"],
             "DESCRIPTION": node["description"],

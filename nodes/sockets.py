@@ -1,6 +1,7 @@
 """The pack's own socket types, and what the host does not check of its own."""
 
 from collections.abc import Sequence
+from inspect import signature
 
 from comfy_api.latest import io
 
@@ -8,6 +9,11 @@ Persona = io.Custom("PERSONA")
 Stages = io.Custom("STAGES")
 
 CATEGORY = "persona"
+
+
+def also_found_as(words: str) -> dict[str, list[str]]:
+    """For io.Schema: what else artists search for who want this node, where the host takes that."""
+    return {"search_aliases": words.split(", ")} if "search_aliases" in signature(io.Schema).parameters else {}
 
 
 def few_first(schema: io.Schema, *first: str) -> io.Schema:

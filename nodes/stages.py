@@ -25,6 +25,7 @@ class StagePartition(io.ComfyNode):
         return io.Schema(
             node_id="PersonaStagePartition",
             display_name="Stage Partition from Attention",
+            **sockets.also_found_as("find stages, timesteps, attention map"),
             category=sockets.CATEGORY,
             description="Watches when the checkpoint's attention covers the face best while it paints, and gives that stretch to Learn Persona.",
             inputs=[
@@ -128,6 +129,7 @@ class StagesByHand(io.ComfyNode):
         return io.Schema(
             node_id="PersonaStages",
             display_name="Stages",
+            **sockets.also_found_as("timesteps, dynamic stage"),
             category=sockets.CATEGORY,
             description="Sets the dynamic stage by hand. Timesteps run from 999, pure noise, down to 0, the finished picture.",
             inputs=[

@@ -1,4 +1,5 @@
-"""Write nodes/described.json: the nodes as they look, for a ComfyUI in which they cannot run (see nodes/refusing.py).
+"""Write nodes/described.json: the nodes as they look, for a ComfyUI in which they cannot run (see nodes/refusing.py),
+and for other languages (see write_locales.py, which it runs).
 
     python -m tools.describe_nodes
 
@@ -9,11 +10,11 @@ import json
 import tempfile
 from pathlib import Path
 
+from tools import write_locales
 from tools.comfy_server import ComfyServer
-from tools.environment import PACK
+from tools.write_locales import DESCRIBED
 
-FILE = PACK / "nodes/described.json"
-KEPT = ("input", "output", "output_name", "display_name", "category", "description", "output_node")
+KEPT = ("input", "output", "output_name", "output_tooltips", "display_name", "category", "description", "output_node")
 OF_THE_HOST = ("persona_name", "sampler_name", "scheduler")  # lists that are another in each ComfyUI
 
 
@@ -36,7 +37,8 @@ def described(object_info: dict) -> dict:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ComfyServer(Path(folder), cpu=True) as server:
-        FILE.write_text(json.dumps(described(server.object_info()), indent=1) + "\n")
+        DESCRIBED.write_text(json.dumps(described(server.object_info()), indent=1) + "\n")
+    write_locales.main()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_a_widget_that_another_overrides_says_so(page):
     page.evaluate(OPEN, [workflow(), "checks"])
     line = page.get_by_test_id("persona_overridden")
     expect(line).to_have_text(
-        "Instead of what the preset says: steps 4, learning_rate 0.0001, batch_size 2. Nothing is measured."
+        "Instead of what the preset says: steps 4, learning_rate 0.0001, batch_size 2.\nNothing is measured."
     )
     for name, value in {"steps": 0, "learning_rate": 0, "batch_size": 0, "minutes": 3, "preset": "quick"}.items():
         page.evaluate(SET, ["PersonaLearn", name, value])

@@ -72,7 +72,7 @@ def test_a_prompt_and_an_apply_that_do_not_meet_are_marked(page, called_zoe):
     expect(unused).to_have_text("No prompt holds <bob>: write it where the person belongs.")
     prompt = holding(page, PROMPT)
     expect(prompt).to_have_attribute("aria-invalid", "true")
-    expect(prompt).to_have_attribute("title", "<ann> is nobody here. The Apply before this prompt knows <bob>.")
+    expect(prompt).to_have_attribute("title", "Nobody here is <ann>. The Apply before this prompt knows <bob>.")
     prompt.fill("a photo of <bob>")
     expect(unused).to_have_text("")
     expect(prompt).not_to_have_attribute("aria-invalid", "true")

@@ -268,4 +268,4 @@ def test_the_help_button_shows_the_help_page(page):
     }""")
     page.get_by_test_id("info-button").click()
     expect(page.get_by_role("heading", name="Apply Stage-Regulated Embedding").first).to_be_visible()
-    expect(page.get_by_role("cell", name="early_stage").first).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="early_stage").first).to_be_visible()

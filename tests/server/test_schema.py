@@ -1,11 +1,14 @@
 """What the nodes tell the editor. Saved workflows hold widgets and outputs by position: neither may move."""
 
 import json
+from inspect import signature
 
 import pytest
+from comfy_api.latest import io
 
 from persona_core.recipes import KV_PRESETS, PRESETS
-from tools.describe_nodes import FILE, described
+from tools.describe_nodes import described
+from tools.write_locales import DESCRIBED
 
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Node id: widgets, outputs. Never reorder, rename or remove one; new ones go at the end.
@@ -74,6 +77,14 @@ def test_everything_is_explained(nodes):
         assert all(node["output_tooltips"]) and len(node["output_tooltips"]) == len(node["output"]), key
 
 
+def test_nodes_have_other_words_to_be_found_by_where_the_host_takes_them(nodes):
+    taken = "search_aliases" in signature(io.Schema).parameters
+    for key, node in nodes.items():
+        found = node.get("search_aliases") or []
+        assert bool(found) == taken and len(found) == len(set(found)), key
+        assert all(one and one == one.strip(" ,") for one in found), key
+
+
 def test_numbers_have_a_range_and_a_default_inside(nodes):
     for key, node in nodes.items():
         for name, (kind, options) in inputs(node).items():
@@ -113,7 +124,7 @@ def test_every_choice_has_a_default_that_is_one_of_them(nodes):
 
 def test_the_nodes_are_described_for_hosts_in_which_they_cannot_run(server):
     """What this host says of them; newer ones say more."""
-    written, found = json.loads(FILE.read_text()), described(server.object_info())
+    written, found = json.loads(DESCRIBED.read_text()), described(server.object_info())
     assert written.keys() == found.keys()
     for name, node in written.items():
         for kind, part in node.pop("input").items():

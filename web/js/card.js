@@ -5,15 +5,16 @@ import { addNodes } from "./add_nodes.js"
 import { iconButton, make, portrait } from "./elements.js"
 import { caption, metadata } from "./personas.js"
 import { insert } from "./prompt_box.js"
+import { say } from "./texts.js"
 
-function say(detail) {
-    app.extensionManager.toast.add({ severity: "info", summary: "Persona", detail, life: 8000 })
+function tell(detail) {
+    app.extensionManager.toast.add({ severity: "info", summary: say("Persona"), detail, life: 8000 })
 }
 
 /** Add the nodes and say what is left to do. */
 export async function addToGraph(name, placeholder, place) {
     if (await addNodes(name, placeholder, place)) return
-    say("Connect a checkpoint's MODEL and CLIP to Apply. If its loader is selected first, that is done for you.")
+    tell(say("Connect a checkpoint's MODEL and CLIP to Apply. If its loader is selected first, that is done for you."))
 }
 
 /** A card, whose facts come once it is seen. older: the cards of its older copies, which it folds. */
@@ -34,17 +35,17 @@ async function fill(persona, facts, buttons) {
         facts.replaceChildren(...caption(persona, read).map(line => make("div", {}, line)))
         buttons.replaceChildren(...actions(persona, read, facts))
     } catch {
-        facts.replaceChildren("This file cannot be read as a persona.")
+        facts.replaceChildren(say("This file cannot be read as a persona."))
     }
 }
 
 function actions(persona, read, facts) {
     const { placeholder } = read
-    const write = make("button", { type: "button", title: `Insert ${placeholder} at the prompt's cursor` }, placeholder)
+    const write = make("button", { type: "button", title: say("Insert %placeholder% at the prompt's cursor", { placeholder }) }, placeholder)
     write.ariaLabel = write.title
-    write.onclick = () => insert(placeholder) || say("Click into a prompt first, where the persona belongs.")
-    const add = iconButton("pi-plus", "Add Load Persona and Apply", () => addToGraph(persona.name, placeholder))
-    const info = iconButton("pi-info-circle", "Info", () => {
+    write.onclick = () => insert(placeholder) || tell(say("Click into a prompt first, where the persona belongs."))
+    const add = iconButton("pi-plus", say("Add Load Persona and Apply"), () => addToGraph(persona.name, placeholder))
+    const info = iconButton("pi-info-circle", say("Info"), () => {
         const open = info.ariaExpanded !== "true"
         info.ariaExpanded = String(open)
         if (open) facts.after(details(persona, read))
@@ -66,7 +67,7 @@ function details(persona, { format, settings, losses, ...read }) {
 }
 
 function olderButton(older) {
-    const label = older.length === 1 ? "1 older copy" : `${older.length} older copies`
+    const label = older.length === 1 ? say("1 older copy") : say("%count% older copies", { count: older.length })
     const button = make("button", { type: "button", className: "persona-older" }, label)
     const fold = folded => {
         button.ariaExpanded = String(!folded)

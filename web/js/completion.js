@@ -5,9 +5,10 @@ import { make, portrait } from "./elements.js"
 import { nodeOf } from "./inputs.js"
 import { find } from "./personas.js"
 import { appliesBefore, fileOf, wordOf } from "./placeholders.js"
+import { say } from "./texts.js"
 
 const TYPED = /<[\p{L}\p{N}_]*$/u // before the cursor
-const list = make("ul", { id: "persona_completion", className: "persona-completion", role: "listbox", ariaLabel: "Personas" })
+const list = make("ul", { id: "persona_completion", className: "persona-completion", role: "listbox", ariaLabel: say("Personas") })
 let box // the text box that it is open for
 let chosen = 0
 

@@ -5,6 +5,7 @@ import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { addToGraph } from "./card.js"
 import { FORMAT, list, metadata } from "./personas.js"
+import { say } from "./texts.js"
 
 const LONGEST_HEADER = 1024 * 1024 // ComfyUI reads no longer one either
 const handedBack = new WeakSet()
@@ -39,8 +40,8 @@ async function onServer(file, told) {
 async function sayWhereItBelongs(file) {
     const folders = await (await api.fetchApi("/experiment/models")).json()
     const place = folders.find(folder => folder.name === "personas")?.folders[0] ?? "models/personas"
-    const detail = `This persona is not on the server. Copy ${file.name} to ${place}, press R, and drop it again.`
-    app.extensionManager.toast.add({ severity: "warn", summary: "Persona", detail })
+    const detail = say("This persona is not on the server. Copy %file% to %place%, press R, and drop it again.", { file: file.name, place })
+    app.extensionManager.toast.add({ severity: "warn", summary: say("Persona"), detail })
 }
 
 /** Let the editor have these files as if we had not been there. */

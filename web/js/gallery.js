@@ -4,13 +4,14 @@ import { app } from "../../../scripts/app.js"
 import { card } from "./card.js"
 import { iconButton, make } from "./elements.js"
 import { changes, list } from "./personas.js"
+import { say } from "./texts.js"
 
 const cards = make("div", { className: "persona-list" })
-const search = make("input", { type: "search", placeholder: "Search", oninput: filter })
-search.ariaLabel = "Search personas"
-const refresh = iconButton("pi-refresh", "Refresh", () => app.refreshComboInNodes())
+const search = make("input", { type: "search", placeholder: say("Search"), oninput: filter })
+search.ariaLabel = say("Search personas")
+const refresh = iconButton("pi-refresh", say("Refresh"), () => app.refreshComboInNodes())
 const gallery = make("section", { className: "persona-gallery" },
-    make("header", {}, make("h2", {}, "Personas"), refresh), make("div", { className: "persona-search" }, search), cards)
+    make("header", {}, make("h2", {}, say("Personas")), refresh), make("div", { className: "persona-search" }, search), cards)
 gallery.dataset.testid = "persona_gallery"
 
 // A thousand personas are listed at once, but only those that are seen are read.
@@ -30,7 +31,7 @@ async function update() {
         personas = await list()
     } catch {
         shown = undefined
-        cards.replaceChildren(note("The list of personas could not be read. Is ComfyUI running?"))
+        cards.replaceChildren(note(say("The list of personas could not be read. Is ComfyUI running?")))
         return
     }
     const now = JSON.stringify(personas.map(({ newest, ...persona }) => persona))
@@ -48,7 +49,7 @@ function note(text) {
 function folders(personas) {
     const newest = personas.filter(persona => persona.newest === persona)
     const names = [...new Set(newest.map(persona => persona.folder))].sort()
-    const empty = note(personas.length ? "No persona is called so." : "No persona yet. Learn one, and it appears here.")
+    const empty = note(personas.length ? say("No persona is called so.") : say("No persona yet. Learn one, and it appears here."))
     return [...names.map(name => folder(name, personas, newest.filter(persona => persona.folder === name))), empty]
 }
 
@@ -85,8 +86,8 @@ app.registerExtension({
         app.extensionManager.registerSidebarTab({
             id: "personas",
             icon: "pi pi-users",
-            title: "Personas",
-            tooltip: "Personas",
+            title: say("Personas"),
+            tooltip: say("Personas"),
             type: "custom",
             render(place) { // also when it is there already
                 if (gallery.parentElement === place) return

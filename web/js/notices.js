@@ -4,6 +4,7 @@
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { addLine, isOurs, write } from "./lines.js"
+import { say } from "./texts.js"
 
 const LINE = "persona_notice" // in a node's ui output, and the name of its widget
 const WARNING = "persona.notice"
@@ -33,7 +34,7 @@ function writeAll(outputs) {
 
 function warn({ node, severity, text }) {
     const toast = app.extensionManager.toast
-    const message = { severity, summary: nodeAt(node)?.title ?? "Persona", detail: text }
+    const message = { severity, summary: nodeAt(node)?.title ?? say("Persona"), detail: text }
     const key = `${message.summary}\n${text}`
     if (open.has(key)) toast.remove(open.get(key)) // a queue of a hundred prompts is told once
     open.set(key, message)

@@ -3,17 +3,18 @@
 import { app } from "../../../scripts/app.js"
 import { everyNode, valueOf } from "./graph.js"
 import { addLine, isOurs, write } from "./lines.js"
+import { say } from "./texts.js"
 import { watch } from "./watch.js"
 
 const LINE = "persona_overridden"
 const OWN = ["steps", "learning_rate", "batch_size"] // 0 is the preset's
 // Whether inputs do nothing, by the values of a node's others.
 const IDLE = [
-    { inputs: ["minutes"], idle: of => of.preset !== "auto" || of.steps, because: "is for the preset auto without steps" },
+    { inputs: ["minutes"], idle: of => of.preset !== "auto" || of.steps, because: name => say("%name% is for the preset auto without steps.", { name }) },
     {
         inputs: ["attention_tokens", "attention_reduction", "reference_word"],
         idle: of => of.attention_weight === 0,
-        because: "does nothing while attention_weight is 0",
+        because: name => say("%name% does nothing while attention_weight is 0.", { name }),
     },
 ]
 
@@ -34,10 +35,10 @@ function usual(node, name) {
 function sentences(node) {
     const of = values(node)
     const own = OWN.filter(name => of[name]).map(name => `${name} ${of[name]}`)
-    const measured = of.preset === "auto" && of.steps ? " Nothing is measured." : ""
-    const first = own.length ? [`Instead of what the preset says: ${own.join(", ")}.${measured}`] : []
+    const first = own.length ? [say("Instead of what the preset says: %own%.", { own: own.join(", ") })] : []
+    if (of.preset === "auto" && of.steps) first.push(say("Nothing is measured."))
     const idle = IDLE.filter(rule => rule.idle(of)).flatMap(({ inputs, because }) =>
-        inputs.filter(name => of[name] !== undefined && of[name] !== usual(node, name)).map(name => `${name} ${because}.`),
+        inputs.filter(name => of[name] !== undefined && of[name] !== usual(node, name)).map(because),
     )
     return [...first, ...idle].join("\n")
 }

@@ -4,6 +4,7 @@
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { placeholderOf } from "./graph.js"
+import { say } from "./texts.js"
 
 export const FORMAT = "persona/1"
 const EXTENSION = ".safetensors"
@@ -88,7 +89,7 @@ function settingsOf({ settings }) {
 /** The facts that a picture's caption has room for, one a line. */
 export function caption(persona, { family, supercategory, placeholder, settings }) {
     const date = persona.modified ? new Date(persona.modified * 1000).toLocaleDateString() : ""
-    const score = typeof settings.score === "number" ? `score ${Number(settings.score.toPrecision(3))}` : ""
+    const score = typeof settings.score === "number" ? say("score %score%", { score: Number(settings.score.toPrecision(3)) }) : ""
     return [`${supercategory} ${placeholder}`, `${family}`, [date, score].filter(Boolean).join(", ")].filter(Boolean)
 }
 

@@ -5,6 +5,7 @@ import { before, everyNode, giverOf, placeholderOf, valueOf } from "./graph.js"
 import { mark } from "./inputs.js"
 import { addLine, write } from "./lines.js"
 import { placeholderIn } from "./personas.js"
+import { say } from "./texts.js"
 import { watch } from "./watch.js"
 
 const APPLY = "PersonaApply"
@@ -75,8 +76,10 @@ function unknown(text, { applies, outside }) {
     if (outside || words.includes(undefined)) return ""
     const missing = [...new Set(text.match(WORD))].filter(word => !words.includes(word))
     if (!missing.length) return ""
-    const given = words.length ? `The Apply before this prompt knows ${words.join(", ")}` : "No Apply is before it"
-    return `${missing.join(", ")} is nobody here. ${given}.`
+    const names = { missing: missing.join(", "), known: words.join(", ") }
+    return words.length
+        ? say("Nobody here is %missing%. The Apply before this prompt knows %known%.", names)
+        : say("Nobody here is %missing%. No Apply is before this prompt.", names)
 }
 
 /** What is wrong with an Apply: nobody asks for its persona. */
@@ -86,8 +89,8 @@ function unused(apply, all) {
     const hidden = all.some(prompt => prompt.outside) || reached.some(linksText)
     if (!word || hidden || apply.graph !== (app.rootGraph ?? app.graph)) return ""
     if (reached.some(prompt => prompt.widgets.some(widget => holds(widget.value, word)))) return ""
-    if (!reached.length) return leads(apply) ? "" : "No prompt gets this CLIP: wire it to CLIP Text Encode."
-    return `No prompt holds ${word}: write it where the person belongs.`
+    if (!reached.length) return leads(apply) ? "" : say("No prompt gets this CLIP: wire it to CLIP Text Encode.")
+    return say("No prompt holds %word%: write it where the person belongs.", { word })
 }
 
 /** Whether an Apply's CLIP goes somewhere; that may be to a prompt by ways that are not seen. */
