@@ -76,7 +76,7 @@ class FaceWiseKVTokens(io.ComfyNode):
                 io.Boolean.Input(
                     "augment",
                     default=True,
-                    tooltip="Learn from 32 variants of the photo in other light, mirrored and smaller. What lies around a smaller one is not learned.",
+                    tooltip="Learn from 32 variants of the photo, in other light and mirrored.",
                 ),
                 *(shared[name] for name in ("resolution", "crop_to_face")),
                 io.Boolean.Input(

@@ -15,9 +15,7 @@ from .recipes import Recipe
 BLACK = 0.05  # a mask that is nowhere whiter shows nothing
 WHITE = 0.95  # of a picture's numbers: a thing photographed before a white wall has fewer
 VARIANTS = 32  # encoded before learning begins, so that no step has to run the VAE
-SMALLEST = 0.5  # of the photo's sides: in a smaller one a face is a few cells, which count as much as a whole one
 JITTER = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this
-AROUND = 0.5  # the grey that a smaller photo lies on; its mask is 0 there
 EMPTY = 64, 64  # Load Image's mask of a picture without transparency
 
 
@@ -146,13 +144,11 @@ def augmented(originals: Sequence[Photo], seed: int) -> list[Photo]:
 
 
 def view(photo: Photo, generator: torch.Generator) -> Photo:
-    """A random variant of the photo, of its size."""
+    """A random variant of the photo, in another light or mirrored. Not smaller, as in SeFi-IDE: in the made-up world,
+    where a face is few cells then, that cost much likeness (docs/choices.md)."""
     brightness, contrast, saturation = (1 + JITTER * (2 * torch.rand(3, generator=generator) - 1)).tolist()
     photo = Photo(jittered(photo.image, brightness, contrast, saturation), photo.mask)
-    if torch.rand((), generator=generator) < 0.5:
-        photo = photo.mirrored()
-    scale, across, down = torch.rand(3, generator=generator).tolist()
-    return shrunk(photo, SMALLEST + (1 - SMALLEST) * scale, across, down)
+    return photo.mirrored() if torch.rand((), generator=generator) < 0.5 else photo
 
 
 def jittered(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
@@ -160,15 +156,3 @@ def jittered(image: Tensor, brightness: float, contrast: float, saturation: floa
     image = image * brightness
     image = torch.lerp(image.mean(), image, contrast)
     return torch.lerp(image.mean(-1, keepdim=True), image, saturation).clamp(0, 1)
-
-
-def shrunk(photo: Photo, scale: float, across: float, down: float) -> Photo:
-    """The photo at `scale` on an empty canvas of its size; across and down in 0..1 say where on it."""
-    height, width = photo.mask.shape
-    rows, columns = (max(1, round(side * scale)) for side in (height, width))
-    top, left = round((height - rows) * down), round((width - columns) * across)
-    place = slice(top, top + rows), slice(left, left + columns)
-    image, mask = torch.full_like(photo.image, AROUND), torch.zeros_like(photo.mask)
-    image[place] = resize(photo.image.permute(2, 0, 1)[None], rows, columns)[0].permute(1, 2, 0)
-    mask[place] = resize(photo.mask[None, None], rows, columns)[0, 0]
-    return Photo(image, mask)
