@@ -77,11 +77,11 @@ def test_a_card_tells_who_it_is_as_text(page, personas):
         red = card(gallery, "red")
         for text in ("woman <red>", "SD1.x (clip_l, 768 wide)", "score 0.831"):
             expect(red).to_contain_text(text)
-        expect(card(gallery, "plain")).to_contain_text("person <ann>")
+        expect(card(gallery, "plain")).to_contain_text("person <kv_tokens>")
         expect(card(gallery, "plain")).not_to_contain_text("score")
         expect(card(gallery, "broken")).to_contain_text("This file cannot be read as a persona.")
-        expect(card(gallery, ODD)).to_contain_text("person <ann>")
-        expect(card(gallery, HOSTILE)).to_contain_text(f"{HOSTILE} <ann>")
+        expect(card(gallery, ODD)).to_contain_text("person <kv_tokens>")
+        expect(card(gallery, HOSTILE)).to_contain_text(f"{HOSTILE} <kv_tokens>")
         red.get_by_role("button", name="Info").click()
         expect(red.get_by_text(HOSTILE, exact=True)).to_be_visible()
         expect(red.get_by_text("gallery/red.safetensors")).to_be_visible()
@@ -102,7 +102,7 @@ def test_older_copies_are_folded_behind_the_newest(gallery):
         expect(copy).to_be_hidden()
     card(gallery, "red").get_by_role("button", name="2 older copies").click()
     for copy in copies:
-        expect(copy).to_contain_text("person <ann>")
+        expect(copy).to_contain_text("person <kv_tokens>")
     assert copies[0].locator("img").evaluate(PIXEL) == BLUE
 
 
@@ -208,7 +208,7 @@ def test_a_persona_that_was_just_saved_is_there_with_its_picture(page, gallery, 
     page.evaluate("([api, name]) => app.loadApiJson(api, name)", [prompt, "save"])
     assert page.evaluate(RUN, "PersonaSave")["status"] == "execution_success"
     saved = card(gallery, "just saved")
-    expect(saved).to_contain_text("person <ann>")
+    expect(saved).to_contain_text("person <just_saved>")
     assert saved.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 512
     saved.get_by_role("button", name="Add Load Persona and Apply").click()
     names = "app.graph.nodes.filter(n => n.type === 'PersonaLoad').at(-1).widgets[0].options.values"
@@ -224,7 +224,7 @@ def test_load_persona_shows_whom_it_loads(page, personas):
     page.evaluate(CHOOSE, "gallery/plain.safetensors")
     expect(shown).to_be_hidden()
     page.evaluate(CHOOSE, f"gallery/{ODD}.safetensors")
-    expect(shown).to_contain_text("person <ann>")
+    expect(shown).to_contain_text("person <kv_tokens>")
     assert shown.locator("img").evaluate(PIXEL) == BLUE
     Image.new("RGB", (8, 8), "red").save(personas / f"{ODD}.png")
     os.utime(personas / f"{ODD}.png", (1, 1))
