@@ -1,6 +1,7 @@
 """A picture says of itself who is in it: which persona, by which word, how strong; beside the workflow in its file.
 
-ComfyUI writes what `extra_pnginfo` holds into the pictures of a prompt, unless --disable-metadata is on.
+ComfyUI writes what `extra_pnginfo` holds into the pictures of a prompt, unless --disable-metadata is on. The editor sends
+one. Where there is none, packs take it that there is nothing: the prompt itself, in the picture too, says it all then.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,9 +28,9 @@ def personas_of(prompt: Mapping[str, dict]) -> list[dict[str, object]]:
 
 def applied(prompt: Mapping[str, dict], inputs: Mapping[str, object]) -> dict[str, object]:
     link, placeholder, strength = (inputs.get(name) for name in ("persona", "placeholder", "strength"))
-    giver = prompt.get(link[0], {}) if isinstance(link, list) and link else {}
-    source = SOURCES.get(giver.get("class_type"))
-    persona = typed(giver.get("inputs", {}).get(source.input)) if source else None
+    kind, given = told(prompt.get(str(link[0])) if isinstance(link, list) and link else None)
+    source = SOURCES.get(kind)
+    persona = typed(given.get(source.input)) if source else None
     if typed(placeholder) == "" and persona:
         placeholder = source.placeholder(persona)
     return {
@@ -37,6 +38,12 @@ def applied(prompt: Mapping[str, dict], inputs: Mapping[str, object]) -> dict[st
         "placeholder": typed(placeholder),
         "strength": None if isinstance(strength, list) else strength,
     }
+
+
+def told(node: object) -> tuple[str, Mapping[str, object]]:
+    """The class of a node and its inputs, of whatever its sender wrote."""
+    kind, inputs = (node.get("class_type"), node.get("inputs")) if isinstance(node, dict) else ("", {})
+    return kind if isinstance(kind, str) else "", inputs if isinstance(inputs, dict) else {}
 
 
 def typed(value: object) -> str | None:
@@ -69,9 +76,10 @@ SOURCES = {
 
 def tell(queued: dict) -> dict:
     """Given each prompt that is queued, as its sender wrote it."""
-    if personas := personas_of(queued.get("prompt") or {}):
-        extra = queued.setdefault("extra_data", {})
-        extra["extra_pnginfo"] = {**(extra.get("extra_pnginfo") or {}), KEY: personas}
+    prompt, extra = queued.get("prompt"), queued.get("extra_data")
+    info = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
+    if isinstance(prompt, dict) and isinstance(info, dict) and (personas := personas_of(prompt)):
+        info[KEY] = personas
     return queued
 
 

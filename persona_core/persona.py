@@ -7,6 +7,7 @@ picture, and no embedding of one.
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,13 +124,16 @@ class Persona:
 
 def placeholder_of(name: str) -> str:
     """What stands in prompts for a persona of this name: <anna_maria> for Anna Maria. web/js/graph.js does the same."""
-    word = re.sub(r"\W+", "_", name.lower()).strip("_")
+    letters = unicodedata.normalize("NFC", name.strip().removesuffix(".safetensors").lower())
+    kept = (one if one.isalnum() or unicodedata.category(one).startswith("M") else " " for one in letters)
+    word = "_".join("".join(kept).split())
     return f"<{word}>" if any(map(str.isalpha, word)) else f"<persona{word and '_'}{word}>"
 
 
 def own_placeholder(metadata: Mapping[str, str]) -> str:
-    """The placeholder that a file's metadata tell; files of before do not, and have their name's."""
-    return metadata.get("placeholder") or placeholder_of(metadata.get("name", ""))
+    """The placeholder that a file's metadata tell, if it is one word; files of before do not, and have their name's."""
+    told = metadata.get("placeholder", "")
+    return told if re.fullmatch(r"\S+", told) else placeholder_of(metadata.get("name", ""))
 
 
 def told(text: str, name: str) -> dict:

@@ -162,6 +162,7 @@ CONTRACT = (
     Need("comfy.model_management:LoadedModel.model", None, "a ModelPatcher, or None where it is gone"),
     Need("comfy.model_management:cast_to_device", "tensor, device, dtype", "a tensor"),
     Need("comfy.model_management:is_device_cpu", "device", "True or False"),
+    Need("comfy.model_management:DISABLE_SMART_MEMORY", None, "True or False"),
     Need("comfy.model_management:OOM_EXCEPTION", None, "a kind of error"),
     Need("comfy.model_management:InterruptProcessingException"),
     Need("comfy.model_management:throw_exception_if_processing_interrupted", ""),

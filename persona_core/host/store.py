@@ -4,7 +4,10 @@ import io
 import os
 import re
 import tempfile
+import time
 import uuid
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import folder_paths
@@ -23,6 +26,8 @@ from .messages import log
 FOLDER, EXTENSION = "personas", ".safetensors"
 PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".preview.png")  # beside a persona's file, as ComfyUI finds them
 PICTURE_SIZE = 512
+RECENT = 1.0  # seconds
+DAMAGED = "damaged"  # in the place of a fingerprint
 LOCK = ".lock"  # in each folder of personas
 
 
@@ -87,8 +92,10 @@ def save(persona: Persona, path: Path) -> Persona:
         persona.save(fresh)
         saved = Persona.load(fresh)
         with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
-            keep_other(path, persona.fingerprint)
+            kept = keep_other(path, persona.fingerprint)
             fresh.replace(path)
+            if kept:
+                move_pictures(path, kept)
         return saved
     except OSError as error:
         raise cannot_save(persona.name, path, error) from error
@@ -117,22 +124,32 @@ def cannot_save(name: str, path: Path, error: OSError) -> OSError:
 
 def kept_path(path: Path, fingerprint: str) -> Path:
     """Where a persona goes that had to make room for another of its name."""
-    return path.with_name(f"{path.stem}.{fingerprint[:8]}{EXTENSION}")
+    own = fingerprint[:8] if re.fullmatch("[0-9a-f]{8,}", fingerprint) else DAMAGED  # a file may say anything
+    return path.with_name(f"{path.stem}.{own}{EXTENSION}")
 
 
-def keep_other(path: Path, fingerprint: str) -> None:
+def keep_other(path: Path, fingerprint: str) -> Path | None:
+    """Where another persona that was at `path` is now; None if there was none."""
     if not path.is_file():
-        return
+        return None
     try:
         other = Persona.load(path).fingerprint
     except PersonaFileError:
-        other = "damaged"
-    if other != fingerprint:
-        kept = kept_path(path, other)
-        path.rename(kept)
-        for picture, mine in zip(pictures_of(path), pictures_of(kept), strict=True):
-            if picture.is_file():  # it shows the other persona
+        other = DAMAGED
+    if other == fingerprint:
+        return None
+    return path.rename(kept_path(path, other))
+
+
+def move_pictures(path: Path, kept: Path) -> None:
+    """What lies beside `path` shows the persona that is now at `kept`. Somebody may look at it, and hold it fast."""
+    for picture, mine in zip(pictures_of(path), pictures_of(kept), strict=True):
+        try:
+            if picture.is_file():
                 picture.replace(mine)
+        except OSError as error:
+            log.warning("'%s' shows the persona that is now %s: %s", picture.name, kept.name, error)
+    look_for_pictures.cache_clear()
 
 
 def pictures_of(path: Path) -> list[Path]:
@@ -141,16 +158,25 @@ def pictures_of(path: Path) -> list[Path]:
 
 
 def pictured() -> dict[str, float]:
-    """The personas that have a picture, by their names in ComfyUI's list, and when it was last changed."""
+    """The personas that have a picture, by their names in ComfyUI's list, and when it was last changed.
+
+    The host asks for a node's schema many times in a prompt: folders are looked through once in RECENT seconds.
+    """
+    return look_for_pictures(tuple(folder_paths.get_folder_paths(FOLDER)), time.monotonic() // RECENT)
+
+
+@lru_cache(maxsize=1)
+def look_for_pictures(roots: tuple[str, ...], moment: float) -> dict[str, float]:
     found = {}
-    for root in reversed(folder_paths.get_folder_paths(FOLDER)):  # of two of one name, ComfyUI takes the first
+    for root in reversed(roots):  # of two of one name, ComfyUI takes the first
         for folder, _, files in os.walk(root, followlinks=True):
             for file in files:
                 place = os.path.join(folder, file)
                 ending = next((one for one in reversed(PICTURES) if file.endswith(one)), None)
                 if ending and not file.startswith(".") and os.path.isfile(place):
                     name = os.path.relpath(place.removesuffix(ending), root)
-                    found[f"{name}{EXTENSION}"] = os.path.getmtime(place)
+                    with suppress(OSError):  # it has gone meanwhile
+                        found[f"{name}{EXTENSION}"] = os.path.getmtime(place)
     return found
 
 
@@ -163,6 +189,7 @@ def save_picture(image: Tensor, path: Path) -> None:
     place = pictures_of(path)[0]
     try:
         write_whole(place, content.getvalue())
+        look_for_pictures.cache_clear()
     except OSError as error:
         raise cannot_save(path.stem, place, error) from error
 

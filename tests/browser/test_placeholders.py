@@ -1,5 +1,6 @@
 """Which word stands for whom: shown, offered while typing, and marked where a prompt and an Apply do not meet."""
 
+import re
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ from prompts import FIRST_RELEASE, find, workflow
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from persona_core.host.tokenizer import whole
 from persona_core.persona import placeholder_of
 
 OPEN = "([api, name]) => app.loadApiJson(api, name)"
@@ -55,13 +57,27 @@ def test_an_apply_shows_its_persona_s_own_word(page, called_zoe):
     page.wait_for_function(f"title => ({TITLES})()[0] === title", arg=f"<zoe>: {USUAL}")
     opened(page, called_zoe, "<bob>")
     page.wait_for_function(f"title => ({TITLES})()[0] === title", arg=f"<bob>: {USUAL}")
+    saved = "() => app.graph.serialize().nodes.find(node => node.type === 'PersonaApply').title"
+    assert page.evaluate(saved) == USUAL  # or each workflow that is opened would be a changed one
     page.evaluate("() => { app.graph.nodes.find(node => node.type === 'PersonaApply').title = 'Mine' }")
     page.wait_for_timeout(700)
     assert page.evaluate(TITLES) == ["Mine"]
 
 
 def test_the_word_of_a_name_is_the_same_in_the_editor(page):
-    names = ["Ann", "Anna Maria", "ann-2", "安娜", "123", "--", "É.t.é", "<img src=x>"]
+    names = [
+        "Ann",
+        "Anna Maria",
+        "ann-2",
+        "安娜",
+        "123",
+        "--",
+        "É.t.é",
+        "<img src=x>",
+        "मीरा",
+        "Rene\u0301",
+        " ann.safetensors",
+    ]
     words = "async names => names.map((await import('/extensions/ComfyUI-Persona/js/graph.js')).placeholderOf)"
     assert page.evaluate(words, names) == [placeholder_of(name) for name in names]
 
@@ -114,3 +130,40 @@ def test_a_hostile_word_is_offered_as_text(page, server, called_zoe):
     page.keyboard.type("<svg")
     expect(page.get_by_role("option")).to_have_text([hostile])
     assert page.evaluate("() => window.hit ?? null") is None
+
+
+HOLDS = """async ([text, word]) => {
+    const apply = app.graph.nodes.find(node => node.type === "PersonaApply")
+    const prompt = app.graph.nodes.find(node => node.type === "CLIPTextEncode")
+    apply.widgets.find(widget => widget.name === "placeholder").value = word
+    prompt.widgets[0].value = text
+}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "there"),
+    [
+        ("一张安娜的照片", "安娜", True),
+        ("planned", "ann", False),
+        ("an ann, smiling", "ann", True),
+        ("x<ann>y", "<ann>", True),
+    ],
+)
+def test_a_word_is_found_as_the_server_finds_it(page, called_zoe, text, word, there):
+    opened(page, called_zoe, "")
+    page.evaluate(HOLDS, [text, word])
+    assert bool(re.search(whole(word), text)) == there
+    expect(page.get_by_test_id("persona_unused")).to_have_text("" if there else re.compile(f"No prompt holds {word}"))
+
+
+def test_what_a_subgraph_holds_is_left_open(page, called_zoe):
+    """Its Apply may stand before a prompt outside, which is not marked then."""
+    opened(page, called_zoe, "<ann>")
+    page.evaluate("""() => {
+        const inside = app.graph.nodes.filter(node => ["PersonaLoad", "PersonaApply"].includes(node.type))
+        app.canvas.graph.convertToSubgraph(new Set(inside))
+    }""")
+    page.wait_for_timeout(1000)
+    prompt = holding(page, PROMPT)
+    expect(prompt).not_to_have_attribute("aria-invalid", "true")
+    expect(page.locator("[aria-invalid=true]")).to_have_count(0)

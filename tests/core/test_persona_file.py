@@ -51,7 +51,7 @@ def test_its_placeholder_is_in_the_file_and_of_its_name_before(ann, tmp_path, ke
 
 @pytest.mark.parametrize(
     ("name", "placeholder"),
-    [("Anna Maria", "<anna_maria>"), ("安娜", "<安娜>"), ("ann.2-old", "<ann_2_old>"), ("123", "<persona_123>"), ("--", "<persona>")],
+    [("Anna Maria", "<anna_maria>"), ("安娜", "<安娜>"), ("ann.2-old", "<ann_2_old>"), ("123", "<persona_123>"), ("--", "<persona>"), ("मीरा", "<मीरा>"), ("Rene\u0301", "<rené>")],
 )  # fmt: skip
 def test_the_placeholder_of_a_name_is_one_word(name, placeholder):
     assert placeholder_of(name) == placeholder

@@ -39,7 +39,7 @@ def test_what_comes_over_a_link_is_left_open_and_without_apply_nothing_is_said(s
     prompt = painting(first_personas["kv_tokens"])
     prompt["word"] = {"class_type": "PrimitiveString", "inputs": {"value": "<ann>"}}
     prompt[find(prompt, "PersonaApply")]["inputs"]["placeholder"] = ["word", 0]
-    found = json.loads(info(server, prompt)["personas"])
+    found = json.loads(info(server, prompt, extra_pnginfo={})["personas"])
     assert found == [{"persona": first_personas["kv_tokens"], "placeholder": None, "strength": 1.0}]
     apply, loader = find(prompt, "PersonaApply"), find(prompt, "CheckpointLoaderSimple")
     for node in prompt.values():
@@ -47,9 +47,17 @@ def test_what_comes_over_a_link_is_left_open_and_without_apply_nothing_is_said(s
             if isinstance(link, list) and link[0] == apply:
                 node["inputs"][name] = [loader, link[1]]
     del prompt[apply]
-    assert "personas" not in info(server, prompt)
+    assert "personas" not in info(server, prompt, extra_pnginfo={})
 
 
-def test_a_prompt_that_is_none_is_refused_as_ever(server):
+def test_what_the_api_queues_without_it_stays_without(server, first_personas):
+    """Packs look for a workflow in it wherever it is."""
+    assert info(server, painting(first_personas["kv_tokens"])).keys() == {"prompt"}
+
+
+@pytest.mark.parametrize(
+    "apply", [{}, {"inputs": None}, {"inputs": {"persona": [], "placeholder": ""}}, {"inputs": {"persona": [[1], 0]}}]
+)
+def test_a_prompt_that_is_none_is_refused_as_ever(server, apply):
     with pytest.raises(PromptRefused):
-        server.submit({"1": {"class_type": "PersonaApply"}})
+        server.submit({"1": {"class_type": "PersonaApply", **apply}}, {"extra_pnginfo": {}})

@@ -216,6 +216,7 @@ GIVES = {
     MEMORY + "cast_to_device": lambda g: comfy.model_management.cast_to_device(g.hidden, g.hidden.device, torch.float16).dtype
     == torch.float16,
     MEMORY + "is_device_cpu": lambda g: comfy.model_management.is_device_cpu(torch.device("cpu")) is True,
+    MEMORY + "DISABLE_SMART_MEMORY": lambda g: comfy.model_management.DISABLE_SMART_MEMORY is False,
     MEMORY + "OOM_EXCEPTION": lambda g: issubclass(comfy.model_management.OOM_EXCEPTION, BaseException),
     "comfy.utils:repeat_to_batch_size": lambda g: comfy.utils.repeat_to_batch_size(torch.zeros(1, 2), 3).shape == (3, 2),
     "comfy_api.latest:io.Custom": lambda g: {"Input", "Output"} <= set(dir(io.Custom("PERSONA"))),

@@ -10,13 +10,14 @@ import { watch } from "./watch.js"
 const LINE = "persona_wrong"
 const CHECKED = ["name", "supercategory", "reference_word", "placeholder"]
 const answers = new Map() // by what was asked
+let latest = 0 // of the checks that were begun
 
 /** What a run would say of an input's value, "" if nothing. */
 async function wrongWith(node, input, value) {
     const query = `${new URLSearchParams({ node: node.comfyClass, input, value })}`
     if (!answers.has(query)) {
-        const response = await api.fetchApi(`/persona/check?${query}`)
-        if (!response.ok) return ""
+        const response = await api.fetchApi(`/persona/check?${query}`).catch(() => undefined)
+        if (!response?.ok) return ""
         answers.set(query, (await response.json()).wrong)
     }
     return answers.get(query)
@@ -29,9 +30,11 @@ function typed() {
 }
 
 async function check() {
+    const mine = ++latest
     const wrong = new Map() // the sentences of each node
     for (const { node, input, value } of typed()) {
         const sentence = typeof value === "string" ? await wrongWith(node, input, value) : ""
+        if (mine !== latest) return // something else was typed meanwhile
         const widget = node.widgets?.find(one => one.name === input)
         if (widget) mark(node, widget, sentence)
         wrong.set(node, [...(wrong.get(node) ?? []), sentence])

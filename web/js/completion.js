@@ -7,7 +7,7 @@ import { find } from "./personas.js"
 import { appliesBefore, fileOf, wordOf } from "./placeholders.js"
 import { say } from "./texts.js"
 
-const TYPED = /<[\p{L}\p{N}_]*$/u // before the cursor
+const TYPED = /<[\p{L}\p{N}\p{M}_]*$/u // before the cursor
 const list = make("ul", { id: "persona_completion", className: "persona-completion", role: "listbox", ariaLabel: say("Personas") })
 let box // the text box that it is open for
 let chosen = 0
@@ -25,7 +25,7 @@ function typedIn(element) {
 
 function close() {
     list.remove()
-    box?.removeAttribute("aria-activedescendant")
+    for (const attribute of ["aria-activedescendant", "aria-controls"]) box?.removeAttribute(attribute)
     box = undefined
 }
 
@@ -74,6 +74,7 @@ function open(element) {
 
 function key(event) {
     if (!box || event.target !== box || event.isComposing) return
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return
     const moves = { ArrowDown: () => choose(chosen + 1), ArrowUp: () => choose(chosen - 1), Escape: close }
     const takes = () => insert(list.children[chosen].dataset.word)
     const does = { ...moves, Enter: takes, Tab: takes }[event.key]

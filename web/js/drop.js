@@ -63,7 +63,7 @@ async function take(files, target, event, place) {
             others.push(file)
             continue
         }
-        const persona = await onServer(file, told)
+        const persona = await onServer(file, told).catch(() => undefined)
         if (persona) await addToGraph(persona.name, persona.placeholder, place)
         else await sayWhereItBelongs(file)
     }

@@ -17,8 +17,21 @@ export function giverOf(node, name) {
     return node.graph.getNodeById(linkAt(node.graph, input.link)?.origin_id) ?? undefined
 }
 
-/** All nodes from which an input is made, nearest first, and whether some of it comes from outside this graph. */
+function isOpaque(node) {
+    if (node.subgraph || node.comfyClass?.startsWith("workflow")) return true // holds nodes of its own
+    return node.isVirtualNode && !node.inputs?.some(input => input.link != null) // gets a value by name
+}
+
+/** Of a node that passes on something of this type the inputs by which it comes, else all. */
+function inputsFor(node, type) {
+    const inputs = node.inputs ?? []
+    const same = inputs.filter(input => input.type === type)
+    return same.length ? same : inputs
+}
+
+/** All nodes through which what an input takes has come, nearest first, and whether some of it is not seen here. */
 export function before(node, name) {
+    const { type } = node.inputs.find(input => input.name === name)
     const found = new Set()
     let outside = false
     const next = [giverOf(node, name)]
@@ -27,8 +40,8 @@ export function before(node, name) {
         outside ||= one === undefined
         if (!one || found.has(one)) continue
         found.add(one)
-        outside ||= one.isVirtualNode && !one.inputs?.some(input => input.link != null) // as what gets a value by name
-        next.push(...(one.inputs ?? []).map(input => giverOf(one, input.name)))
+        outside ||= isOpaque(one)
+        next.push(...inputsFor(one, type).map(input => giverOf(one, input.name)))
     }
     return { nodes: [...found], outside }
 }
@@ -40,6 +53,13 @@ export function everyNode(graph) {
 
 /** What stands in prompts for a persona of this name: as persona_core/persona.py has it. */
 export function placeholderOf(name) {
-    const word = name.toLowerCase().replace(/[^\p{L}\p{N}_]+/gu, "_").replace(/^_+|_+$/g, "")
+    const letters = name.trim().replace(/\.safetensors$/, "").toLowerCase().normalize("NFC")
+    const word = letters.replace(/[^\p{L}\p{N}\p{M}]+/gu, " ").trim().replaceAll(" ", "_")
     return /\p{L}/u.test(word) ? `<${word}>` : `<persona${word && "_"}${word}>`
+}
+
+/** The nodes that take what a node gives of a type; undefined for what lies outside the graph. */
+export function takersOf(node, type) {
+    const ids = (node.outputs ?? []).filter(output => output.type === type).flatMap(output => output.links ?? [])
+    return ids.map(id => node.graph.getNodeById(linkAt(node.graph, id)?.target_id))
 }

@@ -24,6 +24,7 @@ const marked = new WeakSet()
 
 /** Show at a widget that a sentence tells what is wrong with it; "" for nothing. */
 export function mark(node, widget, wrong) {
+    if (node.graph !== app.canvas?.graph) return // another one is open
     const element = elementOf(node, widget)
     const shown = element ?? widget
     if (wrong) marked.add(shown)

@@ -23,6 +23,7 @@ export function addLine(node, name, style = {}) {
     const element = document.createElement("div")
     Object.assign(element.style, STYLE, style)
     element.dataset.testid = name
+    element.setAttribute("role", "status")
     element.hidden = true
     const widget = node.addDOMWidget(name, name, element, {
         serialize: false,

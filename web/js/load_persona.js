@@ -2,10 +2,12 @@
 
 import { app } from "../../../scripts/app.js"
 import { make, portrait } from "./elements.js"
+import { everyNode } from "./graph.js"
 import { fit } from "./lines.js"
 import { caption, changes, list, metadata } from "./personas.js"
 
 const CARD = "persona_card"
+const shows = new WeakMap() // what shows a node whom it loads
 
 function chain(object, name, after) {
     const before = object[name]
@@ -41,12 +43,10 @@ app.registerExtension({
             element.replaceChildren(portrait(persona.picture, persona.title), make("div", { className: "persona-facts" }, ...facts))
             fit(node)
         }
-        chain(choice, "callback", show)
-        chain(node, "onConfigure", show)
-        chain(node, "onAdded", () => {
-            changes.addEventListener("change", show)
-            show()
-        })
-        chain(node, "onRemoved", () => changes.removeEventListener("change", show))
+        for (const [object, name] of [[choice, "callback"], [node, "onConfigure"], [node, "onAdded"]]) chain(object, name, show)
+        shows.set(node, show)
+    },
+    setup() {
+        changes.addEventListener("change", () => everyNode(app.rootGraph ?? app.graph).forEach(node => shows.get(node)?.()))
     },
 })

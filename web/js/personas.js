@@ -15,6 +15,7 @@ export const changes = new EventTarget() // "change": the list may be another
 let listed
 const read = new Map() // metadata, by file and when it was written
 const words = new Map() // placeholders by file, undefined as long as they are not known
+const stale = new Set() // files whose placeholder may be another by now
 
 async function served(route) {
     const answer = await api.fetchApi(route)
@@ -100,8 +101,8 @@ export async function find(file) {
 
 /** The placeholder that a file was made for; undefined where it is not known, which may be a moment later. */
 export function placeholderIn(file) {
-    if (!words.has(file)) {
-        words.set(file, undefined)
+    if (!words.has(file) || stale.delete(file)) {
+        words.set(file, words.get(file))
         find(file)
             .then(persona => persona && metadata(persona))
             .then(read => words.set(file, read?.placeholder))
@@ -112,7 +113,7 @@ export function placeholderIn(file) {
 
 function refresh() {
     listed = undefined
-    words.clear()
+    for (const file of words.keys()) stale.add(file)
     changes.dispatchEvent(new Event("change"))
 }
 

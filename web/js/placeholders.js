@@ -1,7 +1,7 @@
 // Which word stands for whom: in the title of each Apply, and marked where a prompt and an Apply do not meet.
 
 import { app } from "../../../scripts/app.js"
-import { before, everyNode, giverOf, placeholderOf, valueOf } from "./graph.js"
+import { before, everyNode, giverOf, placeholderOf, takersOf, valueOf } from "./graph.js"
 import { mark } from "./inputs.js"
 import { addLine, write } from "./lines.js"
 import { placeholderIn } from "./personas.js"
@@ -11,7 +11,10 @@ import { watch } from "./watch.js"
 const APPLY = "PersonaApply"
 const LINE = "persona_unused"
 const LEARNING = ["PersonaLearn", "PersonaKVTokens"]
-const WORD = /<\p{L}[\p{L}\p{N}_]*>/gu
+const WORD = /<\p{L}[\p{L}\p{N}\p{M}_]*>/gu
+// Letters that a word may end at: of scripts that put no space between words.
+const UNSPACED = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}\p{sc=Tibetan}]/u
+const given = new WeakMap() // the titles that Applies have from us
 const TEXT = ["customtext", "text", "string", "textarea"] // types of widgets
 const RUNS = 0 // a node's mode, if it is neither muted nor bypassed
 
@@ -30,7 +33,8 @@ function ownWord(apply) {
 /** The word that stands for an Apply's persona in prompts; undefined where that is not known. */
 export function wordOf(apply) {
     const typed = valueOf(apply, "placeholder")
-    return typed === undefined ? undefined : typed.trim() ? typed : ownWord(apply)
+    if (typeof typed !== "string") return undefined
+    return typed.trim() ? typed : ownWord(apply)
 }
 
 /** The file of the persona of an Apply, if it comes from Load Persona. */
@@ -51,23 +55,30 @@ function clipsOf(node) {
 }
 
 function texts(node) {
-    return (node.widgets ?? []).filter(widget => typeof widget.value === "string" && TEXT.includes(widget.type))
+    const shown = widget => TEXT.includes(widget.type) && typeof valueOf(node, widget.name) === "string"
+    return (node.widgets ?? []).filter(shown)
 }
 
 /** Each prompt of the graph: its node, its widgets of text, the words that stand for somebody in it. */
 function prompts(nodes) {
     const others = [APPLY, ...LEARNING, "PersonaStagePartition"]
     return nodes
-        .filter(node => node.mode === RUNS && !others.includes(node.comfyClass))
+        .filter(node => node.mode === RUNS && !node.subgraph && !others.includes(node.comfyClass))
         .filter(node => clipsOf(node).length && texts(node).length)
         .map(node => ({ node, widgets: texts(node), ...appliesBefore(node) }))
 }
 
+function standsAlone(letter) {
+    return !/[\p{L}\p{N}]/u.test(letter) || UNSPACED.test(letter)
+}
+
+/** Whether a word is in a text, as persona_core/host/tokenizer.py finds it there. */
 function holds(text, word) {
-    const spaced = /^[\p{L}\p{N}_]/u.test(word) || /[\p{L}\p{N}_]$/u.test(word)
+    const letters = [...word]
+    const free = (letter, beside) => standsAlone(letter) || !/[\p{L}\p{N}_]/u.test(beside ?? "")
     const parts = text.split(word)
-    if (!spaced) return parts.length > 1
-    return parts.slice(1).some((after, i) => !/[\p{L}\p{N}_]$/u.test(parts[i]) && !/^[\p{L}\p{N}_]/u.test(after))
+    const ends = (before, after) => free(letters[0], [...before].at(-1)) && free(letters.at(-1), [...after][0])
+    return parts.slice(1).some((after, i) => ends(parts[i], after))
 }
 
 /** What is wrong with a text: words in it for whom no Apply before it stands. */
@@ -86,16 +97,23 @@ function unknown(text, { applies, outside }) {
 function unused(apply, all) {
     const word = wordOf(apply)
     const reached = all.filter(prompt => prompt.applies.includes(apply))
-    const hidden = all.some(prompt => prompt.outside) || reached.some(linksText)
+    const hidden = all.some(prompt => prompt.outside) || reached.some(linksText) || !goesOnlyTo(apply, all)
     if (!word || hidden || apply.graph !== (app.rootGraph ?? app.graph)) return ""
     if (reached.some(prompt => prompt.widgets.some(widget => holds(widget.value, word)))) return ""
-    if (!reached.length) return leads(apply) ? "" : say("No prompt gets this CLIP: wire it to CLIP Text Encode.")
-    return say("No prompt holds %word%: write it where the person belongs.", { word })
+    return reached.length
+        ? say("No prompt holds %word%: write it where the person belongs.", { word })
+        : say("No prompt gets this CLIP: wire it to CLIP Text Encode.")
 }
 
-/** Whether an Apply's CLIP goes somewhere; that may be to a prompt by ways that are not seen. */
-function leads(apply) {
-    return apply.outputs.some(output => output.type === "CLIP" && output.links?.length)
+/** Whether all that takes a node's CLIP, through others that pass it on, is one of these prompts. */
+function goesOnlyTo(node, all, passed = new Set()) {
+    if (passed.has(node)) return true
+    passed.add(node)
+    return takersOf(node, "CLIP").every(taker => {
+        if (!taker || taker.subgraph) return false
+        if (taker.mode !== RUNS || all.some(prompt => prompt.node === taker)) return true
+        return taker.outputs?.some(output => output.type === "CLIP") && goesOnlyTo(taker, all, passed)
+    })
 }
 
 /** Whether a text comes to a prompt over a link. */
@@ -105,10 +123,20 @@ function linksText({ node }) {
 
 function entitle(apply) {
     const usual = apply.constructor.title
+    if (apply.title !== usual && apply.title !== given.get(apply)) return // the artist's own
     const word = wordOf(apply)
     const title = word ? `${word}: ${usual}` : usual // the word first: narrow nodes cut titles off
-    const ours = apply.title === usual || apply.title.endsWith(`: ${usual}`)
-    if (ours && apply.title !== title) apply.title = title
+    if (apply.title !== title) apply.title = title
+    given.set(apply, title)
+}
+
+/** The title is not saved: it follows from the rest, and would make each opened workflow a changed one. */
+function untitled(node) {
+    const { onSerialize } = node
+    node.onSerialize = function (saved) {
+        onSerialize?.call(this, saved)
+        if (saved.title === given.get(node)) saved.title = node.constructor.title
+    }
 }
 
 function seen() {
@@ -129,10 +157,13 @@ function show() {
 app.registerExtension({
     name: "comfyuipersona.placeholders",
     nodeCreated(node) {
-        if (node.comfyClass === APPLY) addLine(node, LINE, { color: "var(--error-text)" })
+        if (node.comfyClass !== APPLY) return
+        addLine(node, LINE, { color: "var(--error-text)" })
+        untitled(node)
     },
     setup() {
         const told = ({ applies, all }) => [
+            app.canvas?.graph?.id,
             applies.map(apply => [apply.id, apply.mode, apply.title, wordOf(apply)]),
             all.map(({ node, widgets, applies }) => [node.id, widgets.map(one => one.value), applies.map(one => one.id)]),
         ]

@@ -40,20 +40,21 @@ class Previews:
         if self.off or not self.pace.due(progress) or not watched():
             return
         began = time.monotonic()
-        if picture := self.picture(progress):
-            self.show(progress, picture)
+        self.paint(progress)
         took = time.monotonic() - began
         progress.aside += took
         self.pace.took(took, progress)
 
-    def picture(self, progress: Progress) -> Image.Image | None:
-        """None where it fails, now and for good: whatever of, learning must go on."""
+    def paint(self, progress: Progress) -> None:
+        """Where that fails, there are none from now on: whatever of, learning must go on."""
         try:
             self.check_memory()
             latents = self.painter.paint(comfy.model_management.throw_exception_if_processing_interrupted)
             with torch.inference_mode():  # which the host loads VAEs in
                 decoded = self.vae.decode(self.model.model.process_latent_out(latents))
-            return forming(decoded[0].float().cpu(), NOISE, progress.losses[NOISE], progress.planned)
+            picture = forming(decoded[0].float().cpu(), NOISE, progress.losses[NOISE], progress.planned)
+            self.show(progress, picture)
+            return
         except comfy.model_management.InterruptProcessingException:
             raise
         except Exception as error:
@@ -61,10 +62,11 @@ class Previews:
             self.off = True
         # Here, where the error is gone, which held on to all that was computed.
         comfy.model_management.soft_empty_cache()
-        return None
 
     def check_memory(self) -> None:
-        """Raise MemoryError where little is free."""
+        """Raise MemoryError where little is free, or the host unloads what learns whatever is."""
+        if comfy.model_management.DISABLE_SMART_MEMORY:
+            raise MemoryError("ComfyUI unloads each model when another is loaded (--disable-smart-memory).")
         shape, vae = self.painter.noise.shape, self.vae
         decoding = vae.patcher.model_size() + vae.memory_used_decode(shape, vae.vae_dtype)
         painting = self.model.memory_required((2, *shape[1:]))
