@@ -21,9 +21,9 @@ from tools.environment import PACK
 from tools.graph_workflows import open_browser, open_editor
 from tools.small_world import GRAPH, NODE_PACK, place_photo
 
-BEFORE = """Before there were previews and a gallery (commit 0325a41, the same machine): as many clicks to the first picture, of
-which there was nothing to see for 32 of 35 seconds. To use the person again took a search for each of two nodes, a choice
-from a list of files, six wires to draw, and the placeholder to type."""
+BEFORE = """Before there were previews and a gallery (commit 0325a41, the same machine), as many clicks led to the first
+picture, and for 32 of its 35 seconds there was nothing to see of it. To use the person again took a search for each of
+two nodes, a choice from a list of files, six wires to draw, and the placeholder to type."""
 PLACE = PACK / "docs/walk"
 SHOWN = 1120, 630  # pixels
 COUNT = """() => {
