@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 from prompts import FIRST_RELEASE, find, workflow
 from safetensors import safe_open
@@ -28,6 +29,7 @@ def called_zoe(server):
     folder = server.base / "models/personas"
     folder.mkdir(exist_ok=True)
     save_file(load_file(source), folder / "called_zoe.safetensors", metadata)
+    Image.new("RGB", (8, 8), "red").save(folder / "called_zoe.png")
     return "called_zoe.safetensors"
 
 
@@ -108,6 +110,7 @@ def test_typing_offers_the_words_that_the_prompt_knows(page, called_zoe):
     prompt.press("End")
     page.keyboard.type("<")
     expect(page.get_by_role("option")).to_have_text(["<zoe>"])
+    expect(page.get_by_role("option").locator("img")).to_be_visible()
     page.keyboard.press("Enter")
     page.keyboard.type(" at the beach")
     expect(page.get_by_role("option")).to_have_count(0)
