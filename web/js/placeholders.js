@@ -135,7 +135,7 @@ function untitled(node) {
     const { onSerialize } = node
     node.onSerialize = function (saved) {
         onSerialize?.call(this, saved)
-        if (saved.title === given.get(node)) saved.title = node.constructor.title
+        if (saved.title === given.get(node)) delete saved.title
     }
 }
 
