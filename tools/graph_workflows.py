@@ -3,8 +3,9 @@
     python -m tools.graph_workflows [NAME ...]
 
 workflows/*.json come from workflows/api/*.json, the small world's from miniworld/workflow.py. The real frontend
-converts them, so they are what it would save itself; only the layout is here. With them go their pictures in the
-Templates dialog and the README's. Look at those after each change.
+converts them, so they are what it would save itself; only the layout is here. With them go the blueprint (a subgraph
+that the node library lists) and the README's picture. Look at that after each change. The pictures in the Templates
+dialog: tools/thumbnails.py.
 """
 
 import io
@@ -21,12 +22,27 @@ from playwright.sync_api import Page, sync_playwright
 from skimage import data
 from skimage.io import imsave
 
+from tools.blueprint import write_blueprint
 from tools.comfy_server import ComfyServer
 from tools.environment import PACK, installed
 from tools.small_world import GRAPH, NODE_PACK, learn_and_paint, place_photo
 
 WORKFLOWS, README_PICTURE = PACK / "workflows", PACK / "docs/graph.png"
-THUMBNAIL = 512
+# What the Templates dialog calls the workflows of workflows/api. It lists them as the file system does, or by name.
+TEMPLATES = {
+    "learn_and_generate": "1 Learn a face and paint it",
+    "load_and_generate": "2 Paint with a persona you have",
+    "two_people": "3 Two people in one picture",
+    "face_wise_kv_tokens": "4 Learn a face as K and V tokens",
+    "stages_from_attention": "5 Learn a face, stages first",
+}
+# The same workflow as a form, for editors that have an app mode: node, its input and what that is called, from top to
+# bottom. The picture is node 16's.
+PAINTING = [(11, "text", "prompt"), (14, "seed", "seed"), (1, "ckpt_name", "checkpoint")]
+FORMS = {
+    "learn_and_generate": [(2, "image", "photo"), (4, "name", "name"), *PAINTING],
+    "load_and_generate": [(9, "persona_name", "persona"), *PAINTING],
+}
 
 # A note, then groups from left to right: title, columns; a column: width, nodes from top to bottom. A note that is in
 # none stands to the left.
@@ -46,17 +62,17 @@ LAYOUTS = {
     ),
     "stages_from_attention": (
         "## Stages from attention\n\n"
-        "Like *learn_and_generate*, but first the checkpoint is watched: when does its attention cover the "
+        "Like *1 Learn a face and paint it*, but first the checkpoint is watched: when does its attention cover the "
         "subject best? The persona is learned for that stretch of the sampling instead of the usual 400 to "
         "800.\n\n"
         "1. Choose a **checkpoint** and your **photo**.\n"
         "2. Give the persona a **name**.\n"
         "3. Run, then read the **chart**: the stage is shaded.",
-        [SOURCE, ("2a. Find the stages", [(330, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (330, [8, 9])]), PAINT],
+        [SOURCE, ("2a. Find the stages", [(310, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (300, [8, 9])]), PAINT],
     ),
     "face_wise_kv_tokens": (
         "## A persona of K and V tokens\n\n"
-        "Like *learn_and_generate*, the second way: a file of tens of kilobytes.\n\n"
+        "Like *1 Learn a face and paint it*, the second way: a file of tens of kilobytes.\n\n"
         "1. Choose a **checkpoint** and your **photo**.\n"
         "2. Give the persona a **name**.\n"
         "3. Write **&lt;ann&gt;** in both prompts and run.\n\n"
@@ -74,7 +90,7 @@ LAYOUTS = {
     ),
     "two_people": (
         "## Two people, each in their half\n\n"
-        "1. Learn each alone, with *learn_and_generate*.\n"
+        "1. Learn each alone, with *1 Learn a face and paint it*.\n"
         "2. Press **R** and choose both in **Load Persona**.\n"
         "3. Choose the **checkpoint** they were learned with, or a relative.\n"
         "4. Say in the prompt who is **left** and who is **right**, and run.\n\n"
@@ -109,6 +125,9 @@ HEIGHTS = {
     "PreviewImage": 240,
     "PreviewAny": 330,
 }
+# Those that are too wide to be read when they are fitted to a screen of 1600 pixels: below 60 % nodes have no text.
+# They open at 60 %, where they begin.
+WIDE = "face_wise_kv_tokens", "stages_from_attention"
 # What a node grows to: in Nodes 2.0, which draws widgets taller, or once it shows a text or a chart.
 GROWN = {
     "CheckpointLoaderSimple": 130,
@@ -129,7 +148,7 @@ GROWN = {
     "VAEDecode": 60,
 }
 
-ARRANGE = """([note, groups, heights, grown, id]) => {
+ARRANGE = """([note, groups, heights, grown, id, wide]) => {
     const gap = 50, title = 30
     let x = 0, bottom = 0
     const boxes = []
@@ -162,11 +181,14 @@ ARRANGE = """([note, groups, heights, grown, id]) => {
     for (const node of app.graph.nodes)  // as loaded it is "randomize": the seed would change at each run
         for (const widget of node.widgets ?? [])
             if (widget.name === "control_after_generate") widget.value = "fixed"
+    for (const node of app.graph.nodes)  // its placeholder is put in front of an Apply's title whenever it is opened
+        if (node.title.endsWith(`: ${node.constructor.title}`)) node.title = node.constructor.title
     app.graph.id = id
     const saved = app.graph.serialize()
+    const left = Math.min(help.pos[0], boxes[0].pos[0]) - gap / 2, top = boxes[0].pos[1]
     delete saved.extra.ds  // where the view was; without it, opening fits the graph to the screen
-    return [JSON.stringify(saved),  // here: outside, undefined would become null
-            [Math.min(help.pos[0], boxes[0].pos[0]) - gap / 2, boxes[0].pos[1], x, bottom + gap], boxes[0].pos[0]]
+    if (wide) saved.extra.ds = {scale: 0.6, offset: [2.5 * gap - left, 5 * gap - top]}
+    return [JSON.stringify(saved), [left, top, x, bottom + gap]]  // here: outside, undefined would become null
 }"""
 # The whole graph at its natural size, and nothing but the graph.
 SHOW = """([left, top]) => {
@@ -196,33 +218,51 @@ def open_editor(page: Page, url: str) -> None:
     page.wait_for_function("window.app?.graph && window.app.extensionManager?.workflow?.activeWorkflow")
 
 
-def sources() -> dict[Path, dict]:
-    """What is written from what: the graph's file and the workflow's API form."""
-    graphs = {WORKFLOWS / file.name: json.loads(file.read_text()) for file in WORKFLOWS.glob("api/*.json")}
-    return graphs | {GRAPH: learn_and_paint()}
+def graph_file(name: str) -> Path:
+    """Where the graph of a workflow is."""
+    return GRAPH if name == GRAPH.stem else WORKFLOWS / f"{TEMPLATES[name]}.json"
 
 
-def convert(page: Page, api: dict, file: Path) -> None:
-    """Write one workflow and its pictures."""
-    note, groups = LAYOUTS[file.stem]
-    page.evaluate("([api, name]) => app.loadApiJson(api, name)", [api, file.stem])
+def api_form(name: str) -> dict:
+    """What that graph is written from."""
+    return learn_and_paint() if name == GRAPH.stem else json.loads((WORKFLOWS / f"api/{name}.json").read_text())
+
+
+def convert(page: Page, name: str) -> None:
+    """Write one graph, and what goes with the first of them."""
+    note, groups = LAYOUTS[name]
+    page.evaluate("([api, name]) => app.loadApiJson(api, name)", [api_form(name), name])
     page.wait_for_function("app.graph.nodes.every(node => node.type !== 'LoadImage' || node.imgs)")
-    identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ComfyUI-Persona/{file.stem}"))
-    graph, (left, top, right, bottom), first = page.evaluate(ARRANGE, [note, groups, HEIGHTS, GROWN, identity])
+    identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ComfyUI-Persona/{name}"))
+    saved, box = page.evaluate(ARRANGE, [note, groups, HEIGHTS, GROWN, identity, name in WIDE])
+    graph, file = json.loads(saved), graph_file(name)
+    if name in FORMS:
+        add_form(graph, FORMS[name])
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(json.loads(graph), indent=1) + "\n")
+    file.write_text(json.dumps(graph, indent=1) + "\n")
+    if name == "learn_and_generate":
+        photograph(page, *box)
+        write_blueprint(page)
 
+
+def add_form(graph: dict, form: list[tuple[int, str, str]]) -> None:
+    """Tell the saved graph what is asked in app mode, and call its inputs so."""
+    inputs = {(node["id"], one["name"]): one for node in graph["nodes"] for one in node.get("inputs", [])}
+    for node, name, label in form:
+        if label != name:
+            inputs[node, name]["label"] = label
+    graph["extra"]["linearData"] = {"inputs": [[node, name] for node, name, _ in form], "outputs": [16]}
+
+
+def photograph(page: Page, left: float, top: float, right: float, bottom: float) -> None:
+    """The README's picture: this part of the open graph."""
     page.set_viewport_size({"width": round(right - left), "height": round(bottom - top)})
     page.add_style_tag(content=ONLY_GRAPH)
     page.evaluate(SHOW, [left, top])
     page.wait_for_timeout(500)  # a few frames
+    README_PICTURE.parent.mkdir(exist_ok=True)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    square = picture.crop((start := round(first - left), 0, start + picture.height, picture.height))
-    small = square.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    small.save(file.with_suffix(".jpg"), quality=80)
-    if file.stem == "learn_and_generate":
-        README_PICTURE.parent.mkdir(exist_ok=True)
-        picture.quantize().save(README_PICTURE, optimize=True)
+    picture.quantize().save(README_PICTURE, optimize=True)
 
 
 def main(names: list[str]) -> None:
@@ -233,12 +273,10 @@ def main(names: list[str]) -> None:
     ):
         imsave(server.base / "input/example.png", data.astronaut(), check_contrast=False)
         place_photo(server.base)
-        for file, api in sources().items():
-            if names and file.stem not in names:
-                continue
+        for name in names or LAYOUTS:
             page = browser.new_page()  # a fresh one, or ids of links go on counting
             open_editor(page, server.url)
-            convert(page, api, file)
+            convert(page, name)
             page.close()
 
 

@@ -5,9 +5,10 @@ import base64
 import pytest
 from gallery import put_persona
 from playwright.sync_api import expect
-from prompts import API
 from safetensors.torch import save_file
 from torch import zeros
+
+from tools.graph_workflows import graph_file
 
 DROP = """files => {
     const dataTransfer = new DataTransfer()
@@ -61,7 +62,7 @@ def test_a_persona_that_is_not_on_the_server_is_told_where_to_lie(canvas, server
 
 
 def test_everything_else_is_the_editors(canvas, persona, tmp_path):
-    graph = (API.parent / "load_and_generate.json").read_text()
+    graph = graph_file("load_and_generate").read_text()
     (tmp_path / "graph.json").write_text(graph)
     other = tmp_path / "other.safetensors"
     save_file({"x": zeros(1)}, other, {"workflow": graph})

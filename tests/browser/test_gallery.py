@@ -10,7 +10,9 @@ from editor import LOAD, RUN, TO_PROMPT
 from gallery import open_gallery, put_persona, with_settings
 from PIL import Image
 from playwright.sync_api import expect
-from prompts import API, FIRST_RELEASE, find
+from prompts import FIRST_RELEASE, find
+
+from tools.graph_workflows import graph_file
 
 HOSTILE = "<img src=x onerror=window.hit=1>"
 ODD = "Zoë & co. #1 50%?"
@@ -54,7 +56,7 @@ def card(gallery, name):
 
 def load(page, name, persona=""):
     """Open one of the workflows, with another persona in Load Persona."""
-    graph = json.loads((API.parent / f"{name}.json").read_text())
+    graph = json.loads(graph_file(name).read_text())
     for node in graph["nodes"]:
         if node["type"] == "PersonaLoad" and persona:
             node["widgets_values"] = [persona]

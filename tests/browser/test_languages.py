@@ -8,8 +8,7 @@ import pytest
 from editor import LOAD, TO_PROMPT
 from playwright.sync_api import expect
 
-from tools.environment import PACK
-from tools.graph_workflows import open_editor
+from tools.graph_workflows import graph_file, open_editor
 from tools.write_locales import LANGUAGES
 
 NODE, TITLE = "PersonaApply", "Apply Stage-Regulated Embedding"
@@ -87,7 +86,7 @@ def test_a_node_is_called_and_explained_in_the_editors_language(opened, server):
 
 def test_what_is_saved_is_the_same_in_every_language(opened):
     """Ids, not what they are called: it opens in any other language, and in an editor without translations."""
-    graph = (PACK / "workflows/load_and_generate.json").read_text()
+    graph = graph_file("load_and_generate").read_text()
     english = opened("en")
     english.evaluate(LOAD, [graph, "languages"])
     prompt, saved = queued(english), english.evaluate(SAVED)

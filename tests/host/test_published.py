@@ -21,8 +21,8 @@ def test_it_is_small_and_holds_what_runs_and_nothing_else():
     files = published()
     assert sum((PACK / file).stat().st_size for file in files) < 2_000_000
     assert {file.parts[0] for file in files} == {
-        "LICENSE", "README.md", "__init__.py", "locales", "nodes", "persona_core", "pyproject.toml", "requirements.txt", "web",
-        "workflows",
+        "LICENSE", "README.md", "__init__.py", "locales", "nodes", "persona_core", "pyproject.toml", "requirements.txt",
+        "subgraphs", "web", "workflows",
     }  # fmt: skip
     helped = {file.stem for file in files if file.parts[:2] == ("web", "docs")}
     assert helped == set(json.loads((PACK / "nodes/described.json").read_text()))

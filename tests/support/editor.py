@@ -3,6 +3,14 @@
 # Both in the page: Playwright would turn undefined into null.
 LOAD = "([graph, name]) => app.loadGraphData(JSON.parse(graph), true, true, name)"
 TO_PROMPT = "async () => JSON.stringify((await app.graphToPrompt()).output)"
+# Classes that the editor does not know. Not `has_errors`: newer editors set it for a file that is not there, too.
+MISSING = "app.graph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
+# In the graph and in subgraphs: {class: {widget: value}}.
+SET_WIDGETS = """changes => {
+    for (const node of app.graph.nodes.flatMap(node => [node, ...node.subgraph?.nodes ?? []]))
+        for (const [name, value] of Object.entries(changes[node.type] ?? {}))
+            node.widgets.find(widget => widget.name === name).value = value
+}"""
 # How it ended, and all that the node of this class showed as its text meanwhile.
 RUN = """async type => {
     const ended = new Promise(done => {
@@ -24,3 +32,14 @@ RUN = """async type => {
     clearInterval(timer)
     return {status, error, shown: [...shown]}
 }"""
+OF_THE_EDITOR = {"PreviewAny": "preview"}  # inputs that newer editors put into the prompt, by how they begin
+
+
+def as_prompt(api: dict) -> dict:
+    """What the server looks at in a prompt."""
+    shown = {}
+    for key, node in api.items():
+        skipped = OF_THE_EDITOR.get(node["class_type"])
+        inputs = {name: value for name, value in node["inputs"].items() if not (skipped and name.startswith(skipped))}
+        shown[key] = node["class_type"], inputs
+    return shown
