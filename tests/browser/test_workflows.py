@@ -26,6 +26,16 @@ SIZES = """type => {
 }"""
 
 
+# Whether the note is in view and lies above all else.
+ON_TOP = """() => {
+    const note = app.graph.nodes.find(node => node.type === "MarkdownNote")
+    const [x, y] = [note.pos[0] + note.size[0] / 2, note.pos[1] - 15]
+    const [left, top] = app.canvas.ds.convertOffsetToCanvas([x, y])
+    const corner = app.canvas.canvas.getBoundingClientRect()
+    const hit = document.elementFromPoint(corner.left + left, corner.top + top)
+    return hit === app.canvas.canvas ? app.graph.getNodeOnPos(x, y) === note
+                                     : hit?.closest("[data-node-id]")?.dataset.nodeId === String(note.id)
+}"""
 # What each node takes on the canvas, title bar included: x, y, width, height. Nodes 2.0 draws elements of its own.
 BOXES = """title => app.graph.nodes.map(node => {
     const drawn = document.querySelector(`[data-node-id="${node.id}"]`)
@@ -86,11 +96,12 @@ def test_the_layout_is_tidy(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_texts_can_be_read_on_a_small_screen(page, name):
-    """Below 60 % of their size, nodes are drawn without text. Nodes 2.0 makes them taller, and writes smaller."""
+    """Below 60 % of their size, nodes are drawn without text."""
     page.set_viewport_size({"width": 1600, "height": 900})
     load(page, name)
-    page.wait_for_timeout(500)  # it is fitted after a moment
-    assert page.evaluate("app.canvas.ds.scale") >= (0.5 if os.environ.get("COMFYUI_NODES2") else 0.6)
+    page.wait_for_timeout(500)  # it would be fitted after a moment
+    assert page.evaluate("app.canvas.ds.scale") >= 0.6
+    page.wait_for_function(ON_TOP)
 
 
 @pytest.mark.parametrize("name", NAMES)
