@@ -68,7 +68,7 @@ LAYOUTS = {
         "1. Choose a **checkpoint** and your **photo**.\n"
         "2. Give the persona a **name**.\n"
         "3. Run, then read the **chart**: the stage is shaded.",
-        [SOURCE, ("2a. Find the stages", [(310, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (300, [8, 9])]), PAINT],
+        [SOURCE, ("2a. Find the stages", [(330, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (330, [8, 9])]), PAINT],
     ),
     "face_wise_kv_tokens": (
         "## A persona of K and V tokens\n\n"
@@ -125,9 +125,6 @@ HEIGHTS = {
     "PreviewImage": 240,
     "PreviewAny": 330,
 }
-# Those that are too wide to be read when they are fitted to a screen of 1600 pixels: below 60 % nodes have no text.
-# They open at 60 %, where they begin.
-WIDE = "face_wise_kv_tokens", "stages_from_attention"
 # What a node grows to: in Nodes 2.0, which draws widgets taller, or once it shows a text or a chart.
 GROWN = {
     "CheckpointLoaderSimple": 130,
@@ -138,7 +135,7 @@ GROWN = {
     "PersonaApply": 340,
     "PersonaAttention": 700,
     "PersonaFaceMask": 295,
-    "PersonaInfo": 320,
+    "PersonaInfo": 450,
     "PersonaKVTokens": 885,
     "PersonaLearn": 870,
     "PersonaLoad": 115,
@@ -148,7 +145,7 @@ GROWN = {
     "VAEDecode": 60,
 }
 
-ARRANGE = """([note, groups, heights, grown, id, wide]) => {
+ARRANGE = """([note, groups, heights, grown, id]) => {
     const gap = 50, title = 30
     let x = 0, bottom = 0
     const boxes = []
@@ -186,8 +183,9 @@ ARRANGE = """([note, groups, heights, grown, id, wide]) => {
     app.graph.id = id
     const saved = app.graph.serialize()
     const left = Math.min(help.pos[0], boxes[0].pos[0]) - gap / 2, top = boxes[0].pos[1]
-    delete saved.extra.ds  // where the view was; without it, opening fits the graph to the screen
-    if (wide) saved.extra.ds = {scale: 0.6, offset: [2.5 * gap - left, 5 * gap - top]}
+    // Where it opens. Fitted to a small screen, texts could not be read: below 60 % there are none. And an early Nodes
+    // 2.0, which makes the layout larger, puts nodes beside their groups when it fits.
+    saved.extra.ds = {scale: 0.6, offset: [2.5 * gap - left, 5 * gap - top]}
     return [JSON.stringify(saved), [left, top, x, bottom + gap]]  // here: outside, undefined would become null
 }"""
 # The whole graph at its natural size, and nothing but the graph.
@@ -234,7 +232,7 @@ def convert(page: Page, name: str) -> None:
     page.evaluate("([api, name]) => app.loadApiJson(api, name)", [api_form(name), name])
     page.wait_for_function("app.graph.nodes.every(node => node.type !== 'LoadImage' || node.imgs)")
     identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ComfyUI-Persona/{name}"))
-    saved, box = page.evaluate(ARRANGE, [note, groups, HEIGHTS, GROWN, identity, name in WIDE])
+    saved, box = page.evaluate(ARRANGE, [note, groups, HEIGHTS, GROWN, identity])
     graph, file = json.loads(saved), graph_file(name)
     if name in FORMS:
         add_form(graph, FORMS[name])
