@@ -94,6 +94,7 @@ def save(persona: Persona, path: Path) -> Persona:
         with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
             kept = keep_other(path, persona.fingerprint)
             fresh.replace(path)
+            look_for_pictures.cache_clear()  # of one that lies there already
             if kept:
                 move_pictures(path, kept)
         return saved

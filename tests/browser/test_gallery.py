@@ -22,6 +22,7 @@ CHOOSE = """name => {
     widget.callback(name)
 }"""
 PIXEL = """async image => {
+    image.scrollIntoView()  // or it is not even loaded where there are many
     await image.decode()
     const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1})
     canvas.getContext("2d").drawImage(image, 0, 0, 1, 1)
@@ -148,6 +149,8 @@ def test_a_placeholder_is_inserted_with_the_keyboard_alone(page, personas):
     page.keyboard.press("Enter")
     page.get_by_role("searchbox", name="Search personas").focus()
     page.keyboard.type("gallery/red")
+    red = card(page.get_by_test_id("persona_gallery"), "red")
+    expect(red.get_by_role("button", name="Insert")).to_be_visible()  # its facts have come
     for _ in range(4):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.ariaLabel") == "Insert <red> at the prompt's cursor":
