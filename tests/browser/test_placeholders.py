@@ -124,9 +124,9 @@ def test_typing_offers_the_words_that_the_prompt_knows(page, called_zoe):
 
 
 def test_a_hostile_word_is_offered_as_text(page, server, called_zoe):
-    shutil.copy(FIRST_RELEASE / "kv_tokens.safetensors", server.base / "models/personas/plain.safetensors")
+    shutil.copy(FIRST_RELEASE / "kv_tokens.safetensors", server.base / "models/personas/worded.safetensors")
     hostile = "<svg/onload=window.hit=1>"
-    opened(page, "plain.safetensors", hostile, "a photo of ")
+    opened(page, "worded.safetensors", hostile, "a photo of ")
     prompt = holding(page, "a photo of ")
     prompt.focus()
     prompt.press("End")

@@ -1,5 +1,7 @@
 """Pictures beside personas: written by Save Persona, and told to the editor with Load Persona's choices."""
 
+import time
+
 import numpy as np
 import pytest
 from gallery import put_persona
@@ -52,4 +54,5 @@ def test_without_one_none_is_written_and_what_is_there_stays(server, folder):
     assert not (folder / "bob.png").exists() and "painted/bob.safetensors" not in told(server)
     Image.new("RGB", (8, 8)).save(folder / "bob.webp")
     saving(server, "painted/bob")
+    time.sleep(1.1)  # folders are looked through once a second
     assert (folder / "bob.webp").exists() and "painted/bob.safetensors" in told(server)
