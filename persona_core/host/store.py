@@ -26,7 +26,7 @@ from .messages import log
 FOLDER, EXTENSION = "personas", ".safetensors"
 PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".preview.png")  # beside a persona's file, as ComfyUI finds them
 PICTURE_SIZE = 512
-RECENT = 1.0  # seconds
+RECENT = 0.2  # seconds
 DAMAGED = "damaged"  # in the place of a fingerprint
 LOCK = ".lock"  # in each folder of personas
 

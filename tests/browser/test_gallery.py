@@ -233,6 +233,7 @@ def test_load_persona_shows_whom_it_loads(page, personas):
     assert shown.locator("img").evaluate(PIXEL) == BLUE
     Image.new("RGB", (8, 8), "red").save(personas / f"{ODD}.png")
     os.utime(personas / f"{ODD}.png", (1, 1))
+    page.wait_for_timeout(300)  # folders are looked through now and then
     page.evaluate("app.refreshComboInNodes()")  # what the R key does
     expect(shown.locator("img")).to_have_attribute("src", re.compile("changed=1(\\.0)?$"))
     assert shown.locator("img").evaluate(PIXEL) == RED
