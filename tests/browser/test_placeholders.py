@@ -167,6 +167,5 @@ def test_what_a_subgraph_holds_is_left_open(page, called_zoe):
         app.canvas.graph.convertToSubgraph(new Set(inside))
     }""")
     page.wait_for_timeout(1000)
-    prompt = holding(page, PROMPT)
-    expect(prompt).not_to_have_attribute("aria-invalid", "true")
+    assert page.evaluate(ITS_PROMPT) != []
     expect(page.locator("[aria-invalid=true]")).to_have_count(0)
