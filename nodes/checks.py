@@ -6,7 +6,6 @@ from functools import cache, partial
 
 from aiohttp import web
 from comfy.sd1_clip import SDTokenizer
-from server import PromptServer
 
 from ..persona_core.host import store
 from ..persona_core.host.apply.encoding import check_placeholder
@@ -61,8 +60,3 @@ async def answer(request: web.Request) -> web.Response:
     """`node`, `input`, `value` of the query: {"wrong": a sentence or ""}. Nothing is kept, no file is touched."""
     asked = [request.query.get(key, "") for key in ("node", "input", "value")]
     return web.json_response({"wrong": await asyncio.to_thread(wrong_with, *asked)})
-
-
-def serve() -> None:
-    if server := getattr(PromptServer, "instance", None):  # none where the host is a library
-        server.routes.get(ROUTE)(answer)

@@ -1,13 +1,15 @@
-"""The pack in a ComfyUI in which it can run: its nodes, and the folder of personas."""
+"""The pack in a ComfyUI in which it can run: its nodes, the folder of personas, what the server is asked."""
 
 from comfy_api.latest import ComfyExtension, io
+from server import PromptServer
 
 from ..persona_core.host import store
 from . import apply, attention, checks, faces, kv_tokens, learn, library, picture_info, stages
 
 store.register_folder()
-checks.serve()
-picture_info.serve()
+if server := getattr(PromptServer, "instance", None):  # none where the host is a library
+    server.routes.get(checks.ROUTE)(checks.answer)
+    server.add_on_prompt_handler(picture_info.tell)
 
 
 class PersonaExtension(ComfyExtension):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
-from server import PromptServer
 
 from ..persona_core.files import PersonaFileError, read_metadata
 from ..persona_core.host import store
@@ -18,15 +17,13 @@ from ..persona_core.persona import own_placeholder, placeholder_of
 KEY = "personas"
 
 
-def personas_of(prompt: Mapping[str, dict]) -> list[dict[str, object]]:
+def personas_of(prompt: Mapping[str, object]) -> list[dict[str, object]]:
     """Of each Apply of a prompt in API form: the persona's file or name, its placeholder, its strength; None for a
     value that comes over a link."""
-    return [
-        applied(prompt, node.get("inputs", {})) for node in prompt.values() if node.get("class_type") == "PersonaApply"
-    ]
+    return [applied(prompt, inputs) for kind, inputs in map(told, prompt.values()) if kind == "PersonaApply"]
 
 
-def applied(prompt: Mapping[str, dict], inputs: Mapping[str, object]) -> dict[str, object]:
+def applied(prompt: Mapping[str, object], inputs: Mapping[str, object]) -> dict[str, object]:
     link, placeholder, strength = (inputs.get(name) for name in ("persona", "placeholder", "strength"))
     kind, given = told(prompt.get(str(link[0])) if isinstance(link, list) and link else None)
     source = SOURCES.get(kind)
@@ -81,8 +78,3 @@ def tell(queued: dict) -> dict:
     if isinstance(prompt, dict) and isinstance(info, dict) and (personas := personas_of(prompt)):
         info[KEY] = personas
     return queued
-
-
-def serve() -> None:
-    if server := getattr(PromptServer, "instance", None):  # none where the host is a library
-        server.add_on_prompt_handler(tell)

@@ -30,12 +30,8 @@ COUNT = """() => {
     window.clicks = 0
     document.addEventListener("pointerdown", () => { window.clicks += 1 }, true)
 }"""
-PAINTED = """() => {
-    const node = app.graph.nodes.find(node => node.type === "SaveImage")
-    return (node.imgs ?? document.querySelectorAll(`[data-node-id="${node.id}"] img`)).length > 0
-}"""
-FORMING = """() => {
-    const node = app.graph.nodes.find(node => node.type === "PersonaLearn")
+SHOWS_PICTURE = """type => {
+    const node = app.graph.nodes.find(node => node.type === type)
     return (node.imgs ?? document.querySelectorAll(`[data-node-id="${node.id}"] img`)).length > 0
 }"""
 
@@ -74,10 +70,14 @@ def learn(page: Page, walk: Walk) -> None:
 
     def until_forming() -> None:
         run.click()
-        page.wait_for_function(FORMING, timeout=120_000)
+        page.wait_for_function(SHOWS_PICTURE, arg="PersonaLearn", timeout=120_000)
 
     walk.step("*Run*. The likeness forms.", until_forming, shown=True)
-    walk.step("The first picture.", lambda: page.wait_for_function(PAINTED, timeout=300_000), shown=True)
+    walk.step(
+        "The first picture.",
+        lambda: page.wait_for_function(SHOWS_PICTURE, arg="SaveImage", timeout=300_000),
+        shown=True,
+    )
 
 
 def again(page: Page, walk: Walk) -> None:

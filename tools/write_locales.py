@@ -30,6 +30,11 @@ def inputs(node: dict) -> dict[str, dict]:
     return {name: options for part in node["input"].values() for name, (_, options) in part.items()}
 
 
+def is_socket(options: dict) -> bool:
+    """Whether an input that the editor is told this of can only be linked."""
+    return options.keys() == {"tooltip"}
+
+
 def english() -> dict[str, Texts]:
     """The files of a language by name, in English."""
     scripts = [file.read_text(encoding="utf-8") for file in sorted((PACK / "web/js").glob("*.js"))]
@@ -72,9 +77,7 @@ def files(words: dict[str, str]) -> dict[str, Texts]:
     for name, node in nodes().items():
         for socket, options in inputs(node).items():
             tooltip = words.get(options["tooltip"])
-            if tooltip and options.keys() == {
-                "tooltip"
-            }:  # Nodes 2.0 looks for it under what the socket is called there
+            if tooltip and is_socket(options):  # Nodes 2.0 looks for it under what the socket is called there
                 found["nodeDefs.json"][name]["inputs"].setdefault(words.get(socket) or socket, {"tooltip": tooltip})
     return found
 

@@ -94,9 +94,9 @@ def save(persona: Persona, path: Path) -> Persona:
         with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
             kept = keep_other(path, persona.fingerprint)
             fresh.replace(path)
-            look_for_pictures.cache_clear()  # of one that lies there already
             if kept:
                 move_pictures(path, kept)
+        look_for_pictures.cache_clear()  # one may lie there already
         return saved
     except OSError as error:
         raise cannot_save(persona.name, path, error) from error
@@ -150,7 +150,6 @@ def move_pictures(path: Path, kept: Path) -> None:
                 picture.replace(mine)
         except OSError as error:
             log.warning("'%s' shows the persona that is now %s: %s", picture.name, kept.name, error)
-    look_for_pictures.cache_clear()
 
 
 def pictures_of(path: Path) -> list[Path]:

@@ -1,10 +1,10 @@
 """What an artist types wrongly is marked at its input, before anything runs."""
 
 import pytest
+from editor import OPEN
 from playwright.sync_api import expect
 from prompts import workflow
 
-OPEN = "([api, name]) => app.loadApiJson(api, name)"
 WIDGET = (
     """([type, name]) => app.graph.nodes.find(node => node.type === type)?.widgets.find(one => one.name === name)"""
 )

@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 
 import pytest
-from editor import LOAD, RUN, TO_PROMPT
+from editor import LOAD, OPEN, RUN, TO_PROMPT
 from gallery import open_gallery, put_persona, with_settings
 from PIL import Image
 from playwright.sync_api import expect
@@ -48,7 +48,7 @@ def personas(server):
 
 @pytest.fixture
 def gallery(page, personas):
-    return open_gallery(page)
+    return open_gallery(page, "gallery/")
 
 
 def card(gallery, name):
@@ -76,7 +76,7 @@ def no_errors(page):
 
 def test_a_card_tells_who_it_is_as_text(page, personas):
     with no_errors(page):
-        gallery = open_gallery(page)
+        gallery = open_gallery(page, "gallery/")
         red = card(gallery, "red")
         for text in ("woman <red>", "SD1.x (clip_l, 768 wide)", "score 0.831"):
             expect(red).to_contain_text(text)
@@ -210,7 +210,7 @@ def test_a_persona_that_was_just_saved_is_there_with_its_picture(page, gallery, 
         },
     }
     load(page, "load_and_generate")
-    page.evaluate("([api, name]) => app.loadApiJson(api, name)", [prompt, "save"])
+    page.evaluate(OPEN, [prompt, "save"])
     assert page.evaluate(RUN, "PersonaSave")["status"] == "execution_success"
     saved = card(gallery, "just saved")
     expect(saved).to_contain_text("person <just_saved>")

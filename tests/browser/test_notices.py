@@ -4,14 +4,13 @@ import json
 import shutil
 
 import pytest
-from editor import RUN
+from editor import OPEN, RUN
 from playwright.sync_api import expect
 from prompts import FIRST_RELEASE, find, only, workflow
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 HOSTILE = "<img src=x onerror=window.hit=1> <svg/onload=window.hit=2> <b>bold</b> [[[link|https://example.com/]]"
-OPEN = "([api, name]) => app.loadApiJson(api, name)"
 SAVED = "() => JSON.stringify(app.graph.serialize())"
 HIT = "() => window.hit ?? null"
 

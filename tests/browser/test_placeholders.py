@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+from editor import OPEN
 from PIL import Image
 from playwright.sync_api import expect
 from prompts import FIRST_RELEASE, find, workflow
@@ -13,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from persona_core.host.tokenizer import whole
 from persona_core.persona import placeholder_of
 
-OPEN = "([api, name]) => app.loadApiJson(api, name)"
 PROMPT = "a photo of <ann> wearing a Santa hat"
 TITLES = "() => app.graph.nodes.filter(node => node.type === 'PersonaApply').map(node => node.title)"
 ITS_PROMPT = "() => app.graph.nodes.filter(n => n.type === 'CLIPTextEncode').map(n => n.widgets[0].value)"

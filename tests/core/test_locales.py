@@ -5,7 +5,19 @@ import re
 
 import pytest
 
-from tools.write_locales import LANGUAGES, LOCALES, PACK, SAID, all_texts, english, faults, files, inputs, nodes
+from tools.write_locales import (
+    LANGUAGES,
+    LOCALES,
+    PACK,
+    SAID,
+    all_texts,
+    english,
+    faults,
+    files,
+    inputs,
+    is_socket,
+    nodes,
+)
 
 NAMES = sorted(file.stem for file in LANGUAGES.glob("*.json"))
 WHAT_TO_DO = "Run `python -m tools.write_locales`, translate what is empty or wrong in tools/languages/{}.json, and run it again."
@@ -36,9 +48,7 @@ def test_comfyui_is_given_what_was_translated(language):
 @pytest.mark.parametrize("language", NAMES)
 def test_what_a_socket_is_called_is_one_word(language):
     """Or Nodes 2.0 does not find its tooltip."""
-    sockets = {
-        key for node in nodes().values() for key, options in inputs(node).items() if options.keys() == {"tooltip"}
-    }
+    sockets = {key for node in nodes().values() for key, options in inputs(node).items() if is_socket(options)}
     assert "latent_image" in sockets
     assert not [words(language)[socket] for socket in sockets if " " in words(language)[socket]]
 

@@ -61,3 +61,4 @@ def test_what_the_api_queues_without_it_stays_without(server, first_personas):
 def test_a_prompt_that_is_none_is_refused_as_ever(server, apply):
     with pytest.raises(PromptRefused):
         server.submit({"1": {"class_type": "PersonaApply", **apply}}, {"extra_pnginfo": {}})
+    assert "on_prompt_handler" not in server.log.read_text(errors="replace")  # where the host tells that ours failed

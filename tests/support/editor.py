@@ -2,6 +2,7 @@
 
 # Both in the page: Playwright would turn undefined into null.
 LOAD = "([graph, name]) => app.loadGraphData(JSON.parse(graph), true, true, name)"
+OPEN = "([api, name]) => app.loadApiJson(api, name)"  # of a prompt in API form
 TO_PROMPT = "async () => JSON.stringify((await app.graphToPrompt()).output)"
 # Classes that the editor does not know. Not `has_errors`: newer editors set it for a file that is not there, too.
 MISSING = "app.graph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"

@@ -27,9 +27,11 @@ def with_settings(path: Path, **settings) -> dict[str, str]:
         return {"settings": json.dumps(json.loads(file.metadata()["settings"]) | settings)}
 
 
-def open_gallery(page):
-    """The gallery, opened in the sidebar."""
+def open_gallery(page, search: str):
+    """The gallery, opened in the sidebar and searched: other tests' personas would push these out of view, and only
+    cards in view are read."""
     page.get_by_role("button", name="Personas").first.click()
     gallery = page.get_by_test_id("persona_gallery")
     gallery.get_by_role("article").first.wait_for()
+    gallery.get_by_role("searchbox").fill(search)
     return gallery

@@ -1,9 +1,9 @@
 // Load Persona and Apply, put into the graph where a LoRA loader would go.
 
 import { app } from "../../../scripts/app.js"
+import { FROM_PLAIN } from "./graph.js"
 
 const CARRIED = ["MODEL", "CLIP"]
-const LEARNING = ["PersonaLearn", "PersonaKVTokens", "PersonaStagePartition"] // they learn from the plain checkpoint
 const GAP = 50
 const HEIGHT = 400 // about what Apply needs in Nodes 2.0, which draws nodes taller than they say
 
@@ -44,7 +44,7 @@ function putBetween(graph, source, apply, type) {
     for (const id of [...(source.outputs[outputOf(source, type)].links ?? [])]) {
         const link = graph.getLink(id)
         const target = graph.getNodeById(link.target_id)
-        if (target && !LEARNING.includes(target.type)) target.connectByTypeOutput(link.target_slot, apply, type)
+        if (target && !FROM_PLAIN.includes(target.type)) target.connectByTypeOutput(link.target_slot, apply, type)
     }
     apply.connectByTypeOutput(type.toLowerCase(), source, type)
 }

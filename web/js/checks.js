@@ -25,7 +25,7 @@ async function wrongWith(node, input, value) {
 
 /** Each input that is checked, with its value. */
 function typed() {
-    const nodes = everyNode(app.rootGraph ?? app.graph).filter(isOurs)
+    const nodes = everyNode().filter(isOurs)
     return nodes.flatMap(node => CHECKED.map(input => ({ node, input, value: valueOf(node, input) })))
 }
 

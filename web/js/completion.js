@@ -5,6 +5,7 @@ import { make, portrait } from "./elements.js"
 import { nodeOf } from "./inputs.js"
 import { find } from "./personas.js"
 import { appliesBefore, fileOf, wordOf } from "./placeholders.js"
+import { write } from "./prompt_box.js"
 import { say } from "./texts.js"
 
 const TYPED = /<[\p{L}\p{N}\p{M}_]*$/u // before the cursor
@@ -40,10 +41,9 @@ function choose(number) {
 function insert(word) {
     const element = box
     const end = element.selectionStart
-    element.setRangeText(word, end - typedIn(element).length, end, "end")
+    const start = end - typedIn(element).length
     close()
-    element.dispatchEvent(new Event("input", { bubbles: true }))
-    element.focus()
+    write(element, word, start, end)
 }
 
 function item({ word, file }, index) {

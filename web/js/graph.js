@@ -1,20 +1,21 @@
 // What lies where in the open graph: the values of a node's widgets, and the nodes before it.
 
+import { app } from "../../../scripts/app.js"
+
+export const LEARNING = ["PersonaLearn", "PersonaKVTokens"] // nodes that give what they learned
+export const FROM_PLAIN = [...LEARNING, "PersonaStagePartition"] // nodes that look at the checkpoint as it is
+
 /** The value of a node's widget as it will be queued; undefined where there is none, or a link gives it. */
 export function valueOf(node, name) {
     const linked = node.inputs?.some(input => input.widget?.name === name && input.link != null)
     return linked ? undefined : node.widgets?.find(widget => widget.name === name)?.value
 }
 
-function linkAt(graph, id) {
-    return graph.links?.get?.(id) ?? graph.links?.[id]
-}
-
 /** The node that gives an input its value. None where nothing is linked; undefined where it lies outside the graph. */
 export function giverOf(node, name) {
     const input = node.inputs?.find(one => one.name === name)
     if (input?.link == null) return null
-    return node.graph.getNodeById(linkAt(node.graph, input.link)?.origin_id) ?? undefined
+    return node.graph.getNodeById(node.graph.getLink(input.link)?.origin_id) ?? undefined
 }
 
 function isOpaque(node) {
@@ -46,9 +47,14 @@ export function before(node, name) {
     return { nodes: [...found], outside }
 }
 
+/** The graph of the whole workflow, also while one of its subgraphs is open. */
+export function wholeGraph() {
+    return app.rootGraph ?? app.graph
+}
+
 /** All nodes of a graph and of the subgraphs in it. */
-export function everyNode(graph) {
-    return (graph?.nodes ?? []).flatMap(node => [node, ...everyNode(node.subgraph)])
+export function everyNode(graph = wholeGraph()) {
+    return (graph?.nodes ?? []).flatMap(node => [node, ...(node.subgraph ? everyNode(node.subgraph) : [])])
 }
 
 /** What stands in prompts for a persona of this name: as persona_core/persona.py has it. */
@@ -61,5 +67,5 @@ export function placeholderOf(name) {
 /** The nodes that take what a node gives of a type; undefined for what lies outside the graph. */
 export function takersOf(node, type) {
     const ids = (node.outputs ?? []).filter(output => output.type === type).flatMap(output => output.links ?? [])
-    return ids.map(id => node.graph.getNodeById(linkAt(node.graph, id)?.target_id))
+    return ids.map(id => node.graph.getNodeById(node.graph.getLink(id)?.target_id))
 }

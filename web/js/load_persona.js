@@ -4,7 +4,7 @@ import { app } from "../../../scripts/app.js"
 import { make, portrait } from "./elements.js"
 import { everyNode } from "./graph.js"
 import { fit } from "./lines.js"
-import { caption, changes, list, metadata } from "./personas.js"
+import { caption, changes, find, metadata } from "./personas.js"
 
 const CARD = "persona_card"
 const shows = new WeakMap() // what shows a node whom it loads
@@ -34,7 +34,7 @@ app.registerExtension({
         const choice = node.widgets.find(widget => widget.name === "persona_name")
         const show = async () => {
             const name = choice.value
-            const persona = (await list().catch(() => [])).find(one => one.name === name)
+            const persona = await find(name).catch(() => undefined)
             const read = persona?.picture && await metadata(persona).catch(() => undefined)
             if (choice.value !== name) return // another was chosen meanwhile
             element.hidden = !read
@@ -47,6 +47,6 @@ app.registerExtension({
         shows.set(node, show)
     },
     setup() {
-        changes.addEventListener("change", () => everyNode(app.rootGraph ?? app.graph).forEach(node => shows.get(node)?.()))
+        changes.addEventListener("change", () => everyNode().forEach(node => shows.get(node)?.()))
     },
 })

@@ -3,6 +3,7 @@
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
+import { wholeGraph } from "./graph.js"
 import { addLine, isOurs, write } from "./lines.js"
 import { say } from "./texts.js"
 
@@ -13,7 +14,7 @@ const open = new Map() // warnings that were shown, by who said what
 
 /** The node of an id: "7:3" is node 3 of the subgraph that node 7 holds, or of the subgraph that is called so. */
 function nodeAt(id) {
-    const root = app.rootGraph ?? app.graph
+    const root = wholeGraph()
     let graph = root
     let node
     for (const part of String(id).split(":")) {

@@ -44,7 +44,7 @@ function sentences(node) {
 }
 
 function learning() {
-    return everyNode(app.rootGraph ?? app.graph).filter(learns)
+    return everyNode().filter(learns)
 }
 
 app.registerExtension({

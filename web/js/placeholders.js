@@ -1,7 +1,7 @@
 // Which word stands for whom: in the title of each Apply, and marked where a prompt and an Apply do not meet.
 
 import { app } from "../../../scripts/app.js"
-import { before, everyNode, giverOf, placeholderOf, takersOf, valueOf } from "./graph.js"
+import { before, everyNode, FROM_PLAIN, giverOf, LEARNING, placeholderOf, takersOf, valueOf, wholeGraph } from "./graph.js"
 import { mark } from "./inputs.js"
 import { addLine, write } from "./lines.js"
 import { placeholderIn } from "./personas.js"
@@ -10,7 +10,6 @@ import { watch } from "./watch.js"
 
 const APPLY = "PersonaApply"
 const LINE = "persona_unused"
-const LEARNING = ["PersonaLearn", "PersonaKVTokens"]
 const WORD = /<\p{L}[\p{L}\p{N}\p{M}_]*>/gu
 // Letters that a word may end at: of scripts that put no space between words.
 const UNSPACED = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}\p{sc=Tibetan}]/u
@@ -61,7 +60,7 @@ function texts(node) {
 
 /** Each prompt of the graph: its node, its widgets of text, the words that stand for somebody in it. */
 function prompts(nodes) {
-    const others = [APPLY, ...LEARNING, "PersonaStagePartition"]
+    const others = [APPLY, ...FROM_PLAIN]
     return nodes
         .filter(node => node.mode === RUNS && !node.subgraph && !others.includes(node.comfyClass))
         .filter(node => clipsOf(node).length && texts(node).length)
@@ -98,7 +97,7 @@ function unused(apply, all) {
     const word = wordOf(apply)
     const reached = all.filter(prompt => prompt.applies.includes(apply))
     const hidden = all.some(prompt => prompt.outside) || reached.some(linksText) || !goesOnlyTo(apply, all)
-    if (!word || hidden || apply.graph !== (app.rootGraph ?? app.graph)) return ""
+    if (!word || hidden || apply.graph !== wholeGraph()) return ""
     if (reached.some(prompt => prompt.widgets.some(widget => holds(widget.value, word)))) return ""
     return reached.length
         ? say("No prompt holds %word%: write it where the person belongs.", { word })
@@ -140,7 +139,7 @@ function untitled(node) {
 }
 
 function seen() {
-    const nodes = everyNode(app.rootGraph ?? app.graph)
+    const nodes = everyNode()
     const applies = nodes.filter(node => node.comfyClass === APPLY)
     return { applies, all: applies.length ? prompts(nodes) : [] }
 }

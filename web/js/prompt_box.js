@@ -8,14 +8,19 @@ document.addEventListener("focusin", ({ target }) => {
     if (target instanceof HTMLTextAreaElement && !target.readOnly && !target.closest(OF_A_DIALOG)) last = target
 })
 
+/** Write a text in the place of what a box holds from start to end, and go on behind it. */
+export function write(box, text, start, end) {
+    box.setRangeText(text, start, end, "end")
+    box.dispatchEvent(new Event("input", { bubbles: true }))
+    box.focus()
+}
+
 /** Write a word at the cursor and go back there; false if no prompt was written in yet. */
 export function insert(word) {
     if (!last?.isConnected) return false
     const { value, selectionStart: start, selectionEnd: end } = last
     const before = LETTER.test(value[start - 1] ?? "") ? " " : ""
     const after = LETTER.test(value[end] ?? "") ? " " : ""
-    last.setRangeText(before + word + after, start, end, "end")
-    last.dispatchEvent(new Event("input", { bubbles: true }))
-    last.focus()
+    write(last, before + word + after, start, end)
     return true
 }
