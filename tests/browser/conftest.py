@@ -1,9 +1,10 @@
 """The graph editor in a real browser."""
 
 import pytest
+from editor import opened
 
 from tools.environment import installed
-from tools.graph_workflows import open_browser, open_editor
+from tools.graph_workflows import open_browser
 
 
 @pytest.fixture(scope="module")  # not session: its event loop would be in the way of other tests' loops
@@ -18,7 +19,5 @@ def browser():
 def page(browser, server, photo):
     """The editor of the running server, with the photo in the input folder."""
     server.upload_image(photo, "photo.png")
-    with browser.new_context(viewport={"width": 1920, "height": 1080}) as context:
-        page = context.new_page()
-        open_editor(page, server.url)
+    with opened(browser, server.url) as page:
         yield page

@@ -61,6 +61,13 @@ def test_a_persona_that_is_not_on_the_server_is_told_where_to_lie(canvas, server
     assert canvas.evaluate(NODES) == [] and not list(folder.rglob("stranger*"))
 
 
+def test_a_server_that_does_not_answer_is_told(canvas, persona):
+    canvas.route("**/experiment/models/personas", lambda route: route.abort())
+    drop(canvas, persona)
+    expect(canvas.get_by_text("The list of personas could not be read.")).to_be_visible()
+    assert canvas.evaluate(NODES) == []
+
+
 def test_everything_else_is_the_editors(canvas, persona, tmp_path):
     graph = graph_file("load_and_generate").read_text()
     (tmp_path / "graph.json").write_text(graph)

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+from contextlib import ExitStack
 
 import pytest
-from editor import LOAD, TO_PROMPT
+from editor import LOAD, TO_PROMPT, opened
 from playwright.sync_api import expect
 
-from tools.graph_workflows import graph_file, open_editor
+from tools.graph_workflows import graph_file
 from tools.write_locales import LANGUAGES
 
 NODE, TITLE = "PersonaApply", "Apply Stage-Regulated Embedding"
@@ -38,21 +39,18 @@ def words(language: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def opened(browser, server):
+def editor_in(browser, server):
     """The editor in a browser of that language, which it takes as its own (Comfy.Locale)."""
     pages = {}
 
     def open_in(language: str):
         if language not in pages:
-            context = browser.new_context(viewport={"width": 1920, "height": 1080}, locale=language)
-            pages[language] = context.new_page()
-            open_editor(pages[language], server.url)
+            pages[language] = windows.enter_context(opened(browser, server.url, locale=language))
             pages[language].wait_for_function("() => app.graph.nodes.length")  # the workflow that it opens with
         return pages[language]
 
-    yield open_in
-    for page in pages.values():
-        page.context.close()
+    with ExitStack() as windows:
+        yield open_in
 
 
 def tooltip(page, known: set[str]) -> str:
@@ -70,11 +68,11 @@ def tooltip(page, known: set[str]) -> str:
     raise AssertionError(page.locator(TOOLTIP).all_inner_texts())
 
 
-def test_a_node_is_called_and_explained_in_the_editors_language(opened, server):
+def test_a_node_is_called_and_explained_in_the_editors_language(editor_in, server):
     assert {file.stem for file in LANGUAGES.glob("*.json")} <= set(server.get("/i18n"))
     shown = []
     for language in ("ja", "fr", "de"):
-        page, theirs = opened(language), words(language)
+        page, theirs = editor_in(language), words(language)
         title = page.evaluate(ALONE, NODE)
         if tooltip(page, {FROM, theirs[FROM]}) != FROM:
             assert title == theirs[TITLE] and page.evaluate(SAY) == theirs["Persona"]
@@ -84,14 +82,14 @@ def test_a_node_is_called_and_explained_in_the_editors_language(opened, server):
     assert shown in (["ja", "fr"], ["de"])
 
 
-def test_what_is_saved_is_the_same_in_every_language(opened):
+def test_what_is_saved_is_the_same_in_every_language(editor_in):
     """Ids, not what they are called: it opens in any other language, and in an editor without translations."""
     graph = graph_file("load_and_generate").read_text()
-    english = opened("en")
+    english = editor_in("en")
     english.evaluate(LOAD, [graph, "languages"])
     prompt, saved = queued(english), english.evaluate(SAVED)
     for language in ("ja", "fr", "de"):
-        page = opened(language)
+        page = editor_in(language)
         page.evaluate(LOAD, [graph, "languages"])
         assert queued(page) == prompt
         english.evaluate(LOAD, [page.evaluate(SAVED), "languages"])
@@ -113,10 +111,10 @@ def named(graph: str) -> list:
     return [slots, [(node["type"], node.get("title"), node.get("widgets_values")) for node in nodes]]
 
 
-def test_nodes_are_found_by_what_artists_call_it(opened, server):
+def test_nodes_are_found_by_what_artists_call_it(editor_in, server):
     if not server.object_info()["PersonaLearn"].get("search_aliases"):
         pytest.skip("this ComfyUI knows nodes by their names alone")
-    page = opened("en")
+    page = editor_in("en")
     page.evaluate(ALONE, NODE)
     page.evaluate(SEARCH)
     page.wait_for_timeout(500)

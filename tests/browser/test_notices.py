@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from editor import OPEN, RUN
+from editor import OPEN, RUN, opened
 from playwright.sync_api import expect
 from prompts import FIRST_RELEASE, find, only, workflow
 from safetensors import safe_open
@@ -100,8 +100,7 @@ def test_a_line_comes_back_with_its_workflow(page):
 
 
 def test_a_node_in_a_subgraph_says_its_line_and_how_far_it_is(page):
-    errors, heard = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    heard = []
     says = {"1": {**SAYS["1"], "inputs": {"text": "inside"}}}  # or the server knew what it says
     page.evaluate(OPEN, [says, "notices"])
     subgraph = page.evaluate(INTO_SUBGRAPH)
@@ -109,7 +108,7 @@ def test_a_node_in_a_subgraph_says_its_line_and_how_far_it_is(page):
     page.evaluate("""() => app.api.addEventListener("persona.progress", ({detail}) => window.hear(detail))""")
     assert page.evaluate(RUN, "")["status"] == "execution_success"
     page.wait_for_timeout(500)
-    assert page.evaluate(ITS_LINE) == "inside" and not errors
+    assert page.evaluate(ITS_LINE) == "inside"
     assert [(one["node"], one["text"]) for one in heard] == [(f"{subgraph}:1", "inside")]
     expect(page.get_by_text("inside", exact=True).last).to_be_visible()  # the warning
 
@@ -207,3 +206,12 @@ class TestNothingIsReadAsHtml:
         assert result["status"] == "execution_error" and "onerror" in result["error"]
         result = open_and_run(page, applying({"kv_tokens": "<img src=x onerror=window.hit=5>"}))
         assert result["status"] == "refused"
+
+
+def test_what_fails_in_the_browser_fails_the_test(browser, server):
+    """Or no error in the console would be told by no test."""
+    throws = "setTimeout(new Function('throw Error(1) //# sourceURL=/extensions/ComfyUI-Persona/js/x.js'))"
+    for fails in (throws, "fetch('/extensions/ComfyUI-Persona/js/missing.js')"):
+        with pytest.raises(AssertionError, match="ComfyUI-Persona"), opened(browser, server.url) as page:
+            page.evaluate(fails)
+            page.wait_for_timeout(200)

@@ -1,9 +1,8 @@
 """How a persona forms is seen on its node while it is learned."""
 
-from editor import RUN
+from editor import RUN, opened
 
 from miniworld import workflow
-from tools.graph_workflows import open_editor
 from tools.small_world import people
 
 OPEN = "api => app.loadApiJson(api, 'forming')"
@@ -22,15 +21,11 @@ def test_a_persona_is_seen_on_its_node_as_it_forms(browser, painter):
     files = workflow.upload(painter, people()[0], "forming")
     settings = {"name": "seen", "preset": "balanced", "steps": 17, "resolution": 64}
     prompt = workflow.only_learning(workflow.learn_and_paint(*files, PersonaLearn=settings))
-    errors = []
-    with browser.new_context(viewport={"width": 1920, "height": 1080}) as context:
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        open_editor(page, painter.url)
+    with opened(browser, painter.url) as page:
         page.evaluate(OPEN, prompt)
         page.evaluate(WATCH, "PersonaLearn")
         result = page.evaluate(RUN, "PersonaLearn")
         seen = page.evaluate("() => [...seen]")
     assert result["status"] == "execution_success", result["error"]
-    assert "341x512" in seen and not errors, seen
+    assert "341x512" in seen, seen
     assert any("likeness forming" in shown for shown in result["shown"])

@@ -1,5 +1,18 @@
 """What browser tests do with the graph editor."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Page
+
+from tools.graph_workflows import open_editor
+
+SCREEN = {"width": 1920, "height": 1080}
+OURS = "/extensions/ComfyUI-Persona/js/"  # where what the pack runs in the browser comes from
+# Answers of the server that tests want, or that the editor is ready for: a help page in its own language.
+MISSED = re.compile(r"broken|docs/Persona\w+/\w+\.md$")
+
 # Both in the page: Playwright would turn undefined into null.
 LOAD = "([graph, name]) => app.loadGraphData(JSON.parse(graph), true, true, name)"
 OPEN = "([api, name]) => app.loadApiJson(api, name)"  # of a prompt in API form
@@ -34,6 +47,30 @@ RUN = """async type => {
     return {status, error, shown: [...shown]}
 }"""
 OF_THE_EDITOR = {"PreviewAny": "preview"}  # inputs that newer editors put into the prompt, by how they begin
+
+
+@contextmanager
+def opened(browser: Browser, url: str, **options) -> Iterator[Page]:
+    """The editor in a browser window of its own, in which nothing of the pack's may fail: not in what it throws, in
+    what it writes into the console, nor in what it asks of the server."""
+    errors = []
+
+    def blame(told: str) -> None:
+        if OURS in told:
+            errors.append(told)
+
+    def answered(address: str, status: int) -> None:
+        if status >= 400 and "ersona" in address and not MISSED.search(address):
+            errors.append(f"{status}: {address}")
+
+    with browser.new_context(viewport=SCREEN, **options) as context:
+        page = context.new_page()
+        page.on("pageerror", lambda error: blame(f"{error} {error.stack}"))
+        page.on("console", lambda said: said.type == "error" and blame(f"{said.text} {said.location}"))
+        page.on("response", lambda answer: answered(answer.url, answer.status))
+        open_editor(page, url)
+        yield page
+        assert not errors, errors
 
 
 def as_prompt(api: dict) -> dict:

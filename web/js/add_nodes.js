@@ -49,7 +49,8 @@ function putBetween(graph, source, apply, type) {
     apply.connectByTypeOutput(type.toLowerCase(), source, type)
 }
 
-/** Add Load Persona and Apply for a persona, below the checkpoint or at a place; false if MODEL and CLIP were left open. */
+/** Add Load Persona and Apply for a persona, below the checkpoint or at a place; false if MODEL and CLIP were left
+ * open. */
 export async function addNodes(name, placeholder, place) {
     const graph = app.canvas.graph
     const source = chosenCheckpoint(graph)

@@ -1,15 +1,11 @@
 // One persona in the gallery: what it looks like, what it is, what can be done with it.
 
-import { app } from "../../../scripts/app.js"
 import { addNodes } from "./add_nodes.js"
 import { iconButton, make, portrait } from "./elements.js"
 import { caption, metadata } from "./personas.js"
 import { insert } from "./prompt_box.js"
 import { say } from "./texts.js"
-
-function tell(detail) {
-    app.extensionManager.toast.add({ severity: "info", summary: say("Persona"), detail, life: 8000 })
-}
+import { tell } from "./toasts.js"
 
 /** Add the nodes and say what is left to do. */
 export async function addToGraph(name, placeholder, place) {
@@ -22,7 +18,8 @@ export function card(persona, older = []) {
     const facts = make("div", { className: "persona-facts" })
     const buttons = make("div", { className: "persona-buttons" })
     const title = make("h3", { title: persona.title }, persona.title)
-    const own = make("article", { className: "persona-card" }, portrait(persona.picture, persona.title), title, facts, buttons)
+    const picture = portrait(persona.picture, persona.title)
+    const own = make("article", { className: "persona-card" }, picture, title, facts, buttons)
     own.ariaLabel = persona.title
     own.addEventListener("persona.seen", () => fill(persona, facts, buttons))
     if (older.length) own.append(olderButton(older))
@@ -41,8 +38,8 @@ async function fill(persona, facts, buttons) {
 
 function actions(persona, read, facts) {
     const { placeholder } = read
-    const write = make("button", { type: "button", title: say("Insert %placeholder% at the prompt's cursor", { placeholder }) }, placeholder)
-    write.ariaLabel = write.title
+    const write = make("button", { type: "button" }, placeholder)
+    write.title = write.ariaLabel = say("Insert %placeholder% at the prompt's cursor", { placeholder })
     write.onclick = () => insert(placeholder) || tell(say("Click into a prompt first, where the persona belongs."))
     const add = iconButton("pi-plus", say("Add Load Persona and Apply"), () => addToGraph(persona.name, placeholder))
     const info = iconButton("pi-info-circle", say("Info"), () => {

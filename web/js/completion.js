@@ -9,7 +9,8 @@ import { write } from "./prompt_box.js"
 import { say } from "./texts.js"
 
 const TYPED = /<[\p{L}\p{N}\p{M}_]*$/u // before the cursor
-const list = make("ul", { id: "persona_completion", className: "persona-completion", role: "listbox", ariaLabel: say("Personas") })
+const list = make("ul", { id: "persona_completion", className: "persona-completion", role: "listbox" })
+list.ariaLabel = say("Personas")
 let box // the text box that it is open for
 let chosen = 0
 

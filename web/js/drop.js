@@ -4,8 +4,9 @@
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { addToGraph } from "./card.js"
-import { FORMAT, list, metadata } from "./personas.js"
+import { FORMAT, list, metadata, NO_LIST } from "./personas.js"
 import { say } from "./texts.js"
+import { warn } from "./toasts.js"
 
 const LONGEST_HEADER = 1024 * 1024 // ComfyUI reads no longer one either
 const handedBack = new WeakSet()
@@ -40,17 +41,19 @@ async function onServer(file, told) {
 async function sayWhereItBelongs(file) {
     const folders = await (await api.fetchApi("/experiment/models")).json()
     const place = folders.find(folder => folder.name === "personas")?.folders[0] ?? "models/personas"
-    const detail = say("This persona is not on the server. Copy %file% to %place%, press R, and drop it again.", { file: file.name, place })
-    app.extensionManager.toast.add({ severity: "warn", summary: say("Persona"), detail })
+    const names = { file: file.name, place }
+    warn(say("This persona is not on the server. Copy %file% to %place%, press R, and drop it again.", names))
 }
 
 /** Let the editor have these files as if we had not been there. */
 function handBack(files, target, { clientX, clientY, screenX, screenY, ctrlKey, shiftKey, altKey, metaKey }) {
     const dataTransfer = new DataTransfer()
     for (const file of files) dataTransfer.items.add(file)
+    const place = { clientX, clientY, screenX, screenY }
     const keys = { ctrlKey, shiftKey, altKey, metaKey }
-    const init = { bubbles: true, cancelable: true, composed: true, clientX, clientY, screenX, screenY, ...keys, dataTransfer }
-    const event = new DragEvent("drop", init)
+    const event = new DragEvent("drop", {
+        bubbles: true, cancelable: true, composed: true, ...place, ...keys, dataTransfer,
+    })
     handedBack.add(event)
     target.dispatchEvent(event)
 }
@@ -63,9 +66,13 @@ async function take(files, target, event, place) {
             others.push(file)
             continue
         }
-        const persona = await onServer(file, told).catch(() => undefined)
-        if (persona) await addToGraph(persona.name, persona.placeholder, place)
-        else await sayWhereItBelongs(file)
+        try {
+            const persona = await onServer(file, told)
+            if (persona) await addToGraph(persona.name, persona.placeholder, place)
+            else await sayWhereItBelongs(file)
+        } catch {
+            warn(NO_LIST)
+        }
     }
     if (others.length) handBack(others, target, event)
     else app.canvas.canvas.dispatchEvent(new DragEvent("dragleave")) // no node is under the file any more

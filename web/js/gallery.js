@@ -3,7 +3,7 @@
 import { app } from "../../../scripts/app.js"
 import { card } from "./card.js"
 import { iconButton, make } from "./elements.js"
-import { changes, list } from "./personas.js"
+import { changes, list, NO_LIST } from "./personas.js"
 import { say } from "./texts.js"
 
 const cards = make("div", { className: "persona-list" })
@@ -11,7 +11,10 @@ const search = make("input", { type: "search", placeholder: say("Search"), oninp
 search.ariaLabel = say("Search personas")
 const refresh = iconButton("pi-refresh", say("Refresh"), () => app.refreshComboInNodes())
 const gallery = make("section", { className: "persona-gallery" },
-    make("header", {}, make("h2", {}, say("Personas")), refresh), make("div", { className: "persona-search" }, search), cards)
+    make("header", {}, make("h2", {}, say("Personas")), refresh),
+    make("div", { className: "persona-search" }, search),
+    cards,
+)
 gallery.dataset.testid = "persona_gallery"
 
 // A thousand personas are listed at once, but only those that are seen are read.
@@ -31,7 +34,7 @@ async function update() {
         personas = await list()
     } catch {
         shown = undefined
-        cards.replaceChildren(note(say("The list of personas could not be read. Is ComfyUI running?")))
+        cards.replaceChildren(note(NO_LIST))
         return
     }
     const now = JSON.stringify(personas.map(({ newest, ...persona }) => persona))
@@ -49,7 +52,8 @@ function note(text) {
 function folders(personas) {
     const newest = personas.filter(persona => persona.newest === persona)
     const names = [...new Set(newest.map(persona => persona.folder))].sort()
-    const empty = note(personas.length ? say("No persona is called so.") : say("No persona yet. Learn one, and it appears here."))
+    const none = say("No persona yet. Learn one, and it appears here.")
+    const empty = note(personas.length ? say("No persona is called so.") : none)
     return [...names.map(name => folder(name, personas, newest.filter(persona => persona.folder === name))), empty]
 }
 

@@ -1,4 +1,5 @@
-// A node's inputs as the page draws them: elements in Nodes 2.0 and for texts of several lines, else only on the canvas.
+// A node's inputs as the page draws them: elements in Nodes 2.0 and for texts of several lines, else only on the
+// canvas.
 
 import { app } from "../../../scripts/app.js"
 
@@ -17,7 +18,8 @@ function elementOf(node, widget) {
     const drawn = document.querySelector(`[data-node-id="${CSS.escape(node.id)}"]`)
     if (!drawn) return widget.element?.matches?.("textarea") ? widget.element : undefined
     const typed = [...drawn.querySelectorAll("input, textarea")]
-    return typed.find(one => [widget.name, widget.label].includes(one.ariaLabel)) ?? typed.find(one => one.value === widget.value)
+    const called = typed.find(one => [widget.name, widget.label].includes(one.ariaLabel))
+    return called ?? typed.find(one => one.value === widget.value)
 }
 
 const marked = new WeakSet()

@@ -40,10 +40,13 @@ app.registerExtension({
             element.hidden = !read
             if (!read) return element.replaceChildren()
             const facts = caption(persona, read).map(line => make("div", {}, line))
-            element.replaceChildren(portrait(persona.picture, persona.title), make("div", { className: "persona-facts" }, ...facts))
+            const picture = portrait(persona.picture, persona.title)
+            element.replaceChildren(picture, make("div", { className: "persona-facts" }, ...facts))
             fit(node)
         }
-        for (const [object, name] of [[choice, "callback"], [node, "onConfigure"], [node, "onAdded"]]) chain(object, name, show)
+        chain(choice, "callback", show)
+        chain(node, "onConfigure", show)
+        chain(node, "onAdded", show)
         shows.set(node, show)
     },
     setup() {

@@ -10,7 +10,11 @@ const LINE = "persona_overridden"
 const OWN = ["steps", "learning_rate", "batch_size"] // 0 is the preset's
 // Whether inputs do nothing, by the values of a node's others.
 const IDLE = [
-    { inputs: ["minutes"], idle: of => (of.preset ?? "auto") !== "auto" || of.steps, because: name => say("%name% is for the preset auto without steps.", { name }) },
+    {
+        inputs: ["minutes"],
+        idle: of => (of.preset ?? "auto") !== "auto" || of.steps,
+        because: name => say("%name% is for the preset auto without steps.", { name }),
+    },
     {
         inputs: ["attention_tokens", "attention_reduction", "reference_word"],
         idle: of => of.attention_weight === 0,

@@ -7,6 +7,7 @@ import { placeholderOf } from "./graph.js"
 import { say } from "./texts.js"
 
 export const FORMAT = "persona/1"
+export const NO_LIST = say("The list of personas could not be read. Is ComfyUI running?")
 const EXTENSION = ".safetensors"
 const KEPT = /^(.+)\.(?:[0-9a-f]{8}|damaged)$/ // the name of an older copy, which made room for another persona
 const order = new Intl.Collator(undefined, { numeric: true })
@@ -76,7 +77,8 @@ function told(metadata) {
     if (metadata.format !== FORMAT) throw new Error("It is no persona of this version.")
     const { placeholder } = metadata
     const oneWord = typeof placeholder === "string" && /^\S+$/.test(placeholder)
-    return { ...metadata, placeholder: oneWord ? placeholder : placeholderOf(`${metadata.name}`), settings: settingsOf(metadata) }
+    const word = oneWord ? placeholder : placeholderOf(`${metadata.name}`)
+    return { ...metadata, placeholder: word, settings: settingsOf(metadata) }
 }
 
 function settingsOf({ settings }) {
@@ -90,7 +92,8 @@ function settingsOf({ settings }) {
 /** The facts that a picture's caption has room for, one a line. */
 export function caption(persona, { family, supercategory, placeholder, settings }) {
     const date = persona.modified ? new Date(persona.modified * 1000).toLocaleDateString() : ""
-    const score = typeof settings.score === "number" ? say("score %score%", { score: Number(settings.score.toPrecision(3)) }) : ""
+    const known = typeof settings.score === "number"
+    const score = known ? say("score %score%", { score: Number(settings.score.toPrecision(3)) }) : ""
     return [`${supercategory} ${placeholder}`, `${family}`, [date, score].filter(Boolean).join(", ")].filter(Boolean)
 }
 

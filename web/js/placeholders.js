@@ -1,7 +1,9 @@
 // Which word stands for whom: in the title of each Apply, and marked where a prompt and an Apply do not meet.
 
 import { app } from "../../../scripts/app.js"
-import { before, everyNode, FROM_PLAIN, giverOf, LEARNING, placeholderOf, takersOf, valueOf, wholeGraph } from "./graph.js"
+import {
+    before, everyNode, FROM_PLAIN, giverOf, LEARNING, placeholderOf, takersOf, valueOf, wholeGraph,
+} from "./graph.js"
 import { mark } from "./inputs.js"
 import { addLine, write } from "./lines.js"
 import { placeholderIn } from "./personas.js"
@@ -12,7 +14,8 @@ const APPLY = "PersonaApply"
 const LINE = "persona_unused"
 const WORD = /<\p{L}[\p{L}\p{N}\p{M}_]*>/gu
 // Letters that a word may end at: of scripts that put no space between words.
-const UNSPACED = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}\p{sc=Tibetan}]/u
+const SCRIPTS = ["Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"]
+const UNSPACED = new RegExp(`[${SCRIPTS.map(script => `\\p{sc=${script}}`).join("")}]`, "u")
 const given = new WeakMap() // the titles that Applies have from us
 const TEXT = ["customtext", "text", "string", "textarea"] // types of widgets
 const RUNS = 0 // a node's mode, if it is neither muted nor bypassed
@@ -44,7 +47,8 @@ export function fileOf(apply) {
 
 /** The Applies through which the CLIP of a node has come, and whether there may be others that are not seen. */
 export function appliesBefore(node) {
-    const clips = clipsOf(node).map(input => (input.link == null ? { nodes: [], outside: true } : before(node, input.name)))
+    const unlinked = { nodes: [], outside: true }
+    const clips = clipsOf(node).map(input => (input.link == null ? unlinked : before(node, input.name)))
     const nodes = clips.flatMap(one => one.nodes).filter(one => one.comfyClass === APPLY && one.mode === RUNS)
     return { applies: [...new Set(nodes)], outside: clips.some(one => one.outside) }
 }
@@ -164,7 +168,9 @@ app.registerExtension({
         const told = ({ applies, all }) => [
             app.canvas?.graph?.id,
             applies.map(apply => [apply.id, apply.mode, apply.title, wordOf(apply)]),
-            all.map(({ node, widgets, applies }) => [node.id, widgets.map(one => one.value), applies.map(one => one.id)]),
+            all.map(({ node, widgets, applies: known }) => {
+                return [node.id, widgets.map(one => one.value), known.map(one => one.id)]
+            }),
         ]
         watch(() => told(seen()), show)
     },

@@ -1,4 +1,5 @@
-// What the editor's side says, in the editor's language: locales/LANGUAGE/main.json, as tools/write_locales.py wrote it.
+// What the editor's side says, in the editor's language: locales/LANGUAGE/main.json, written by
+// tools/write_locales.py.
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
