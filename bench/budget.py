@@ -52,7 +52,7 @@ REACHED = 0.95
 LENGTH = 0.39  # of a word, as in CLIP-L
 TURN = math.radians(60)  # of a person from the word
 FEW = 5  # directions that chance has in the made-up world, about
-SEEDS = 3
+RUNS = {1.0: 12, 0.3: 12, 0.12: 5, 0.05: 3}  # by the signal: what is short, more often
 LOOKED_AT = torch.linspace(0, 999, 21)
 KINDS = {"mapper": "PersonaMagic, 4 tokens", "kv": "K/V tokens, 5 pairs"}
 
@@ -67,9 +67,9 @@ Where chance has few directions *auto* learns longer than the cosine asks for: t
 ([figures](luck.md)).
 
 The embeddings that Cross Initialization published for SD2.1 imply a signal of about 0.12. *auto* measures it while it
-learns, and stops where it is enough, once a second look has found nothing more: means of {seeds} runs; what it looks at
-counts. Beside it the fewest passes with which a fixed budget reaches {reached} at the rate that *auto* has where
-chance has many directions, and the presets with their passes."""
+learns, and stops where it is enough, once a second look has found nothing more: means of runs ({runs});
+what it looks at counts. Beside it the fewest passes with which a fixed budget reaches {reached} at the rate that
+*auto* has where chance has many directions, and the presets with their passes."""
 
 
 class Nothing:
@@ -197,7 +197,7 @@ def table(kind: str, widths: tuple[int, ...], few: int = 0) -> Iterator[tuple[st
     """One line for each signal."""
     for signal in SIGNALS[kind]:
         presets = (learned(kind, widths, settings, signal, few=few)[0] for settings in fixed_presets(kind).values())
-        runs = [learned(kind, widths, MEASURED, signal, seed, few) for seed in range(SEEDS)]
+        runs = [learned(kind, widths, MEASURED, signal, seed, few) for seed in range(RUNS[signal])]
         reached, passes, measured = zip(*runs)
         best = least_passes(kind, widths, signal, few)
         yield (
@@ -211,7 +211,8 @@ def table(kind: str, widths: tuple[int, ...], few: int = 0) -> Iterator[tuple[st
 
 
 def page(kinds: dict[str, str], families: dict[str, tuple[int, ...]]) -> Iterator[str]:
-    yield INTRODUCTION.format(made=made(), seeds=SEEDS, reached=REACHED, few=FEW)
+    runs = ", ".join(f"{count} at {signal:g}" for signal, count in RUNS.items())
+    yield INTRODUCTION.format(made=made(), runs=runs, reached=REACHED, few=FEW)
     for kind, title in kinds.items():
         head = (
             "signal of a picture",

@@ -96,12 +96,12 @@ class MeasuredBudget(Budget):
 
     Steps are a look, in which nothing moves, a round of learning, a second look, and if that finds a signal, a round of
     learning from it.
-    reach, pieces: of what is learned, see Learnable. examples: of a step.
+    reach, pieces, apart: of what is learned, see Learnable. examples: of a step.
     """
 
-    def __init__(self, settings: TrainingSettings, reach: float, pieces: float, examples: float):
+    def __init__(self, settings: TrainingSettings, reach: float, examples: float, pieces: int = 1, apart: float = 1):
         super().__init__(settings)
-        self.reach, self.pieces, self.examples = reach, pieces, examples
+        self.reach, self.examples, self.pieces, self.apart = reach, examples, pieces, apart
 
     def steps(self, progress: Progress) -> int:
         most = self.most(progress)
@@ -175,7 +175,7 @@ class MeasuredBudget(Budget):
 
     def pictures(self, signal: float, care: Care) -> float:
         """Of a round."""
-        return self.pieces * (care.least + (care.enough / signal) ** 2) - LOOK
+        return self.pieces * care.least + self.apart * (care.enough / signal) ** 2 - LOOK
 
     def second_look(self, first: SignalMeter) -> int:
         """Steps of it."""
@@ -199,7 +199,7 @@ class MeasuredBudget(Budget):
 
     def care(self, meter: SignalMeter) -> Care:
         """What a look asks for. Pieces have each a chance of their own, and even out."""
-        share = 1 / (1 + (meter.directions / FEW_DIRECTIONS) ** 4) / self.pieces
+        share = 1 / (1 + (meter.directions / FEW_DIRECTIONS) ** 4) / self.apart
         both = zip(astuple(USUAL), astuple(CAREFUL))
         return Care(*((1 - share) * usual + share * careful for usual, careful in both))
 
@@ -220,4 +220,5 @@ def budget_of(task: TrainingTask) -> Budget:
     settings, learned = task.settings, task.representation
     if not settings.measured:
         return Budget(settings)
-    return MeasuredBudget(settings, learned.reach, learned.pieces, settings.batch_size / task.noise_multiplicity)
+    examples = settings.batch_size / task.noise_multiplicity
+    return MeasuredBudget(settings, learned.reach, examples, learned.pieces, learned.apart)

@@ -17,10 +17,10 @@ HEADS = 8
 # How far a token moves in a step: this many learning rates times the word's own spread, through its offset and through
 # the shared layers alike. So neither drowns the other, and a wide text encoder learns as steadily as a narrow one.
 REACH = 64
-# How far all of it moves a token, in spreads of the word for a learning rate of 1, and how many times as many pictures
-# S stages need as one: S to that power; both measured by bench-budget. Faster, the shared layers bring all tokens to
-# what K and V have in common, and those never come apart.
-TOGETHER, SHARED = 300.0, 0.68
+# How far all of it moves a token, in spreads of the word for a learning rate of 1, and as how many stages S of them
+# count that learn nothing from each other: S to that power; both measured by bench-budget. Faster, the shared layers
+# bring all tokens to what K and V have in common, and those never come apart.
+TOGETHER, SHARED = 300.0, 0.55
 TIMESTEPS = LAST_TIMESTEP + 1
 
 
@@ -89,7 +89,7 @@ class TokenExpander(Learnable):
         start: Tensor | None = None,
     ):
         super().__init__()
-        self.pieces, self.widths = count**SHARED, widths or (len(word),)
+        self.pieces, self.apart, self.widths = count, count**SHARED, widths or (len(word),)
         self.register_buffer("word", word.detach().clone().float())
         starts = self.word if start is None else on_sphere(start.detach().float(), self.word, self.widths)
         parts = starts.split(self.widths)

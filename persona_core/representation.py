@@ -91,12 +91,13 @@ class Learnable(Representation):
 
     noise_multiplicity: how many rows of a step may be one example, which is a picture, a prompt, a timestep and whether
     the bypass is kept: the text encoder reads it once, and its rows differ in their noise alone. In the papers it is 1.
-    reach: how many spreads of its word a token moves in a step, about, for a learning rate of 1. pieces: how
-    many times as many pictures it needs as one set of vectors does, because parts of the timesteps have their own.
+    reach: how many spreads of its word a token moves in a step, about, for a learning rate of 1. pieces: of the
+    timesteps that have vectors of their own. apart: as how many of them they count that learn nothing from each other.
     """
 
     noise_multiplicity = 1
-    pieces: float = 1
+    pieces: int = 1
+    apart: float = 1
     reach: float
 
 

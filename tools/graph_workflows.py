@@ -68,7 +68,12 @@ LAYOUTS = {
         "1. Choose a **checkpoint** and your **photo**.\n"
         "2. Give the persona a **name**.\n"
         "3. Run, then read the **chart**: the stage is shaded.",
-        [SOURCE, ("2a. Find the stages", [(330, [5, 7])]), ("2b. Learn it, once", [(330, [4]), (330, [8, 9])]), PAINT],
+        [
+            (SOURCE[0], [(300, [NOTE, 1, 2, 3])]),
+            ("2a. Find the stages", [(330, [5, 7])]),
+            ("2b. Learn it, once", [(330, [4]), (330, [8, 9])]),
+            PAINT,
+        ],
     ),
     "face_wise_kv_tokens": (
         "## A persona of K and V tokens\n\n"

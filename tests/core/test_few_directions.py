@@ -8,7 +8,7 @@ from persona_core.progress import Progress
 from persona_core.recipes import MEASURED
 from persona_core.signal_meter import SignalMeter
 
-BUDGET = MeasuredBudget(MEASURED, reach=100, pieces=1, examples=2)
+BUDGET = MeasuredBudget(MEASURED, reach=100, examples=2)
 
 
 def test_where_chance_has_few_directions_it_learns_longer_in_shorter_steps():
@@ -18,7 +18,7 @@ def test_where_chance_has_few_directions_it_learns_longer_in_shorter_steps():
     assert BUDGET.round(few.meter) > 2.5 * BUDGET.round(many.meter)
     assert BUDGET.highest_rate(few) < 0.6 * BUDGET.highest_rate(many)
     # Pieces have a chance each, and even out.
-    pieces = MeasuredBudget(MEASURED, reach=100, pieces=5, examples=2)
+    pieces = MeasuredBudget(MEASURED, reach=100, examples=2, pieces=5, apart=2.4)
     assert pieces.round(few.meter) < 3 * BUDGET.round(few.meter)
 
 
