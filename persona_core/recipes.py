@@ -115,7 +115,7 @@ class Recipe:
     weights: str = ABSOLUTE
 
     def representation(self, beginning: Beginning) -> Learnable:
-        """What is learned, as it starts."""
+        """What is learned, as it starts: the same with every seed, so that chance decides less."""
         raise NotImplementedError
 
     @property
@@ -200,11 +200,10 @@ class StageMapperRecipe(Recipe):
             self.stages,
             self.tokens,
             beginning.images,
-            self.learning.seed,
-            widths,
-            unit,
-            beginning.start,
-            bypass_unit,
+            widths=widths,
+            unit=unit,
+            start=beginning.start,
+            bypass_unit=bypass_unit,
         )
 
 
@@ -225,7 +224,7 @@ class KVTokensRecipe(Recipe):
 
     def representation(self, beginning: Beginning) -> Learnable:
         start = None if beginning.start is None else beginning.start[0]
-        return TokenExpander(beginning.word, self.pairs, self.learning.seed, beginning.widths, start)
+        return TokenExpander(beginning.word, self.pairs, widths=beginning.widths, start=start)
 
     def settings(self) -> dict[str, object]:
         return super().settings() | {"variants": self.augment}

@@ -10,7 +10,7 @@ import torch
 from persona_core.kv_tokens import TokenExpander
 from persona_core.mapper import StageMapper
 from persona_core.progress import LossNotFinite
-from persona_core.recipes import DEFAULT, PRESETS, settings_of
+from persona_core.recipes import DEFAULT, PRESETS, Beginning, KVTokensRecipe, StageMapperRecipe, settings_of
 from persona_core.representation import TokenVectors
 from persona_core.stages import Stages
 from persona_core.task import Objective, References, RichPrompts, TextEncoding, TrainingSettings, TrainingTask
@@ -48,6 +48,15 @@ def test_timesteps_of_kv_tokens_are_even_over_all_whatever_the_row(pairs):
     for row in seen.T:
         counts = torch.histc(row.float(), 20, 0, 1000)
         assert counts.min() > 60 and counts.max() < 140  # 100 each, on average
+
+
+@pytest.mark.parametrize("recipe", [StageMapperRecipe, KVTokensRecipe])
+def test_every_seed_starts_with_the_same_weights(recipe):
+    one, other = (
+        recipe(learning=TrainingSettings(seed=seed)).representation(Beginning(torch.ones(8))).state_dict()
+        for seed in (0, 5)
+    )
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("rows, examples", [(2, [0, 1]), (3, [0, 1, 2]), (4, [0, 0, 1, 1]), (5, [0, 0, 1, 1, 2])])
