@@ -30,7 +30,7 @@ from persona_core.recipes import BALANCED, PRESETS, Recipe
 from persona_core.table import AppliedPersona
 
 PAGE = PACK / "docs/luck.md"
-PICTURES = 16  # of each prompt, the same for all seeds
+PICTURES = 8  # of each prompt, the same for all seeds
 
 INTRODUCTION = """# What chance decides, measured in a small world
 
