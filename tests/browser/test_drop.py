@@ -3,6 +3,7 @@
 import base64
 
 import pytest
+from editor import toasts
 from gallery import put_persona
 from playwright.sync_api import expect
 from safetensors.torch import save_file
@@ -23,6 +24,7 @@ NODES = """() => app.graph.nodes.filter(node => node.type.startsWith("Persona"))
     return [node.type, value("persona_name") ?? value("placeholder"), ...["persona", "model", "clip"].map(from)]
 })"""
 LOADER = "CheckpointLoaderSimple"
+EMPTY = f"() => {{ app.graph.clear(); app.graph.add(LiteGraph.createNode('{LOADER}')) }}"  # but for that
 
 
 def drop(page, *files):
@@ -33,7 +35,7 @@ def drop(page, *files):
 def canvas(page):
     """An editor with nothing but a checkpoint."""
     page.wait_for_function("app.graph.nodes.length > 0")  # its own first graph comes late
-    page.evaluate(f"app.graph.clear(); app.graph.add(LiteGraph.createNode('{LOADER}'))")
+    page.evaluate(EMPTY)
     return page
 
 
@@ -55,16 +57,16 @@ def test_a_persona_becomes_load_and_apply(canvas, persona):
 def test_a_persona_that_is_not_on_the_server_is_told_where_to_lie(canvas, server, persona, tmp_path):
     drop(canvas, put_persona(tmp_path / "stranger.safetensors"))
     folder = server.base / "models/personas"
-    expect(canvas.get_by_text(f"Copy stranger.safetensors to {folder}, press R")).to_be_visible()
+    expect(toasts(canvas).get_by_text(f"Copy stranger.safetensors to {folder}, press R")).to_be_visible()
     drop(canvas, put_persona(tmp_path / persona.name, fingerprint="c" * 32))  # somebody else of that name
-    expect(canvas.get_by_text(f"Copy {persona.name} to {folder}, press R")).to_be_visible()
+    expect(toasts(canvas).get_by_text(f"Copy {persona.name} to {folder}, press R")).to_be_visible()
     assert canvas.evaluate(NODES) == [] and not list(folder.rglob("stranger*"))
 
 
 def test_a_server_that_does_not_answer_is_told(canvas, persona):
     canvas.route("**/experiment/models/personas", lambda route: route.abort())
     drop(canvas, persona)
-    expect(canvas.get_by_text("The list of personas could not be read.")).to_be_visible()
+    expect(toasts(canvas).get_by_text("The list of personas could not be read.")).to_be_visible()
     assert canvas.evaluate(NODES) == []
 
 
@@ -79,6 +81,6 @@ def test_everything_else_is_the_editors(canvas, persona, tmp_path):
         canvas.evaluate("app.graph.clear()")
         drop(canvas, file)
         canvas.wait_for_function("app.graph.nodes.some(node => node.type === 'KSampler')")
-    canvas.evaluate(f"app.graph.clear(); app.graph.add(LiteGraph.createNode('{LOADER}'))")
+    canvas.evaluate(EMPTY)
     drop(canvas, persona, tmp_path / "graph.json")  # both: the persona first
     canvas.wait_for_function("app.graph.nodes.some(node => node.type === 'KSampler')")

@@ -5,7 +5,7 @@ import os
 import re
 
 import pytest
-from editor import LOAD, OPEN, RUN, TO_PROMPT
+from editor import LOAD, OPEN, RUN, TO_PROMPT, toasts
 from gallery import open_gallery, put_persona, with_settings
 from PIL import Image
 from playwright.sync_api import expect
@@ -117,7 +117,7 @@ def test_the_placeholder_goes_to_the_prompts_cursor_and_is_what_runs(page, galle
     load(page, "load_and_generate")
     write = card(gallery, "red").get_by_role("button", name="Insert <red>")
     write.click()
-    expect(page.get_by_text("Click into a prompt first")).to_be_visible()
+    expect(toasts(page).get_by_text("Click into a prompt first")).to_be_visible()
     box = page.locator("textarea").nth(0)
     box.fill("a photo of, smiling")
     box.evaluate("box => box.setSelectionRange(10, 10)")
@@ -180,7 +180,7 @@ def test_of_two_checkpoints_the_selected_one_is_taken(page, gallery):
         return ["model", "clip"].map(name => node.getInputNode(node.findInputSlot(name))?.id ?? null)
     }"""
     add.click()
-    expect(page.get_by_text("Connect a checkpoint's MODEL and CLIP to Apply.")).to_be_visible()
+    expect(toasts(page).get_by_text("Connect a checkpoint's MODEL and CLIP to Apply.")).to_be_visible()
     assert page.evaluate(applied) == [None, None]
     page.evaluate("app.canvas.selectItems([second])")
     add.click()

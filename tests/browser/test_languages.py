@@ -28,7 +28,8 @@ PLACE = """name => {
     const {left, top} = app.canvas.canvas.getBoundingClientRect()
     return [left + x + 20, top + y]
 }"""
-TOOLTIP = ".node-tooltip:visible, .p-tooltip:visible"  # of the two renderers
+# Of the classic renderer, of Nodes 2.0, and of newer ones.
+TOOLTIP = ".node-tooltip:visible, .p-tooltip:visible, [data-testid=tooltip-content] [role=tooltip]"
 SAVED = "() => JSON.stringify(app.graph.serialize())"
 SEARCH = "() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')"
 SAY = """async () => (await import("/extensions/ComfyUI-Persona/js/texts.js")).say("Persona")"""

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from editor import OPEN, RUN, opened
+from editor import OPEN, RUN, opened, toasts
 from playwright.sync_api import expect
 from prompts import FIRST_RELEASE, find, only, workflow
 from safetensors import safe_open
@@ -40,7 +40,7 @@ def test_a_warning_stays_after_the_job_with_its_placeholder(page, first_personas
         result = open_and_run(page, prompt)
         assert result["status"] == "execution_success", result["error"]
         prompt[find(prompt, "KSampler")]["inputs"]["seed"] += 1  # or the sampler would have nothing to do
-    toast = page.get_by_text("No prompt of this sampler holds <somebody>: it paints without that persona.")
+    toast = toasts(page).get_by_text("No prompt of this sampler holds <somebody>: it paints without that persona.")
     expect(toast).to_have_count(1)  # told twice, to be read once
     expect(toast).to_be_visible()
     assert "<somebody>: it" not in page.evaluate(SAVED)
@@ -110,7 +110,7 @@ def test_a_node_in_a_subgraph_says_its_line_and_how_far_it_is(page):
     page.wait_for_timeout(500)
     assert page.evaluate(ITS_LINE) == "inside"
     assert [(one["node"], one["text"]) for one in heard] == [(f"{subgraph}:1", "inside")]
-    expect(page.get_by_text("inside", exact=True).last).to_be_visible()  # the warning
+    expect(toasts(page).get_by_text("inside", exact=True)).to_be_visible()  # the warning
 
 
 def test_nobody_elses_editor_hears_what_is_learned(page, server):
@@ -211,7 +211,7 @@ class TestNothingIsReadAsHtml:
 def test_what_fails_in_the_browser_fails_the_test(browser, server):
     """Or no error in the console would be told by no test."""
     throws = "setTimeout(new Function('throw Error(1) //# sourceURL=/extensions/ComfyUI-Persona/js/x.js'))"
-    for fails in (throws, "fetch('/extensions/ComfyUI-Persona/js/missing.js')"):
+    for event, fails in {"pageerror": throws, "response": "fetch('/extensions/ComfyUI-Persona/js/missing.js')"}.items():
         with pytest.raises(AssertionError, match="ComfyUI-Persona"), opened(browser, server.url) as page:
-            page.evaluate(fails)
-            page.wait_for_timeout(200)
+            with page.expect_event(event):
+                page.evaluate(fails)

@@ -48,9 +48,11 @@ def boxes(page):
 
 
 def holding(page, text: str):
-    for one in boxes(page).all():
-        if one.input_value() == text:
-            return one
+    for _ in range(50):  # Nodes 2.0 fills them a while after it has drawn them
+        for one in boxes(page).all():
+            if one.input_value() == text:
+                return one
+        page.wait_for_timeout(100)
     raise AssertionError([one.input_value() for one in boxes(page).all()])
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from tools.graph_workflows import open_editor
 
@@ -71,6 +71,11 @@ def opened(browser: Browser, url: str, **options) -> Iterator[Page]:
         open_editor(page, url)
         yield page
         assert not errors, errors
+
+
+def toasts(page: Page) -> Locator:
+    """The notes at the edge of the page. Newer editors have their text a second time, for those who cannot see."""
+    return page.locator(".p-toast-message, [data-testid=toast]")
 
 
 def as_prompt(api: dict) -> dict:

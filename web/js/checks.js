@@ -3,7 +3,7 @@
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { everyNode, valueOf } from "./graph.js"
-import { mark } from "./inputs.js"
+import { hasElement, mark } from "./inputs.js"
 import { addLine, isOurs, write } from "./lines.js"
 import { watch } from "./watch.js"
 
@@ -25,18 +25,19 @@ async function wrongWith(node, input, value) {
 
 /** Each input that is checked, with its value. */
 function typed() {
-    const nodes = everyNode().filter(isOurs)
-    return nodes.flatMap(node => CHECKED.map(input => ({ node, input, value: valueOf(node, input) })))
+    return everyNode().filter(isOurs).flatMap(node => {
+        const widgets = (node.widgets ?? []).filter(widget => CHECKED.includes(widget.name))
+        return widgets.map(widget => ({ node, widget, value: valueOf(node, widget.name) }))
+    })
 }
 
 async function check() {
     const mine = ++latest
     const wrong = new Map() // the sentences of each node
-    for (const { node, input, value } of typed()) {
-        const sentence = typeof value === "string" ? await wrongWith(node, input, value) : ""
+    for (const { node, widget, value } of typed()) {
+        const sentence = typeof value === "string" ? await wrongWith(node, widget.name, value) : ""
         if (mine !== latest) return // something else was typed meanwhile
-        const widget = node.widgets?.find(one => one.name === input)
-        if (widget) mark(node, widget, sentence)
+        mark(node, widget, sentence)
         wrong.set(node, [...(wrong.get(node) ?? []), sentence])
     }
     for (const [node, sentences] of wrong) write(node, LINE, sentences.filter(Boolean).join("\n"))
@@ -48,6 +49,7 @@ app.registerExtension({
         if (isOurs(node)) addLine(node, LINE, { color: "var(--error-text)" })
     },
     setup() {
-        watch(() => typed().map(({ node, input, value }) => [node.id, input, value]), check)
+        const told = ({ node, widget, value }) => [node.id, widget.name, value, hasElement(node, widget)]
+        watch(() => typed().map(told), check)
     },
 })

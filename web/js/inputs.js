@@ -22,21 +22,38 @@ function elementOf(node, widget) {
     return called ?? typed.find(one => one.value === widget.value)
 }
 
+/** Whether it has one by now. Nodes 2.0 makes it a while after the node, and its text a while after that; a mark then
+ * belongs there. */
+export function hasElement(node, widget) {
+    return Boolean(elementOf(node, widget))
+}
+
 const marked = new WeakSet()
+
+/** Whether there is something to do: what other packs did to it is theirs. */
+function changes(shown, wrong) {
+    const had = marked.delete(shown)
+    if (wrong) marked.add(shown)
+    return had || Boolean(wrong)
+}
+
+function markElement(element, wrong) {
+    if (!changes(element, wrong)) return
+    element.ariaInvalid = wrong ? "true" : null
+    element.style.outline = wrong ? "1px solid var(--error-text)" : ""
+    element.title = wrong
+}
+
+function markLabel(widget, wrong) {
+    if (!changes(widget, wrong)) return
+    const label = widget.label?.replace(SIGN, "") ?? widget.name
+    widget.label = wrong ? SIGN + label : label === widget.name ? undefined : label
+}
 
 /** Show at a widget that a sentence tells what is wrong with it; "" for nothing. */
 export function mark(node, widget, wrong) {
     if (node.graph !== app.canvas?.graph) return // another one is open
     const element = elementOf(node, widget)
-    const shown = element ?? widget
-    if (wrong) marked.add(shown)
-    else if (!marked.delete(shown)) return // what other packs did to it is theirs
-    if (element) {
-        element.ariaInvalid = wrong ? "true" : null
-        element.style.outline = wrong ? "1px solid var(--error-text)" : ""
-        element.title = wrong
-    } else {
-        const label = widget.label?.replace(SIGN, "") ?? widget.name
-        widget.label = wrong ? SIGN + label : label === widget.name ? undefined : label
-    }
+    if (element) markElement(element, wrong)
+    markLabel(widget, element ? "" : wrong)
 }

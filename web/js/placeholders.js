@@ -4,7 +4,7 @@ import { app } from "../../../scripts/app.js"
 import {
     before, everyNode, FROM_PLAIN, giverOf, LEARNING, placeholderOf, takersOf, valueOf, wholeGraph,
 } from "./graph.js"
-import { mark } from "./inputs.js"
+import { hasElement, mark } from "./inputs.js"
 import { addLine, write } from "./lines.js"
 import { placeholderIn } from "./personas.js"
 import { say } from "./texts.js"
@@ -169,7 +169,8 @@ app.registerExtension({
             app.canvas?.graph?.id,
             applies.map(apply => [apply.id, apply.mode, apply.title, wordOf(apply)]),
             all.map(({ node, widgets, applies: known }) => {
-                return [node.id, widgets.map(one => one.value), known.map(one => one.id)]
+                const shown = widgets.map(one => [one.value, hasElement(node, one)])
+                return [node.id, shown, known.map(one => one.id)]
             }),
         ]
         watch(() => told(seen()), show)
