@@ -2,7 +2,7 @@
 
     make bench-luck [ARGS="--people 2 --seeds 4"]
 
-Takes twenty minutes on 2 cores and writes docs/luck.md. A run that was stopped goes on where it was.
+Takes an hour on 2 cores and writes docs/luck.md. A run that was stopped goes on where it was.
 """
 
 import argparse
