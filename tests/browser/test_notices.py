@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from editor import OPEN, RUN, opened, toasts
+from editor import OPEN, RUN, nothing_thrown, opened, toasts
 from playwright.sync_api import expect
 from prompts import FIRST_RELEASE, find, only, workflow
 from safetensors import safe_open
@@ -101,16 +101,17 @@ def test_a_line_comes_back_with_its_workflow(page):
 
 def test_a_node_in_a_subgraph_says_its_line_and_how_far_it_is(page):
     heard = []
-    says = {"1": {**SAYS["1"], "inputs": {"text": "inside"}}}  # or the server knew what it says
-    page.evaluate(OPEN, [says, "notices"])
-    subgraph = page.evaluate(INTO_SUBGRAPH)
-    page.expose_function("hear", lambda detail: heard.append(detail))
-    page.evaluate("""() => app.api.addEventListener("persona.progress", ({detail}) => window.hear(detail))""")
-    assert page.evaluate(RUN, "")["status"] == "execution_success"
-    page.wait_for_timeout(500)
-    assert page.evaluate(ITS_LINE) == "inside"
-    assert [(one["node"], one["text"]) for one in heard] == [(f"{subgraph}:1", "inside")]
-    expect(toasts(page).get_by_text("inside", exact=True)).to_be_visible()  # the warning
+    with nothing_thrown(page):
+        says = {"1": {**SAYS["1"], "inputs": {"text": "inside"}}}  # or the server knew what it says
+        page.evaluate(OPEN, [says, "notices"])
+        subgraph = page.evaluate(INTO_SUBGRAPH)
+        page.expose_function("hear", lambda detail: heard.append(detail))
+        page.evaluate("""() => app.api.addEventListener("persona.progress", ({detail}) => window.hear(detail))""")
+        assert page.evaluate(RUN, "")["status"] == "execution_success"
+        page.wait_for_timeout(500)
+        assert page.evaluate(ITS_LINE) == "inside"
+        assert [(one["node"], one["text"]) for one in heard] == [(f"{subgraph}:1", "inside")]
+        expect(toasts(page).get_by_text("inside", exact=True)).to_be_visible()  # the warning
 
 
 def test_nobody_elses_editor_hears_what_is_learned(page, server):

@@ -1,6 +1,6 @@
 """How a persona forms is seen on its node while it is learned."""
 
-from editor import RUN, opened
+from editor import RUN, nothing_thrown, opened
 
 from miniworld import workflow
 from tools.small_world import people
@@ -21,7 +21,7 @@ def test_a_persona_is_seen_on_its_node_as_it_forms(browser, painter):
     files = workflow.upload(painter, people()[0], "forming")
     settings = {"name": "seen", "preset": "balanced", "steps": 17, "resolution": 64}
     prompt = workflow.only_learning(workflow.learn_and_paint(*files, PersonaLearn=settings))
-    with opened(browser, painter.url) as page:
+    with opened(browser, painter.url) as page, nothing_thrown(page):
         page.evaluate(OPEN, prompt)
         page.evaluate(WATCH, "PersonaLearn")
         result = page.evaluate(RUN, "PersonaLearn")

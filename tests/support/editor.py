@@ -73,6 +73,15 @@ def opened(browser: Browser, url: str, **options) -> Iterator[Page]:
         assert not errors, errors
 
 
+@contextmanager
+def nothing_thrown(page: Page) -> Iterator[None]:
+    """Nor by the editor itself, which may be given what it cannot take."""
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield
+    assert not errors, errors
+
+
 def toasts(page: Page) -> Locator:
     """The notes at the edge of the page. Newer editors have their text a second time, for those who cannot see."""
     return page.locator(".p-toast-message, [data-testid=toast]")
