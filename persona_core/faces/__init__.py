@@ -17,8 +17,10 @@ from .detection import (
     pick_face,
 )
 from .mask import face_mask, square_at, square_crop
+from .recognition import KnownFace, NoRecogniser, Recogniser, choose_recogniser
 
 __all__ = [
-    "DETECTORS", "FACE_WORDS", "HUMANS", "Face", "NoFaceFound", "choose_pack", "detect_faces", "face_mask",
-    "find_insightface_pack", "locate_face", "pick_face", "square_at", "square_crop",
+    "DETECTORS", "FACE_WORDS", "HUMANS", "Face", "KnownFace", "NoFaceFound", "NoRecogniser", "Recogniser",
+    "choose_pack", "choose_recogniser", "detect_faces", "face_mask", "find_insightface_pack", "locate_face",
+    "pick_face", "square_at", "square_crop",
 ]  # fmt: skip

@@ -90,7 +90,7 @@ def detect_faces(image: Tensor, pack: Path | None = None) -> list[Face]:
     image: [H, W, 3] in 0..1. pack: a folder chosen by `choose_pack`, or None for the cascade.
     Raises ImportError where the detector's package is missing, ValueError where the pack cannot be read.
     """
-    pixels = in_bytes(image[..., :3].detach().float().cpu().nan_to_num() * 255)
+    pixels = pixels_of(image)
     if pack is None:
         faces = _cascade_faces(pixels)
     else:
@@ -144,6 +144,11 @@ def locate_face(image: Tensor, pack: Path | None = None, face_index: int = 0, pi
     Raises NoFaceFound, and what `detect_faces` raises.
     """
     return pick_face(detect_faces(image, pack), image, face_index, picture_index, pack)
+
+
+def pixels_of(image: Tensor) -> np.ndarray:
+    """uint8 [H, W, 3] of a picture [H, W, 3 or 4] in 0..1, as detectors take it."""
+    return in_bytes(image[..., :3].detach().float().cpu().nan_to_num() * 255)
 
 
 def in_bytes(image: Tensor) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 PREFERENCE = ("buffalo_l", "antelopev2")
 DETECTOR_FILES = ("det*.onnx", "scrfd*.onnx")
+RECOGNITION = "detection", "recognition"
 
 INSTALL_ADVICE = (
     'Install it into the Python that runs ComfyUI: pip install "insightface>=2.0". Where onnxruntime-gpu is '
@@ -19,9 +20,14 @@ INSTALL_ADVICE = (
 
 
 def find_insightface_pack(folders: Sequence[Path]) -> Path | None:
-    """The best model pack (a folder with a detection model) under the given `models/insightface` folders.
+    """The best of `insightface_packs`, or None."""
+    return next(iter(insightface_packs(folders)), None)
 
-    The pack may lie at models/<name>, one level deeper as the antelopev2 zip unpacks, or at <name>.
+
+def insightface_packs(folders: Sequence[Path]) -> list[Path]:
+    """The model packs (folders with a detection model) under the given `models/insightface` folders, best first.
+
+    A pack may lie at models/<name>, one level deeper as the antelopev2 zip unpacks, or at <name>.
     The order is buffalo_l, antelopev2, then any other; among equals the earlier folder wins, then the name.
     """
 
@@ -36,7 +42,7 @@ def find_insightface_pack(folders: Sequence[Path]) -> Path | None:
         for pack in sorted(folder.glob(place))
         if _has_detector(pack)
     ]
-    return min(packs, key=rank, default=None)
+    return sorted(packs, key=rank)
 
 
 def _has_detector(folder: Path) -> bool:
@@ -58,23 +64,31 @@ def analysed_faces(pixels: np.ndarray, pack: Path) -> list[dict]:
 
     Raises ImportError where InsightFace is missing, ValueError where the pack cannot be read.
     """
-    return _analysis(pack).get(np.ascontiguousarray(pixels[..., ::-1]))
+    return _analysis(pack, ("detection", "landmark_2d_106")).get(np.ascontiguousarray(pixels[..., ::-1]))
 
 
-@lru_cache(maxsize=1)
-def _analysis(pack: Path):
+def recognised_faces(pixels: np.ndarray, pack: Path) -> list[dict]:
+    """As `analysed_faces`, each with its embedding [D], of the face as its five landmarks align it."""
+    return _analysis(pack, RECOGNITION).get(np.ascontiguousarray(pixels[..., ::-1]))
+
+
+def recognises(pack: Path) -> bool:
+    """Whether there is a recognition model in the pack."""
+    return "recognition" in _analysis(pack, RECOGNITION).models
+
+
+@lru_cache(maxsize=4)
+def _analysis(pack: Path, modules: tuple[str, ...]):
     face_analysis = import_face_analysis()
     try:
         # InsightFace takes an existing folder as it is; only a mere name would make it download.
         analysis = face_analysis(
-            name=str(pack.resolve(strict=True)),
-            providers=["CPUExecutionProvider"],
-            allowed_modules=["detection", "landmark_2d_106"],
+            name=str(pack.resolve(strict=True)), providers=["CPUExecutionProvider"], allowed_modules=list(modules)
         )
     except Exception as error:  # ONNX Runtime's errors have no common class but this
         raise ValueError(
             f"The InsightFace model pack in {pack} cannot be read ({error or type(error).__name__}). "
-            "Unzip or download it again, or set detector to cascade."
+            "Unzip or download it again, or take it away: then what is built in finds the faces."
         ) from error
     analysis.prepare(ctx_id=-1)
     return analysis
