@@ -11,7 +11,6 @@ from comfy.clip_vision import ClipVisionModel
 from comfy.sd import CLIP
 from torch import Tensor
 
-from .learn.memory import unloaded_after
 from .messages import warn
 
 UNRELATED = "a bowl of fruit", "a page of printed text", "an empty street at night"  # what no portrait shows
@@ -32,9 +31,8 @@ def embed_texts(clip: CLIP, texts: Sequence[str]) -> Tensor:
 
 @torch.inference_mode()
 def embed_images(clip_vision: ClipVisionModel, images: Tensor) -> Tensor:
-    """[B, E], of length 1, of pictures [B, H, W, 3] in 0..1. An encoder that was not loaded before is not after."""
-    with unloaded_after(clip_vision.patcher):
-        return normalized(torch.cat([clip_vision.encode_image(one[None])["image_embeds"] for one in images]))
+    """[B, E], of length 1, of pictures [B, H, W, 3] in 0..1."""
+    return normalized(torch.cat([clip_vision.encode_image(one[None])["image_embeds"] for one in images]))
 
 
 def normalized(embeddings: Tensor) -> Tensor:
