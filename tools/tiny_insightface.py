@@ -92,10 +92,23 @@ def save_landmarks(path: Path) -> None:
     _save_model(path, nodes, weights, [("data", ["None", 3, 192, 192])], [("fc1", ["None", 212])])
 
 
-def save_pack(folder: Path, landmarks: bool = True) -> Path:
+def save_recognition(path: Path) -> None:
+    """ArcFace's signature: 512 numbers of an aligned face, here of its mean colour alone."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input.1"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["683"]),
+    ]
+    weights = {"w": np.random.default_rng(0).normal(size=(3, 512)), "b": np.zeros(512)}
+    _save_model(path, nodes, weights, [("input.1", ["None", 3, 112, 112])], [("683", ["None", 512])])
+
+
+def save_pack(folder: Path, landmarks: bool = True, recognition: bool = False) -> Path:
     """A model pack in `folder`, which is made; without landmarks as buffalo_sc has it. Returns the folder."""
     folder.mkdir(parents=True)
     save_detector(folder / "det_10g.onnx")
+    if recognition:
+        save_recognition(folder / "w600k_r50.onnx")
     if landmarks:
         save_landmarks(folder / "2d106det.onnx")
     return folder

@@ -6,7 +6,9 @@ import re
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -105,6 +107,21 @@ def save(persona: Persona, path: Path) -> Persona:
             fresh.unlink()
 
 
+def keep_settings(persona: Persona, settings: Mapping[str, object]) -> bool:
+    """Write more settings into the persona's own files, in whichever folders; False where it has none.
+
+    Raises OSError as `save`.
+    """
+    own = Path(f"{persona.name}{EXTENSION}")
+    names = own.name, kept_path(own, persona.fingerprint).name
+    files = [file for file in folder_paths.get_filename_list(FOLDER) if Path(file).name in names]
+    found = [saved for saved in map(read, files) if saved and saved[0].fingerprint == persona.fingerprint]
+    for saved, path in found:
+        if not settings.items() <= saved.settings.items():
+            save(replace(saved, settings={**saved.settings, **settings}), path)
+    return bool(found)
+
+
 def check_writable(name: str, path: Path) -> None:
     """Raise OSError with a sentence, before hours of learning, where a persona could not be saved."""
     try:
@@ -197,13 +214,17 @@ def save_picture(image: Tensor, path: Path) -> None:
 def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
     """The persona of this name, now or earlier, that was learned from the same inputs, and its file."""
     own = Path(f"{name}{EXTENSION}")
-    for file in (own.name, kept_path(own, fingerprint).name):
-        if place := folder_paths.get_full_path(FOLDER, file):
-            try:
-                persona = Persona.load(Path(place))
-            except PersonaFileError as error:
-                log.warning("'%s' is passed over: %s", file, error)
-                continue
-            if persona.fingerprint == fingerprint:
-                return persona, Path(place)
+    for saved in map(read, (own.name, kept_path(own, fingerprint).name)):
+        if saved and saved[0].fingerprint == fingerprint:
+            return saved
     return None, None
+
+
+def read(file: str) -> tuple[Persona, Path] | None:
+    """The persona of a file in ComfyUI's list, and where it lies; None where there is none that can be read."""
+    place = folder_paths.get_full_path(FOLDER, file)
+    try:
+        return (Persona.load(Path(place)), Path(place)) if place else None
+    except PersonaFileError as error:
+        log.warning("'%s' is passed over: %s", file, error)
+        return None
