@@ -72,7 +72,7 @@ class PersonaScore(io.ComfyNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="The text half of a CLIP, with its projection: clip_l of a CLIP loader, SD2.x's or SDXL's. An SD1.x checkpoint's has none.",
+                    tooltip="The text half of a CLIP, with its projection: clip_l of a CLIP loader, or that of SD2.x or SDXL. That of an SD1.x checkpoint has none.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",

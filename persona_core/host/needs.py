@@ -25,6 +25,7 @@ CONTRACT = (
     Need("comfy.sd:CLIP.tokenizer", None, "what has one SDTokenizer for each text encoder, by the encoder's name"),
     Need("comfy.sd:CLIP.layer_idx", None, "the layer of CLIP Set Last Layer, or None"),
     Need("comfy.sd:CLIP.tokenize", "text", "{encoder's key: [[(token, weight), ...], ...]}"),
+    Need("comfy.sd:CLIP.encode_from_tokens", "tokens, return_pooled=", "(context, pooled)"),
     Need("comfy.sd:CLIP.encode_from_tokens_scheduled", "tokens", "[[context, dict], ...]"),
     Need("comfy.sd1_clip:SDTokenizer.tokenize_with_weights", "text, return_word_ids", "[[(token, weight), ...], ...]"),
     Need("comfy.sd1_clip:SDTokenizer._try_get_embedding", "embedding_name", "(embedding, ..., leftover text)"),
@@ -45,6 +46,8 @@ CONTRACT = (
     Need("comfy.sd1_clip:SDClipModel.num_layers", None, "a number"),
     Need("comfy.sd1_clip:SDClipModel.layer_norm_hidden_state", None, "whether the context is normed"),
     Need("comfy.sdxl_clip:SDXLClipModel.encode_token_weights", "token_weight_pairs", "(context, pooled, ...)"),
+    Need("comfy.sd1_clip:SDClipModel.return_projected_pooled", None, "whether pooled is projected already"),
+    Need("comfy.clip_model:CLIPTextModel.text_projection", None, "a Linear"),
     Need("comfy.clip_model:CLIPTextModel.text_model", None, "CLIPTextModel_"),
     Need("comfy.clip_model:CLIPTextModel.get_input_embeddings", "", "an Embedding"),
     Need("comfy.clip_model:CLIPTextModel_.embeddings", None, "with a position_embedding"),
@@ -194,10 +197,11 @@ CONTRACT = (
     ),
     *(
         Need(f"comfy_api.latest:io.{kind}.Output", "display_name=, tooltip=")
-        for kind in ("Model", "Clip", "Image", "Mask", "String")
+        for kind in ("Model", "Clip", "Image", "Mask", "Latent", "Float", "String")
     ),
     Need("comfy_api.latest:ui.PreviewImage", "image, cls=", "what has as_dict()"),
     Need("comfy_api.latest:ui.PreviewText", "value", "what has as_dict()"),
+    Need("comfy_execution.graph_utils:ExecutionBlocker", "message"),
     Need("comfy_execution.utils:get_executing_context", "", "node_id and prompt_id of the node that runs, or None"),
     Need("server:PromptServer.send_progress_text", "text, node_id, sid"),
     Need("server:PromptServer.send_sync", "event, data, sid"),

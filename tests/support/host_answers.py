@@ -99,6 +99,9 @@ GIVES = {
     "comfy.sd:CLIP.tokenizer": lambda g: type(g.clip.tokenizer.clip_l).__name__ == "SDTokenizer",
     "comfy.sd:CLIP.layer_idx": lambda g: g.clip.layer_idx is None,
     "comfy.sd:CLIP.tokenize": lambda g: pairs(g.clip.tokenize("a tree")["l"]),
+    "comfy.sd:CLIP.encode_from_tokens": lambda g: [len(one[0]) for one in g.clip.encode_from_tokens(
+        g.clip.tokenize("a tree"), return_pooled=True
+    )] == [77, 64],
     "comfy.sd:CLIP.encode_from_tokens_scheduled": lambda g: encode(g.clip, "a tree")[0][0].shape == (1, 77, 64),
     TOKENIZER + "tokenize_with_weights": lambda g: pairs(g.tokenizer.tokenize_with_weights("a tree", False)),
     TOKENIZER + "_try_get_embedding": lambda g: (a := g.without_files._try_get_embedding("none such"))[0] is None and a[-1] == "such",
@@ -119,6 +122,8 @@ GIVES = {
     SD1 + "SDClipModel.num_layers": lambda g: g.tower.num_layers == 3,
     SD1 + "SDClipModel.layer_norm_hidden_state": lambda g: isinstance(g.tower.layer_norm_hidden_state, bool),
     "comfy.sdxl_clip:SDXLClipModel.encode_token_weights": lambda g: encode(tiny_models.clip("sdxl"), "a")[0][0].shape == (1, 77, 192),
+    SD1 + "SDClipModel.return_projected_pooled": lambda g: g.tower.return_projected_pooled is False,
+    CLIP_MODEL + "CLIPTextModel.text_projection": lambda g: g.tower.transformer.text_projection.weight.shape == (64, 64),
     CLIP_MODEL + "CLIPTextModel.text_model": lambda g: isinstance(g.text, clip_model.CLIPTextModel_),
     CLIP_MODEL + "CLIPTextModel.get_input_embeddings": lambda g: g.tower.transformer.get_input_embeddings()(
         torch.tensor([[1]]), out_dtype=torch.float32
