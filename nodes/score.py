@@ -140,7 +140,7 @@ class PersonaScore(io.ComfyNode):
         whose = make_reference(photos, other_faces(others, recogniser), recogniser, lambda: bar.update(1))
         asked = prompts_of(images, photos, text, clip, clip_vision, persona)
         scores = score(images, whose, recogniser, asked and asked.each, threshold, lambda: bar.update(1))
-        said = [score_sheet.meaning_of_id(scores, whose)]
+        said = [score_sheet.meaning_of_id(scores)]
         if asked:
             said.append(score_sheet.meaning_of_prompt(scores, asked.unrelated))
         table = "\n".join((score_sheet.table(scores), "", *said, f"Faces told apart by {recogniser.name}."))

@@ -18,7 +18,7 @@ from .photos import jittered, rgb
 from .pixels import from_pil, to_pil
 
 THRESHOLD = 0.23  # of the CLIP score, as published: from there on people took a picture for what was asked
-FRAME = 400  # pixels a side, at most, of the cuts round a face in which it is varied
+FRAME = 320  # pixels a side, at most, of the cuts round a face in which it is varied
 MOST = 4  # references that are varied
 
 
@@ -38,9 +38,9 @@ class Reference:
         """The mean cosine of a face's embedding with the references', -1..1."""
         return float((self.embeddings @ face.embedding).mean())
 
-    def share(self, likeness: float) -> float | None:
-        """How far it lies from the floor, 0, to the ceiling, 1; None where one of them is not known."""
-        if not self.floor or not self.ceiling:
+    def share(self, likeness: float | None) -> float | None:
+        """How far it lies from the floor, 0, to the ceiling, 1; None where one of the three is not known."""
+        if likeness is None or not self.floor or not self.ceiling:
             return None
         low, high = mean(self.floor), mean(self.ceiling)
         return (likeness - low) / (high - low) if high > low else None
@@ -62,10 +62,11 @@ class PictureScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of the pictures of a batch, in its order. threshold: the CLIP score from which on a picture counts as showing
-    what its prompt asks for."""
+    """Of the pictures of a batch, in its order, with what they were held against. threshold: the CLIP score from which
+    on a picture counts as showing what its prompt asks for."""
 
     pictures: tuple[PictureScore, ...]
+    reference: Reference
     threshold: float = THRESHOLD
 
     def id_prompt_of(self, picture: PictureScore) -> float:
@@ -150,7 +151,7 @@ def score(
         likenesses = tuple(map(reference.likeness, faces))
         scored.append(PictureScore(faces, likenesses, None if prompts is None else prompts[number]))
         on_picture()
-    return Scores(tuple(scored), threshold)
+    return Scores(tuple(scored), reference, threshold)
 
 
 def varied(image: Tensor, face: Face) -> dict[str, Tensor]:

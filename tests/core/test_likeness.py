@@ -87,7 +87,7 @@ def test_a_batch_is_scored_and_sorted(astronaut, reference, dlib):
     assert scores.id_prompt == pytest.approx((scores.pictures[1].id + scores.pictures[2].id) / 3)
     table = score_sheet.table(scores).splitlines()
     assert [line.split()[0] for line in table[1:-1]] == ["2", "1", "0"] and "67% have one" in table[-1]
-    assert "strangers 0.8" in score_sheet.meaning_of_id(scores, reference)
+    assert "Strangers: 0.8" in score_sheet.meaning_of_id(scores)
     sheet = score_sheet.sheet(batch, scores)
     assert sheet.shape[0] == 3 and sheet.shape[1] > 512 and sheet.shape[2] == 512
     changed = (sheet[0, :512] - batch[2]).abs().amax(-1) > 0.05
@@ -119,7 +119,8 @@ def picture(*likenesses, prompt=None):
 def test_id_prompt_counts_0_for_who_is_not_there_and_what_is_not_shown():
     """SeFi-IDE's ID(Prompt)."""
     scores = Scores(
-        (picture(0.5, prompt=0.3), picture(0.9, prompt=0.2), picture(prompt=0.4), picture(0.1, 0.7, prompt=0.23))
+        (picture(0.5, prompt=0.3), picture(0.9, prompt=0.2), picture(prompt=0.4), picture(0.1, 0.7, prompt=0.23)),
+        Reference(torch.eye(2)),
     )
     assert [scores.id_prompt_of(one) for one in scores.pictures] == [0.5, 0.0, 0.0, 0.7]
     assert scores.id == pytest.approx(0.7) and scores.detect == 0.75 and scores.id_prompt == pytest.approx(0.3)
@@ -127,9 +128,9 @@ def test_id_prompt_counts_0_for_who_is_not_there_and_what_is_not_shown():
 
 
 def test_nobody_anywhere_is_a_figure():
-    scores = Scores((picture(), picture()))
+    scores = Scores((picture(), picture()), Reference(torch.eye(2)))
     assert scores.id is None and scores.detect == 0 and scores.id_prompt == 0 and scores.order == [0, 1]
-    assert score_sheet.meaning_of_id(scores, Reference(torch.eye(2))) == "No face in any of 2 pictures."
+    assert score_sheet.meaning_of_id(scores) == "No face in any of 2 pictures."
     assert "-" in score_sheet.table(scores)
 
 

@@ -52,7 +52,7 @@ def test_the_best_comes_first_and_the_table_says_what_figures_mean(server, photo
     table = run.outputs["score"]["text"][0]
     lines = table.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["1", "0", "2"] and "33% have one" in lines[4]
-    assert "strangers" in table and "of the way" in table and "Faces told apart by dlib." in table
+    assert "Strangers: 0.8" in table and "of the way from strangers" in table and "Faces told apart by dlib." in table
     assert run.outputs["score"]["persona_notice"][0].startswith("id 0.9")
     assert len(pictures(server, run, "score")) == 3, "the preview: a picture each, with its figures"
 
