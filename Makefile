@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-luck bench-budget bench-sampling bench-speed serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-sampling bench-speed serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -50,6 +50,9 @@ bench-sliders: setup
 
 bench-choices: setup
 	@$(RUN) -m bench.choices $(ARGS)
+
+bench-likeness: setup
+	@$(RUN) -m bench.likeness $(ARGS)
 
 bench-luck: setup
 	@$(RUN) -m bench.luck $(ARGS)
