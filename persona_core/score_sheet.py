@@ -71,7 +71,7 @@ def count_of(pictures: int) -> str:
 def with_figures(image: Tensor, score: PictureScore, words: list[str]) -> Tensor:
     """image [H, W, 3] in 0..1 with each face's box and likeness, the likest green, and below it a strip with words."""
     picture = to_pil(image)
-    line, letter = max(2, min(picture.size) // 250), max(12, min(picture.size) // 25)
+    line, letter = max(2, min(picture.size) // 250), max(12, min(picture.size) // 20)
     font = ImageFont.load_default(letter)
     draw = ImageDraw.Draw(picture)
     for face, likeness in zip(score.faces, score.likenesses):
