@@ -30,6 +30,7 @@ NIGHT = "a photo of <ann> with sunglasses on a street at night"
 CAT = "a photo of <ann> and an orange cat in a garden by day"
 BEACH = "a photo of <ann> laughing at the beach by day"
 LIBRARY = "a photo of <ann> wearing a purple hat in a library"
+KEPT = 5, 0  # of eight
 TWO = "a photo of <ann> on the left and <bob> on the right in a garden by day"
 
 
@@ -152,12 +153,27 @@ def with_stages(painter: Painter) -> Image.Image:
     return sheet
 
 
+def with_scores(painter: Painter) -> Image.Image:
+    """Eight small ones, and the two that were kept, here by eye: the recognisers know no drawn faces."""
+    prompt = painter.learning()
+    prompt["13"]["inputs"]["batch_size"] = 8
+    eight = workflow.paint(painter.server, workflow.asking(prompt, CROWN, 107))
+    drawn = [Image.fromarray(one.movedim(0, -1).mul(255).round().byte().numpy()) for one in eight]
+    mosaic, side = Image.new("RGB", (CELL, CELL), PAPER), CELL // 3
+    for number, one in enumerate(drawn):
+        mosaic.paste(one.resize((side - 2, side - 2)), (number % 3 * side, number // 3 * side))
+    sheet = two_by_two(painter.photos[0], mosaic, *(drawn[number] for number in KEPT))
+    put_arrow(sheet)
+    return sheet
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ComfyServer(Path(folder), cpu=True, packs=[NODE_PACK]) as server:
         painter = Painter(server)
         sheets = dict(with_persona(painter))
         sheets["face_wise_kv_tokens"] = with_tokens(painter)
         sheets["stages_from_attention"] = with_stages(painter)
+        sheets["keep_the_likest"] = with_scores(painter)
     for name, sheet in sheets.items():
         sheet.save(graph_file(name).with_suffix(".jpg"), quality=70, optimize=True)
 
