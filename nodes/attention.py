@@ -49,7 +49,9 @@ def subject_mask(mask: Tensor, size: tuple[int, int], cell: int) -> Tensor:
 
 def best_said(looks: WordAttention) -> str:
     """Where each persona, or without any the word that does it best, covers the mask best."""
-    found = {word: looks.best(word) for word in [*looks.stages] or looks.ranked[:1]}
+    found = {word: looks.best(word) for word in looks.stages}
+    if not found:
+        found = {f"'{word}'": looks.best(word) for word in looks.ranked[:1]}
     return " ".join(f"{word} covers the mask best at t {t:.0f}: IoU {iou:.2f}." for word, (t, iou) in found.items())
 
 

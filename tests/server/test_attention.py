@@ -70,7 +70,7 @@ def test_with_a_mask_the_node_shows_the_figure_with_curves_and_says_where_the_ma
     assert (attention == before[1]).all() and (image == before[2]).all() and (node == figure).all()
     assert len(figure) == len(before[3]) + SIZE[1]
     [said] = texts
-    word, iou = re.fullmatch(r"(\w+) covers the mask best at t \d+: IoU (\d\.\d\d)\.", said).groups()
+    word, iou = re.fullmatch(r"'(\w+)' covers the mask best at t \d+: IoU (\d\.\d\d)\.", said).groups()
     assert word in WORDS and 0 < float(iou) <= 1
 
 
