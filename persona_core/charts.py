@@ -52,7 +52,8 @@ class Chart:
             y = self.y_range[0] + share * (self.y_range[1] - self.y_range[0])
             self.draw.line([self.point(x, self.y_range[0]), self.point(x, self.y_range[1])], LINES)
             self.draw.line([self.point(self.x_range[0], y), self.point(self.x_range[1], y)], LINES)
-            self.draw.text(self.point(x, self.y_range[0]), f"{x:.0f}", INK, self.font, anchor="ma")
+            across, down = self.point(x, self.y_range[0])
+            self.draw.text((across, down + 6), f"{x:.0f}", INK, self.font, anchor="ma")
             self.draw.text((MARGIN[0] - 6, self.point(0, y)[1]), f"{y:.3g}", INK, self.font, anchor="rm")
 
     def curve(self, xs: Sequence[float], ys: Sequence[float], color: tuple[int, int, int], width: int = 2) -> None:

@@ -126,7 +126,7 @@ GROWN = {
     "MaskComposite": 185,
     "MiniWorldLoader": 105,
     "PersonaApply": 340,
-    "PersonaAttention": 700,
+    "PersonaAttention": 740,
     "PersonaFaceMask": 295,
     "PersonaInfo": 450,
     "PersonaKVTokens": 885,

@@ -1,22 +1,26 @@
 """Persona Attention: the maps are those of the words they are named after, and watching changes nothing."""
 
+import pytest
 import tiny_models
 import torch
 import torch.nn.functional as F
 from recording import encode, sample
 
-from persona_core.host.apply.attention_view import watch, words_at
+from persona_core.host.apply.attention_view import Seen, stages_in, watch, words_at
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.clip import text_towers
+from persona_core.kv_tokens import KVTokens
+from persona_core.persona import Persona
+from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
 
 SIZE = 16
 
 
-def look(model, clip, text, steps=10):
+def look(model, clip, text, steps=10, moments=(900, 600, 200), sampler="euler", cfg=5.0):
     return watch(
-        model, clip, text, "lowres", torch.zeros(1, 4, SIZE, SIZE), [900, 600, 200],
-        steps=steps, cfg=5.0, sampler="euler", scheduler="normal", seed=0, on_step=lambda done, total: None,
+        model, clip, text, "lowres", torch.zeros(1, 4, SIZE, SIZE), moments,
+        steps=steps, cfg=cfg, sampler=sampler, scheduler="normal", seed=0, on_step=lambda done, total: None,
     )  # fmt: skip
 
 
@@ -111,3 +115,45 @@ def test_sdxl_is_watched_too(make_persona_of):
     for one in found:
         assert list(one.maps) == ["a", "photo", "of", "<ann>", "in", "snow"]
         assert 0 < sum(one.maps.values()).max() <= 1 + 1e-5
+
+
+MOMENTS = torch.linspace(999, 0, 10).tolist()
+
+
+def test_many_moments_are_as_one_by_one_and_no_other_step_is_kept(model, applied):
+    _, few = look(model, applied, "a photo of <ann> in snow", steps=20)
+    _, many = look(model, applied, "a photo of <ann> in snow", steps=20, moments=[900, 600, 200, *MOMENTS])
+    for one, other in zip(few, many):
+        assert one.t == other.t
+        torch.testing.assert_close(one.maps["<ann>"], other.maps["<ann>"])
+    at = [one.t for one in many[3:]]
+    assert at == sorted(at, reverse=True) and all(abs(t - moment) < 30 for t, moment in zip(at, MOMENTS))
+
+
+@pytest.mark.parametrize("sampler, steps, seen", [("euler", 3, 3), ("heun", 3, 3), ("ddim", 1, 1), ("dpm_2", 3, 5)])
+def test_fewer_steps_than_moments_are_each_seen_once(model, applied, sampler, steps, seen):
+    """A sampler that looks twice in a step may have more timesteps than steps."""
+    _, found = look(model, applied, "a photo of <ann> in snow", steps, MOMENTS, sampler)
+    assert len(found) == 10 and len({one.t for one in found}) == seen
+    _, alone = look(model, applied, "a photo of <ann> in snow", 10, [999])  # all begin with the same noise
+    torch.testing.assert_close(found[0].maps["<ann>"], alone[0].maps["<ann>"], atol=1e-4, rtol=1e-3)
+
+
+def test_only_the_steps_nearest_to_a_moment_are_kept():
+    seen, passed = Seen(), [999, 900, 700, 500, 300, 100]
+    for t in passed:
+        for layer in (1.0, 3.0):
+            seen.keep(t, torch.full((2, 4, 4), layer), [880, 320, 310])
+    assert seen.nearest == {880: 900, 320: 300, 310: 300} and set(seen.steps) == {900, 300}
+    assert all((step.total / step.count == 2).all() for step in seen.steps.values())
+
+
+def test_the_stages_of_each_persona_in_the_prompt(clip, ann, make_persona_of):
+    bob = Persona("bob", KVTokens(ann.representation.word, torch.zeros(5, 2, 64)), ann.family, "face")
+    both = apply_to_clip(apply_to_clip(clip, AppliedPersona(ann), "<ann>"), AppliedPersona(bob), "<bob>")
+    text = "<ann> and <bob>, <ann> smiling"
+    of_ann = ann.representation.stages
+    assert stages_in(both, text) == {"<ann>": of_ann, "<bob>": Stages(0, 999), "<ann> (2)": of_ann}
+    section, tower = both.tokenize(text)["l"][0], text_towers(both).first
+    assert set(stages_in(both, text)) < {word for word, _ in words_at(section, 600, tower)}
+    assert stages_in(clip, text) == {}

@@ -31,7 +31,7 @@ FROZEN = {
         "placeholder strength early_stage late_stage start_at end_at key_locking context_preservation",
         "model clip",
     ),
-    "PersonaAttention": ("text negative seed steps cfg sampler_name scheduler", "attention image"),
+    "PersonaAttention": ("text negative seed steps cfg sampler_name scheduler timesteps", "attention image figure"),
     "PersonaLoad": ("persona_name", "persona"),
     "PersonaSave": ("name", "path"),
     "PersonaInfo": ("", "text loss"),
