@@ -87,7 +87,8 @@ def over_strip(picture: Image.Image, lines: list[str], letter: int) -> Image.Ima
     """The picture over a strip with two lines."""
     whole = Image.new("RGB", (picture.width, picture.height + 3 * letter), STRIP)
     whole.paste(picture)
-    ImageDraw.Draw(whole).text((letter // 2, picture.height + letter // 4), "\n".join(lines), INK, ImageFont.load_default(letter))
+    place = letter // 2, picture.height + letter // 4
+    ImageDraw.Draw(whole).text(place, "\n".join(lines), INK, ImageFont.load_default(letter))
     return whole
 
 

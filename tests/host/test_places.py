@@ -12,7 +12,7 @@ from recording import encode, sample
 from persona_core.host.apply import places
 from persona_core.host.apply.context import PersonaNotFollowed
 from persona_core.host.apply.encoding import apply_to_clip
-from persona_core.host.apply.places import Followed, bias_of
+from persona_core.host.apply.places import Followed, bias_of, bias_of_one
 from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.table import AppliedPersona
 
@@ -67,7 +67,7 @@ def test_in_every_layer_a_token_draws_as_much_as_the_mask_says(model, clip, ann,
             left[None, None], (side, side), mode="bilinear", antialias=True
         ).flatten()
         weight = torch.ones(side * side, parts["to_k"].shape[1])
-        weight[:, 4:8] = mask[:, None].clamp(min=1e-6)  # after the start token and "a photo of"
+        weight[:, 4:8] = mask[:, None].clamp(min=1e-30)  # after the start token and "a photo of"
         torch.testing.assert_close(result, expected(heads, parts, weight), atol=1e-4, rtol=1e-3)
 
 
@@ -126,7 +126,7 @@ def test_each_row_of_a_context_has_its_own_words(model, clip, ann, left):
         side = round(parts["to_q"].shape[1] ** 0.5)
         mask = torch.nn.functional.interpolate(left[None, None], (side, side), mode="bilinear", antialias=True)
         weight = torch.ones(3, 1, side * side, parts["to_k"].shape[1])
-        weight[::2, ..., 4:8] = mask.flatten()[:, None].clamp(min=1e-6)  # the third picture has the first prompt again
+        weight[::2, ..., 4:8] = mask.flatten()[:, None].clamp(min=1e-30)  # the third picture has the first prompt again
         torch.testing.assert_close(result, expected(heads, parts, weight), atol=1e-4, rtol=1e-3)
 
 
@@ -170,9 +170,19 @@ def test_attention_of_another_kind_stays_in_rows_with_a_place_and_without(model,
         side = round(parts["to_q"].shape[1] ** 0.5)
         mask = torch.nn.functional.interpolate(left[None, None], (side, side), mode="bilinear", antialias=True)
         weight = torch.ones(2, 1, side * side, 77)
-        weight[1, ..., 4:8] = mask.flatten()[:, None].clamp(min=1e-6)  # the negative prompt is the first row
+        weight[1, ..., 4:8] = mask.flatten()[:, None].clamp(min=1e-30)  # the negative prompt is the first row
         plain = expected(heads, parts, torch.ones(side * side, 77))
         torch.testing.assert_close(result, 0.5 * plain + expected(heads, parts, weight), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_outside_of_its_place_not_even_a_head_that_wants_nothing_else_sees_a_persona(left, dtype):
+    tokens = torch.zeros(1, 77)
+    tokens[:, 4:8] = 1
+    wanted = 25 * tokens[0]  # e^25 times as much as other words
+    bias = bias_of_one([(left, tokens)], left.shape, 77, 1)[0].to(dtype)
+    drawn = (wanted.to(dtype) + bias).float().softmax(-1)[:, 4:8].sum(-1).reshape(left.shape)
+    assert drawn[left == 0].max() < 1e-6 and drawn[left == 1].min() > 0.999 and drawn.isfinite().all()
 
 
 def test_a_place_counts_at_strength_0_too(model, clip, ann, left):
@@ -198,7 +208,7 @@ def test_an_area_has_its_part_of_the_place(model, clip, ann, left):
     heads, parts, result = layers.seen[0]
     whole = torch.nn.functional.interpolate(left[None, None], (16, 16), mode="bilinear", antialias=True)[0, 0]
     weight = torch.ones(parts["to_q"].shape[1], parts["to_k"].shape[1])
-    weight[:, 4:8] = whole[:8, 8:].flatten()[:, None].clamp(min=1e-6)
+    weight[:, 4:8] = whole[:8, 8:].flatten()[:, None].clamp(min=1e-30)
     torch.testing.assert_close(result, expected(heads, parts, weight), atol=1e-4, rtol=1e-3)
 
 

@@ -23,7 +23,9 @@ from ..model import check_layers, cross_attention_blocks
 OVERRIDE = "optimized_attention_override"  # the host's: in a MODEL's options, another's kind of attention
 PLACES = "persona_places"  # in the transformer options of one step: a Followed
 BIAS = "persona_bias"  # in what another's attention is told: what is added to the logits of its rows, [B, h w, L]
-LEAST = 1e-6  # of the attention that a token would draw: its logarithm must be a number
+# Of the attention that a token would draw: its logarithm must be a number, also in fp16. Some heads want a persona e^20
+# times as much as other words: in the made-up world 1e-6 left one to be seen outside of its mask.
+LEAST = 1e-30
 
 
 @dataclass(frozen=True)
