@@ -36,6 +36,8 @@ FROZEN = {
     "PersonaSave": ("name", "path"),
     "PersonaInfo": ("", "text loss"),
     "PersonaFaceMask": ("face_index detector grow crop_size no_face", "mask face boxes"),
+    "PersonaScore": ("text threshold keep_score", "image boxes scores id prompt detect id_prompt text"),
+    "PersonaPickBest": ("count", "image latent"),
 }
 
 
@@ -96,6 +98,7 @@ FIRST = {
     "PersonaLearn": {"name", "supercategory", "preset", "caption"},
     "PersonaKVTokens": {"name", "supercategory", "preset", "caption"},
     "PersonaApply": {"placeholder", "strength"},
+    "PersonaScore": {"text", "keep_score"},
 }
 
 
