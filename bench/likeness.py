@@ -33,8 +33,9 @@ TEXT = """# How well faces are told apart
 
 Written by `make bench-likeness` ({made}), with {recogniser}.
 
-Persona Score says how like two faces are; this page says what such a figure is worth. It is measured on real photos that
-come inside packages ({sources}), with the faces in ComfyUI's own example pictures as strangers, of which most are painted, in a photo's style.
+Persona Score says how like two faces are; this page says what such a figure is worth. It is measured on real photos
+that come inside packages ({sources}), with the faces in ComfyUI's
+own example pictures as strangers, of which most are painted, in a photo's style.
 
 That is a small set: {people} people and {strangers} other faces. It is no measure of the recogniser as such. It shows
 that figures of the same face and of others lie apart, by how much, and what moves them.
