@@ -16,7 +16,9 @@ from bench.ways import table
 from miniworld.measuring.asking import prompts_for
 from miniworld.sheet import sheet
 
-SHOWN = 0, 3, 4, 7, 15  # of the prompts, on the contact sheet
+# On the contact sheet: of the photos, and of the prompts.
+PHOTOS = "as_learned", "quarter", "afar", "afar_cropped", "sunglasses", "sunglasses_told", "hat", "unmasked"
+SHOWN = 0, 4, 7, 15
 REPAIRS = ("sunglasses", "sunglasses_told"), ("afar", "afar_cropped")  # a bad photo, and what is done about it
 
 INTRODUCTION = """# What lowers likeness, and what helps, measured in a small world
@@ -87,12 +89,18 @@ def best_seeds(found: Mapping[str, Tensor]) -> Tensor:
     return (chosen - likeness.flip(0).mean(2)).mean(0)
 
 
+def apart(found: Mapping[str, Tensor]) -> float:
+    """The standard deviation of the pictures of one prompt and persona, as a root mean square."""
+    return found["likeness"].var(2).mean().sqrt().item()
+
+
 def choosing(found: Mapping[str, Tensor]) -> str:
     _, seeds, pictures, _ = found["likeness"].shape
     lines = [("", "ID similarity, above all"), ("---", "---")]
     lines.append((f"the best of {pictures} pictures of a prompt", with_interval(best_pictures(found).tolist())))
     lines.append((f"the best of {seeds} training seeds", with_interval(best_seeds(found).tolist())))
-    return markdown(lines)
+    spread = f"Pictures of one prompt and persona differ by a standard deviation of {apart(found):.2f}."
+    return f"{markdown(lines)}\n\n{spread}"
 
 
 def ends(results: Results) -> str:
@@ -109,15 +117,17 @@ def repairs(results: Results, photos: Group) -> str:
     for bad, mended in REPAIRS:
         ways = {row: photos.ways[row] for row in (bad, mended)}
         shown.append(f"In brackets the difference from *{ways[bad].title}*.\n\n{table(results, ways, bad)}")
-    glasses = (mean(one.leaks["glasses"] for one in results[row].values()) for row in REPAIRS[0])
-    shown.append("The photo's sunglasses are in {:.0%} of the pictures unasked; told, in {:.0%}.".format(*glasses))
+    worn = {row: "hat" if row == "hat" else "glasses" for row in (*REPAIRS[0], "hat")}
+    shares = (mean(one.leaks[what] for one in results[row].values()) for row, what in worn.items())
+    told = "The photo's sunglasses are in {:.0%} of the pictures unasked; told, in {:.0%}. Its hat is in {:.0%}."
+    shown.append(told.format(*shares))
     return "\n\n".join(shown)
 
 
-def photo_sheet(folder: Path, photos: Group, person: int, file: Path) -> None:
+def photo_sheet(folder: Path, person: int, file: Path) -> None:
     """A row for each photo of a person: the photo, then what was painted of it."""
     columns = [0, *(1 + prompt for prompt in SHOWN)]
-    rows = [load_file(folder / f"{row}-{person:02}.safetensors")["shown"][columns] for row in photos.ways]
+    rows = [load_file(folder / f"{row}-{person:02}.safetensors")["shown"][columns] for row in PHOTOS]
     sheet(torch.cat(rows) / 255, len(columns), file, enlarge=1)
 
 
@@ -136,15 +146,15 @@ def write(
     _, seeds, pictures, _ = found["likeness"].shape
     parts = [INTRODUCTION.format(made=made(), first=people[0], last=people[-1]), ends(results)]
     for group in groups:
-        against = f"In brackets the difference from *{group.ways[group.against].title.strip('*')}*."
+        against = f"In brackets the difference from *{group.ways[group.against].title.replace('*', '')}*."
         parts.append(f"## {group.title}\n\n{against}\n\n{table(results, group.ways, group.against)}")
         if group is photos:
             parts.append(repairs(results, photos))
     parts.append(PROMPTS.format(pictures=seeds * pictures, each=pictures, seeds=seeds))
     parts += [by_prompt(found, ceiling), CHOOSING, choosing(found)]
-    photo_sheet(folder, photos, people[0], sheets / "photo.jpg")
+    photo_sheet(folder, people[0], sheets / "photo.jpg")
     asked = ", ".join(f"`{list(prompts_for())[at].format('<ann>')}`" for at in SHOWN)
-    shown = "; ".join(way.title for way in photos.ways.values())
+    shown = "; ".join(photos.ways[row].title for row in PHOTOS)
     parts.append(f"## One person\n\nFrom top to bottom: {shown}. The photo, then {asked}.")
     parts.append(f"![One person, learned from each photo]({sheets.name}/photo.jpg)")
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -115,7 +115,7 @@ def test_a_seed_that_was_lucky_in_some_pictures_gains_nothing_in_others():
 
 def test_the_page_tells_the_hardest_prompt_first_and_shows_one_person(tmp_path):
     rows = dict.fromkeys([FLOOR, CEILING, *(row for group in lowering.groups() for row in group.ways)])
-    blank = Result("", 0, 0.8, 0.5, 0.4, {"scene": 0.2, "glasses": 0.5}, passes=100)
+    blank = Result("", 0, 0.8, 0.5, 0.4, {"scene": 0.2, "glasses": 0.5, "hat": 0.1}, passes=100)
     results = {row: {number: replace(blank, row=row, person=number) for number in (300, 301)} for row in rows}
     results["quarter"] |= {300: replace(blank, likeness=0.5), 301: replace(blank, likeness=0.7)}
     for row in results:
@@ -127,7 +127,7 @@ def test_the_page_tells_the_hardest_prompt_first_and_shows_one_person(tmp_path):
     groups, ceiling = lowering.groups(), torch.full((2, 16), 0.8)
     lowering_page.write(tmp_path / "page.md", tmp_path / "sheets", tmp_path, groups, results, tried, ceiling)
     page = (tmp_path / "page.md").read_text()
-    assert "0.600 ± 0.100 (-0.200:" in page and "in 50% of the pictures unasked" in page
+    assert "0.600 ± 0.100 (-0.200:" in page and "in 50% of the pictures unasked" in page and "hat is in 10%" in page
     prompts = [line for line in page.splitlines() if line.startswith("| `")]
     assert list(PROMPTS)[-1].format("<ann>") in prompts[0] and "(-0.300: -0.300 to -0.300)" in prompts[0]
-    assert Image.open(tmp_path / "sheets/photo.jpg").height == 130 * len(lowering.photos())
+    assert Image.open(tmp_path / "sheets/photo.jpg").height == 130 * len(lowering_page.PHOTOS)
