@@ -27,11 +27,11 @@ Written by `make bench-lowering` ({made}). What it means for artists is told in 
 nothing about how good pictures of real checkpoints are.
 
 People {first} to {last} of the split *release*, whom no choice has seen, learned with Learn Persona's defaults (*auto*,
-four tokens, with the mask) where a row says nothing else. Prompts and scores as in [quality.md](quality.md): likeness
-is 0 for a stranger and 1 for the same person drawn again. Means over people ± standard error; in brackets the mean
-difference for the same person from the row named above the table, with its 95 % interval. One that holds 0 cannot be
-told from chance. *Lost*: below a likeness of 0.6. *Leak*: how much of the photo turns up unasked, 0 as with the plain
-word."""
+four tokens, with the mask, but the photo not cropped) where a row says nothing else. Prompts and scores as in
+[quality.md](quality.md): likeness is 0 for a stranger and 1 for the same person drawn again. Means over people ±
+standard error; in brackets the mean difference for the same person from the row named above the table, with its 95 %
+interval. One that holds 0 cannot be told from chance. *Lost*: below a likeness of 0.6. *Leak*: how much of the photo
+turns up unasked, 0 as with the plain word."""
 
 PROMPTS = """## The prompt
 
