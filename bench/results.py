@@ -106,8 +106,12 @@ def mean_of(people: People, key: str) -> float:
 
 
 def difference(one: People, other: People, key: str) -> tuple[float, float]:
-    """Mean paired difference over people, and half of its 95 % interval. NaN for fewer than two people."""
-    values = [getattr(one[person], key) - getattr(other[person], key) for person in one if person in other]
+    """Mean paired difference over people, and half of its 95 % interval, see `interval`."""
+    return interval([getattr(one[person], key) - getattr(other[person], key) for person in one if person in other])
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Their mean, and half of its 95 % interval. NaN for fewer than two."""
     if len(values) < 2:
         return float("nan"), float("nan")
     return mean(values), student.ppf(0.975, len(values) - 1) * standard_error(values)

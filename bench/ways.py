@@ -27,7 +27,7 @@ class Way:
     """One row. title: of it. masked: whether the loss looks at the person only. worn: whether the photo shows them with
     a hat or glasses. captioned: whether learning is told what else the photo shows. augmented: whether the photo is
     learned in variants. apply: settings of AppliedPersona. prepared: what makes the recipe ready, where that takes the
-    models: no process that others are forked from may load them.
+    models: no process that others are forked from may load them. taken: gives the same person with another photo.
     """
 
     title: str
@@ -36,8 +36,9 @@ class Way:
     worn: bool = False
     captioned: bool = False
     augmented: bool = False
-    apply: Mapping[str, float] = field(default_factory=dict)
+    apply: Mapping[str, float | str] = field(default_factory=dict)
     prepared: Callable[[Recipe], Recipe] = lambda recipe: recipe
+    taken: Callable[[Subject], Subject] = lambda somebody: somebody
 
     def photos(self, somebody: Subject) -> list[Photo]:
         photo = photo_of(somebody, self.masked)
@@ -55,7 +56,7 @@ def caption_of(scene: Scene) -> str:
 def measure(bench: Bench, row: str, way: Way, number: int) -> None:
     """Learn one person in one way and paint them, in a process of its own."""
     torch.set_num_threads(1)
-    somebody = subject(number, bench.split, worn=way.worn)
+    somebody = way.taken(subject(number, bench.split, worn=way.worn))
     recipe = way.prepared(way.recipe)
     if way.captioned:
         recipe = replace(recipe, caption=caption_of(somebody.scene))
