@@ -27,9 +27,10 @@ from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench import quality_page
+from bench import learning, quality_page
+from bench.learning import file_size
 from bench.results import NAMED, UNLEARNED, Result, floor_of, read
-from bench.rivals import LONG, PUBLISHED, USUAL, Rival, StaticVector, rivals
+from bench.rivals import LONG, PUBLISHED, USUAL, Rival, rivals
 from miniworld import checkpoint, vae
 from miniworld.measuring import instruments
 from miniworld.measuring.asking import prompts_for, said
@@ -39,7 +40,6 @@ from miniworld.painting import sample_each
 from persona_core.files import write_whole
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.learn.denoiser import cpu_has_bf16
-from persona_core.host.learn.run import TrainingJob, train_persona
 from persona_core.persona import Persona
 from persona_core.photos import Photo
 from persona_core.recipes import Recipe
@@ -151,25 +151,9 @@ def learn_and_judge(bench: Bench, name: str, number: int) -> None:
 
 
 def learned(recipe: Recipe, photos: Sequence[Photo], after: tuple[int, ...]) -> Iterator[tuple[int, float, Persona]]:
-    """The persona after each of these steps of one run, or as many as it needed, with the seconds that learning took
-    until then."""
-    seconds = 0.0
+    """As `learning.learned`, with the painter, from the beginning."""
     with tempfile.TemporaryDirectory() as folder:
-        for steps in after:
-            longer = replace(recipe, learning=replace(recipe.learning, steps=steps))
-            job = TrainingJob("ann", *models(), photos, longer)
-            began = time.monotonic()
-            # Goes on where the file says the last one ended.
-            persona = train_persona(job, "quality", Path(folder) / "unfinished", lambda progress: None)
-            seconds += time.monotonic() - began
-            yield persona.steps, seconds, persona
-
-
-def file_size(persona: Persona) -> int:
-    """Bytes on disk; of Textual Inversion, which the pack has no file for, the vector's."""
-    if isinstance(persona.representation, StaticVector):
-        return 2 * persona.representation.vector.numel()
-    return len(persona.to_bytes())
+        yield from learning.learned(models(), recipe, photos, after, Path(folder) / "unfinished")
 
 
 def work(bench: Bench, name: str, number: int) -> str:
@@ -197,7 +181,7 @@ def settings() -> str:
 
 def made_with(measurement: str, *more: object) -> str:
     """A name for all that results depend on: those of other code, weights or settings are no results of these."""
-    measuring = (HERE / f"{name}.py" for name in {measurement, "quality", "rivals"})
+    measuring = (HERE / f"{name}.py" for name in {measurement, "learning", "quality", "rivals"})
     world = [*PACK.glob("miniworld/measuring/*.py"), PACK / "miniworld/splits.py"]
     code = [*PACK.glob("persona_core/**/*.py"), *world, *measuring]
     digest = hashlib.sha256(repr(more).encode())

@@ -24,10 +24,10 @@ class StaticVector(Learnable, Saved):
 
     tokens, stages, starts = 1, ALWAYS, (0,)
 
-    def __init__(self, word: Tensor):
+    def __init__(self, word: Tensor, widths: tuple[int, ...] = ()):
         super().__init__()
         self.register_buffer("word", word.detach().clone().float())
-        self.widths, self.vector = (len(word),), nn.Parameter(self.word.clone())
+        self.widths, self.vector = widths or (len(word),), nn.Parameter(self.word.clone())
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         vectors = self.vector.expand(len(t), 1, -1)
@@ -47,7 +47,7 @@ class TextualInversion(StageMapperRecipe):
     tokens: int = 1
 
     def representation(self, beginning: Beginning) -> StaticVector:
-        return StaticVector(beginning.word)
+        return StaticVector(beginning.word, beginning.widths)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 import torch
 from safetensors.torch import load_file
 
+from bench.learning import file_size
 from bench.pages import made, markdown
 from bench.quality import (
     PACK,
     PLACEHOLDER,
     Bench,
     bench_of,
-    file_size,
     in_processes,
     judge,
     learned,

@@ -73,7 +73,8 @@ def forget_peak() -> None:
     """Both keep the highest memory until told to forget: Linux that of a process, torch that on a GPU."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    Path("/proc/self/clear_refs").write_text("5")
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory() -> int:

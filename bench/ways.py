@@ -6,8 +6,9 @@ from statistics import mean
 
 import torch
 
+from bench.learning import file_size
 from bench.pages import markdown
-from bench.quality import PLACEHOLDER, Bench, file_size, judge, learned, models, photo_of
+from bench.quality import PLACEHOLDER, Bench, judge, learned, models, photo_of
 from bench.quality_page import leak_of, scores
 from bench.results import FLOOR, Results, lost
 from miniworld.drawing.scene import Scene

@@ -1,0 +1,1 @@
+"""The papers' tables by one command: `python -m bench.paper`. See docs/paper.md."""
