@@ -99,7 +99,7 @@ def world_of(args: argparse.Namespace):
 def made_with(*settings: object) -> str:
     """A name for all that results depend on: those of other code, weights, photos or settings are none of these."""
     code = [*PACK.glob("persona_core/**/*.py"), *PACK.glob("miniworld/measuring/*.py"), *PACK.glob("bench/paper/*.py")]
-    code += [PACK / f"bench/{name}.py" for name in ("learning", "rivals")]
+    code += [PACK / f"bench/{name}.py" for name in ("learning", "quality", "rivals")]
     digest = hashlib.sha256(repr(settings).encode())
     for file in sorted(one for one in code if one.stem not in ("page", "published", "results", "__main__")):
         digest.update(file.read_bytes())
