@@ -156,7 +156,10 @@ class Bench:
             return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
         painter = Painter(model, clip, word, encode)
-        return self.world.neighbours[row.beside](painter, self.world.photo(number).image) if row.beside else painter
+        if not row.beside:
+            return painter
+        with torch.inference_mode():  # as the host runs its nodes
+            return self.world.neighbours[row.beside](painter, self.world.photo(number).image)
 
     def judge(self, name: str, number: int, persona: Persona | None, facts: dict | None) -> None:
         """Paint a person in a row, score the pictures, write the figures down."""

@@ -42,7 +42,8 @@ def ip_adapter(model: ModelPatcher) -> Beside:
         # It looks for the weights by their usual names, and raises a bare Exception for what it does not find.
         patched, loaded = call(known["IPAdapterUnifiedLoader"], model=model, preset=PRESET)
     except Exception as error:
-        raise LookupError(f"its loader says '{error}' for the preset {PRESET}") from error
+        print(f"IP-Adapter's loader: {error}")  # which may tell paths, so no page gets it
+        raise LookupError(f"its loader does not find, or cannot load, the weights of its preset {PRESET}") from error
 
     def beside(painter: Painter, photo: Tensor) -> Painter:
         how = {"weight": 0.8, "start_at": 0.0, "end_at": 1.0, "weight_type": "standard"}

@@ -14,7 +14,7 @@ from bench.stopwatch import GIGABYTE
 
 INTRODUCTION = """# The papers' tables{of}
 
-Written by `make bench-paper` ({date}, commit {commit}).{warning} {people} people, each learned from one photo,
+Written by `make bench-paper` ({date}, commit {commit}).{warning} {people}, each learned from one photo,
 {prompts} prompts, {pictures} of each. Rows differ from *PersonaMagic, auto* or, below it, from *K/V tokens* only in
 what their names say.
 
@@ -122,13 +122,13 @@ def kinds_table(found: Mapping, sampler: str, figure: str) -> str:
 def introduction(found: Mapping) -> str:
     world, settings = found["world"], found["settings"]
     made_up, pictures = world["world"].startswith("the made-up"), settings["pictures of each prompt"]
-    threshold = world.get("threshold of the CLIP score")
+    threshold, people = world.get("threshold of the CLIP score"), len({one["person"] for one in found["results"]})
     return INTRODUCTION.format(
         of=" in the made-up world" if made_up else "",
         warning=f" **This is {world['world']}.**" if made_up else "",
         date=date.today(),
         commit=found["made by"]["commit"],
-        people=len({one["person"] for one in found["results"]}),
+        people=f"{people} {'person' if people == 1 else 'people'}",
         prompts=len(settings["prompts"]),
         pictures=f"{pictures} picture{'s' * (pictures > 1)}",
         prompt=OBEYED if made_up else CLIP_SCORE,

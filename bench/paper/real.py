@@ -10,7 +10,9 @@ from statistics import mean
 import comfy.clip_vision
 import comfy.sample
 import comfy.sd
+import folder_paths
 import torch
+import utils.extra_config
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -67,6 +69,8 @@ class RealWorld:
         if (clip is None) != (clip_vision is None):
             raise CannotMeasure("The CLIP score takes both halves of one CLIP: give --clip and --clip-vision.")
         self.supercategory, self.prompts, self.samplers, self.batch = supercategory, prompts, samplers, batch
+        if (paths := Path(folder_paths.base_path, "extra_model_paths.yaml")).is_file():
+            utils.extra_config.load_extra_path_config(str(paths))
         self.models = load(checkpoint)
         model, _, vae = self.models
         check_models(*self.models, supercategory)
