@@ -108,6 +108,7 @@ def made_with(*settings: object) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = options_of(arguments)
+    from tools import host_modules  # noqa: F401, isort: skip  (before torch)
     from bench.paper.world import CannotMeasure
 
     try:
@@ -115,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure(args, world)
     except CannotMeasure as error:
         stop(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Give the same command again: it goes on from here.")
 
 
 def measure(args: argparse.Namespace, world) -> None:

@@ -4,6 +4,7 @@ What has a file is not measured again; learning that was stopped goes on where i
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +31,17 @@ PLACEHOLDER = "<ann>"
 SNR = "signal to noise of one picture"
 PULL = "pull of the {} loss, the photo's being 1"
 MEMORY_IS_KNOWN = torch.cuda.is_available() or Path("/proc/self/clear_refs").exists()
+
+
+def forget() -> None:
+    """The highest memory so far."""
+    if MEMORY_IS_KNOWN:
+        forget_peak()
+
+
+def finite(value: float | None) -> float | None:
+    """What JSON has a word for; without noise, signal to noise is infinite."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -61,10 +73,9 @@ class Bench:
         return [sampler for sampler in self.world.samplers if is_missing(sampler)]
 
     def learnings(self, number: int) -> dict[str, list[str]]:
-        """The rows of a person that are missing, by the learning that they share; first those that none waits for."""
+        """The rows of a person that are missing, by the learning that they share; last those that wait for another."""
         found: dict[str, list[str]] = {}
-        for name in sorted(self.rows, key=lambda name: bool(self.rows[name].as_many_as)):
-            row = self.rows[name]
+        for name, row in self.rows.items():
             if row.recipe and self.missing(name, number):
                 found.setdefault(row.learned_as or name, []).append(name)
         return dict(sorted(found.items(), key=lambda one: any(self.rows[name].as_many_as for name in one[1])))
@@ -114,8 +125,7 @@ class Bench:
             self.told(max(0.0, share - told))
             told = max(share, told)
 
-        if MEMORY_IS_KNOWN:
-            forget_peak()
+        forget()
         photos = self.rows[name].photos(self.world.photo(number))
         found = learned(self.world.models, recipe, photos, after, unfinished, learning, on_step)
         for steps, (_, _, persona) in zip(after, found):
@@ -123,6 +133,7 @@ class Bench:
             if not file.exists():
                 write_whole(file, json.dumps(self.facts(recipe, persona, seconds)).encode())
             yield steps, persona, json.loads(file.read_text())
+            forget()  # what was painted meanwhile
         self.told(1 - told)
 
     def facts(self, recipe: Recipe, persona: Persona, seconds: float) -> dict[str, float | None]:
@@ -138,9 +149,9 @@ class Bench:
             "passes": persona.steps * recipe.learning.batch_size,
             "seconds": seconds,
             "peak memory": peak_memory() if MEMORY_IS_KNOWN else None,
-            "SNR": persona.settings.get(SNR),
-            "TE ratio": persona.settings.get(PULL.format("equilibrium")),
-            "attention ratio": persona.settings.get(PULL.format("attention")),
+            "SNR": finite(persona.settings.get(SNR)),
+            "TE ratio": finite(persona.settings.get(PULL.format("equilibrium"))),
+            "attention ratio": finite(persona.settings.get(PULL.format("attention"))),
         }
 
     def painter(self, row: Row, number: int, persona: Persona | None) -> Painter:

@@ -71,9 +71,8 @@ class RealWorld:
         self.supercategory, self.prompts, self.samplers, self.batch = supercategory, prompts, samplers, batch
         if (paths := Path(folder_paths.base_path, "extra_model_paths.yaml")).is_file():
             utils.extra_config.load_extra_path_config(str(paths))
-        self.models = load(checkpoint)
+        self.models = loaded(checkpoint, supercategory)
         model, _, vae = self.models
-        check_models(*self.models, supercategory)
         self.resolution = resolution or best_resolution(model)
         self.multiple = size_multiple(model, vae)
         try:
@@ -192,6 +191,16 @@ class RealWorld:
             Score(one.id, one.prompt, float(bool(one.faces)), found.id_prompt_of(one) if asked else None)
             for one in found.pictures
         ]
+
+
+def loaded(checkpoint: Path, supercategory: str) -> tuple:
+    """MODEL, CLIP, VAE. Raises CannotMeasure."""
+    try:
+        models = load(checkpoint)
+        check_models(*models, supercategory)
+    except Exception as error:  # the host's loaders raise what they like
+        raise CannotMeasure(f"{checkpoint.name} cannot be used: {error}") from error
+    return models
 
 
 def noise_of(seed: int, channels: int, side: int) -> Tensor:

@@ -155,6 +155,7 @@ def test_with_both_halves_of_a_clip_the_prompt_is_scored(environment, monkeypatc
     [
         ({}, [], "CHECKPOINT is not given"),
         ({"CHECKPOINT": "/nowhere/x.safetensors"}, [], "there is no such file"),
+        ({"CHECKPOINT": __file__, "PHOTOS": str(PACK)}, [], "test_paper.py cannot be used"),
         ({}, ["--world", "--rows", "nonsense"], "There is no row nonsense"),
     ],
 )
