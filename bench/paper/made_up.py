@@ -42,14 +42,11 @@ class MadeUpWorld:
     samplers: Mapping[str, Sampler] = {"usual": Sampler("euler", "normal", quality.STEPS, quality.GUIDANCE)}
     neighbours: Mapping[str, Callable[[Painter, Tensor], Painter]] = {}
     made_of: Sequence[object] = [file.read_bytes() for file in (checkpoint.FILE, vae.FILE, instruments.FILE)]
-    notes = (
-        "In the made-up world ID is 0 for a stranger and 1 for the same person drawn again, and a picture without a "
-        "head counts as 0. Prompt is the share of pictures that show all that was asked for.",
-    )
+    notes: Sequence[str] = ()
 
     def __init__(self, people: int, split: str = "table"):
         self.split, self.names = split, [str(number) for number in range(people)]
-        self.facts: Sequence[Mapping[str, float | None]] = [{"ceiling": 1.0, "floor": 0.0}] * people
+        self.facts: Sequence[Mapping[str, float | None]] = [{}] * people
         self.about = {
             "world": "the made-up world, not real people: a small painter of drawn people, 128 pixels wide",
             "family": text_towers(self.models[1]).family,

@@ -19,7 +19,7 @@ Written by `make bench-paper` ({date}, commit {commit}).{warning} {people}, each
 what their names say.
 
 - **Prompt**: {prompt}
-- **ID**: the mean cosine of the face's embedding with those of the references, over the pictures with a face.
+- **ID**: {id}
 - **Detect**: the share of pictures with a face.
 - **ID(Prompt)**: ID, counted 0 where there is no face or the prompt is missed{threshold}.
 - **Difference**: of {difference} from *{baseline}*, the mean over people of paired differences with its 95 % interval.
@@ -28,7 +28,9 @@ what their names say.
 Means over people ± standard error. A cell is empty where nothing was measured. Figures of another recogniser or another
 CLIP are not comparable with these."""
 CLIP_SCORE = "CLIP's cosine of the picture with the prompt, the common word in the person's place."
+COSINE = "the mean cosine of the face's embedding with those of the references, over the pictures with a face."
 OBEYED = "the share of pictures that show all that was asked for."
+SCALED = "0 for a stranger, 1 for the same person drawn again; a picture without a head counts as 0."
 
 LEARNING = """## At learning
 
@@ -132,6 +134,7 @@ def introduction(found: Mapping) -> str:
         prompts=len(settings["prompts"]),
         pictures=f"{pictures} picture{'s' * (pictures > 1)}",
         prompt=OBEYED if made_up else CLIP_SCORE,
+        id=SCALED if made_up else COSINE,
         threshold=f" (its score is under {threshold:g})" if threshold else "",
         difference="ID(Prompt)" if compared(found) == "id_prompt" else "ID",
         baseline=found["rows"].get(baseline_of(found), "plain word"),
@@ -139,8 +142,10 @@ def introduction(found: Mapping) -> str:
 
 
 def what_figures_mean(found: Mapping) -> str:
-    """Floor and ceiling of ID."""
-    sides = {name: cell([one[name] for one in found["people"]]) for name in ("floor", "ceiling")}
+    """Floor and ceiling of ID, where it has any."""
+    sides = {name: cell([one.get(name) for one in found["people"]]) for name in ("floor", "ceiling")}
+    if not all(sides.values()):
+        return ""
     return (
         f"What an ID means here, told by {found['world']['recogniser']}: other people give {sides['floor']} (floor), "
         f"the references themselves in other light, cut or sharpness {sides['ceiling']} (ceiling)."
@@ -168,4 +173,4 @@ def page(found: Mapping, sheets: Sequence[str] = ()) -> str:
     if sheets:
         parts.append("## Pictures\n\nThey are likenesses of the people: think before you send them.")
         parts += [f"![{sheet}]({sheet})" for sheet in sheets]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"

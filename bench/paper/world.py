@@ -54,8 +54,9 @@ class Score:
 class World(Protocol):
     """made_of: all that results depend on beside code and settings, for their folder's name; it is not written down.
     about: what the page tells of it. notes: sentences for the page, on what could not be measured and why. names: of
-    the people, who have numbers elsewhere. facts: of each, for the page. neighbours: what can be put beside a persona,
-    by name: it takes what paints and a photo, and gives what paints then."""
+    the people, who have numbers elsewhere. facts: of each, for the page: floor and ceiling of their ID.
+    neighbours: what can be put beside a persona, by name: it takes what paints and a photo, and gives what paints
+    then."""
 
     supercategory: str
     resolution: int
