@@ -87,7 +87,7 @@ def rows(supercategory: str, resolution: int, steps: int = 0, beside: Sequence[s
     found = {
         PLAIN: Row("plain word"),
         "textual_inversion": Row(
-            f"Textual Inversion, rate {PUBLISHED_RATE:g}, {rate.steps} step{'s' * (rate.steps > 1)}", inversion, masked=False
+            f"Textual Inversion, rate {PUBLISHED_RATE:g}, {rate.steps} steps of its own", inversion, masked=False
         ),
         AS_MANY: Row(
             f"Textual Inversion, rate {PUBLISHED_RATE:g}, as many passes as PersonaMagic",
