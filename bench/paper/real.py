@@ -137,19 +137,18 @@ class RealWorld:
             return None
         text, vision = comfy.sd.load_clip([str(clip)]), comfy.clip_vision.load(str(clip_vision))
         asked = [prompt.text.replace("{}", self.supercategory) for prompt in self.prompts]
-        embedded = clip_score.embed_texts(text, asked)
-        described = clip_score.embed_texts(text, [f"a photo of a {self.supercategory}"])
-        shown = clip_score.embed_images(vision, torch.cat([one.photo.image[None] for one in self.people[:1]]))
         try:
-            scores = clip_score.clip_scores(described, shown)
+            *embedded, described = clip_score.embed_texts(text, [*asked, clip_score.DESCRIPTION])
+            shown = clip_score.embed_images(vision, self.people[0].photo.image[None])
+            likest = float(clip_score.clip_scores(described[None], shown))
         except ValueError as error:
             raise CannotMeasure(str(error)) from error
-        if scores.max() < clip_score.BELONG:
-            clip_score.warn_of_strangers(scores)
+        if likest < clip_score.BELONG:
             self.notes.append(
-                f"Prompt and ID(Prompt) mean nothing here: a photo is not like its description ({scores.max():.2f}), "
-                "so --clip and --clip-vision are not two halves of one CLIP, or the text encoder lacks its projection."
+                f"Prompt and ID(Prompt) mean nothing here: a photo is not like its description ({likest:.2f}), so "
+                "--clip and --clip-vision are not two halves of one CLIP, or the text encoder lacks its projection."
             )
+            print(self.notes[-1], flush=True)
         return vision, dict(zip(self.prompts, embedded))
 
     def photo(self, number: int) -> Photo:
