@@ -113,7 +113,7 @@ def rows(supercategory: str, resolution: int, steps: int = 0, beside: Sequence[s
         "kv_off": Row("K/V tokens without the attention loss", replace(kv, attention_weight=0.0)),
         "kv_placeholder": Row("K/V tokens, attention loss #1 (the placeholder)", compared(PLACEHOLDER)),
         "kv_prompt": Row("K/V tokens, attention loss #2 (the prompt's tokens)", compared(PROMPT)),
-        "kv_mean": Row("K/V tokens, attention loss #3 as a mean (the node's default)", KVTokensRecipe(
+        "kv_mean": Row("K/V tokens, attention loss #3 as a mean (Algorithm 1)", KVTokensRecipe(
             **shared, learning=kv.learning, prompts=kv.prompts, augment=True
         )),
         "kv_published": Row("K/V tokens, *published*", replace(kv, learning=usual("published", KV_PRESETS))),
