@@ -77,9 +77,8 @@ class Persona:
             "settings": json.dumps(dict(self.settings)),
             "losses": json.dumps({name: thinned(values) for name, values in self.losses.items()}),
             "fingerprint": self.fingerprint,
-            CHECKSUM: checksum(tensors),
         }
-        return save(tensors, metadata)
+        return save(tensors, {**metadata, CHECKSUM: checksum(tensors, metadata)})
 
     def save(self, path: Path) -> Path:
         """Write the file, all of it or nothing; missing folders are made. Raises OSError."""

@@ -22,6 +22,7 @@ WIDEST, MOST_TOKENS, MOST_ENCODERS = 2**15, 64, 8
 LONGEST, MOST_ENTRIES, MOST_LOSSES = 10_000, 200, 100_000  # letters of a text, settings or loss terms, losses of a term
 LARGEST_NUMBER = 1e4  # in fp16 there are none above 65504
 CHECKSUM = "checksum"  # in metadata; files of before have none
+MEANING = "format", "kind", "family", "supercategory", "tokens", "stages", "widths", "losses", "fingerprint"
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,9 @@ def check_numbers(tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"its tensor {name} holds what are no sane numbers")
 
 
-def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Of names, kinds, shapes and all numbers."""
-    digest = hashlib.sha256()
+def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Of all numbers, and of what in the metadata decides what they mean."""
+    digest = hashlib.sha256(json.dumps([metadata.get(name) for name in MEANING]).encode())
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
@@ -198,6 +199,6 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def check_sum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Raise ValueError where a file says a checksum that its tensors do not have."""
-    if metadata.get(CHECKSUM) not in (None, checksum(tensors)):
-        raise ValueError("its numbers are not those that were saved")
+    """Raise ValueError where a file says a checksum that it does not have."""
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata):
+        raise ValueError("it is not what was saved: its checksum is another")

@@ -201,7 +201,7 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
     """Write how far learning is. A disk that is full costs only the chance to go on later, so it stops nothing."""
     losses = json.dumps(progress.losses)
     metadata = {"format": PROGRESS_FORMAT, "losses": losses, "fingerprint": fingerprint}
-    metadata[CHECKSUM] = checksum(progress.tensors)
+    metadata[CHECKSUM] = checksum(progress.tensors, metadata)
     try:
         write_whole(path, to_bytes(progress.tensors, metadata))
     except OSError as error:
