@@ -12,6 +12,7 @@ from torch import Tensor
 # A persona's has 2.7 MB at most today (SDXL) and some KB of header; unfinished learning's some tens of MB, and a MB of
 # losses in its header.
 LARGEST_FILE, LARGEST_HEADER = 2**28, 2**22
+TEMPORARY = ".tmp"  # the ending of what is being written
 Shape = tuple[int, ...]
 
 
@@ -40,10 +41,13 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[safetensors.safe_open]:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file '{path}'.")
-    with path.open("rb") as file:
-        size, header = path.stat().st_size, int.from_bytes(file.read(8), "little")
+    try:
+        with path.open("rb") as file:
+            size, header = path.stat().st_size, int.from_bytes(file.read(8), "little")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file '{path}'.") from None
+    except OSError as error:
+        raise PersonaFileError(f"{called(path)} is there, but cannot be read ({error.strerror or error}).") from error
     if size > LARGEST_FILE or header > LARGEST_HEADER:
         raise PersonaFileError(f"{called(path)} is too large to be a persona ({size} bytes, {header} of them header).")
     try:
@@ -62,14 +66,14 @@ def called(path: Path) -> str:
 
 def shown(value: object, most: int = 40) -> str:
     """What a file says, to be quoted: escaped and short."""
-    text = ascii(value)
+    text = repr(value)
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file beside its place and rename it there, so that what was at `path` is never half replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
