@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-sampling bench-speed serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-sampling bench-speed bench-trust serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -65,6 +65,9 @@ bench-sampling: setup
 
 bench-speed: setup
 	@$(RUN) -m bench.speed $(ARGS)
+
+bench-trust: setup
+	@$(RUN) -m bench.trust $(ARGS)
 
 serve: setup
 	@$(RUN) -m tools.serve
