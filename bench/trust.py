@@ -192,8 +192,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a look: 50 files a way, 5 kills, 60 prompts; no page")
     for name, count, what in (
-        ("--files", 1000, "damaged in each way"), ("--kills", 100, "of a writer"), ("--rounds", 500, "of each of 4 writers"),
-        ("--prompts", 1000, "of the long load"),
+        ("--files", 1000, "damaged in each way"), ("--kills", 100, "of a writer"),
+        ("--rounds", 500, "of each of 4 writers"), ("--prompts", 1000, "of the long load"),
     ):  # fmt: skip
         parser.add_argument(name, type=int, default=count, help=what)
     args = parser.parse_args()
