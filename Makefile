@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-paper serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-paper bench-trust serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -72,6 +72,9 @@ bench-speed: setup
 # On a checkpoint and photos of your own: CHECKPOINT=path PHOTOS=folder, or in the made-up world: ARGS=--world.
 bench-paper: setup
 	@$(RUN) -m bench.paper $(ARGS)
+
+bench-trust: setup
+	@$(RUN) -m bench.trust $(ARGS)
 
 serve: setup
 	@$(RUN) -m tools.serve

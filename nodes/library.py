@@ -27,7 +27,7 @@ class LoadPersona(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "persona_name",
-                    options=folder_paths.get_filename_list(store.FOLDER),
+                    options=store.listed(),
                     tooltip="A file in models/personas or one of its sub-folders.",
                 )
             ],
@@ -46,7 +46,7 @@ class LoadPersona(io.ComfyNode):
         if folder_paths.get_full_path(store.FOLDER, persona_name):
             return True
         searched = ", ".join(folder_paths.get_folder_paths(store.FOLDER))
-        there = ", ".join(folder_paths.get_filename_list(store.FOLDER)[:10]) or "no persona yet"
+        there = ", ".join(store.listed()[:10]) or "no persona yet"
         return f"There is no persona '{persona_name}'. Searched: {searched}; found: {there}. Learn it, or copy its file there and press R."
 
     @classmethod

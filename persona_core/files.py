@@ -2,22 +2,35 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors
 from torch import Tensor
 
+# A persona's has 2.7 MB at most today (SDXL) and some KB of header; unfinished learning's some tens of MB, and a MB of
+# losses in its header.
+LARGEST_FILE, LARGEST_HEADER = 2**28, 2**22
+TEMPORARY = ".tmp"  # the ending of what is being written
+Shape = tuple[int, ...]
+
 
 class PersonaFileError(ValueError):
     """A file that is no persona, or is damaged, or comes from a later version."""
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a .safetensors file. Raises PersonaFileError, FileNotFoundError."""
+def read_safetensors(
+    path: Path, check: Callable[[dict[str, str], dict[str, Shape]], object] = lambda metadata, shapes: None
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a .safetensors file. Raises PersonaFileError, OSError.
+
+    check: is given the metadata and each tensor's shape before a tensor is read.
+    """
     with opened(path) as file:
-        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        names, metadata = list(file.keys()), file.metadata() or {}
+        check(metadata, {name: tuple(file.get_slice(name).get_shape()) for name in names})
+        return metadata, {name: file.get_tensor(name) for name in names}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -28,19 +41,39 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[safetensors.safe_open]:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file '{path}'.")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            yield file
+        with path.open("rb") as file:
+            size, header = path.stat().st_size, int.from_bytes(file.read(8), "little")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file '{path}'.") from None
+    except OSError as error:
+        raise PersonaFileError(f"{called(path)} is there, but cannot be read ({error.strerror or error}).") from error
+    if size > LARGEST_FILE or header > LARGEST_HEADER:
+        raise PersonaFileError(f"{called(path)} is too large to be a persona ({size} bytes, {header} of them header).")
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened_file:
+            yield opened_file
     except safetensors.SafetensorError as error:
-        raise PersonaFileError(f"'{path.name}' is no readable .safetensors file ({error}).") from error
+        raise PersonaFileError(
+            f"{called(path)} is no readable .safetensors file ({shown(str(error), 100)})."
+        ) from error
+
+
+def called(path: Path) -> str:
+    """A file's name as an error quotes it."""
+    return shown(path.name, 80)
+
+
+def shown(value: object, most: int = 40) -> str:
+    """What a file says, to be quoted: escaped and short."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file beside its place and rename it there, so that what was at `path` is never half replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

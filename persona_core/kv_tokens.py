@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
-from .representation import Learnable, Saved, TokenVectors, on_sphere
+from .representation import Learnable, Saved, TokenVectors, on_sphere, word_width
 from .stages import LAST_TIMESTEP, Stages
 
 HEADS = 8
@@ -22,6 +22,7 @@ REACH = 64
 # bring all tokens to what K and V have in common, and those never come apart.
 TOGETHER, SHARED = 300.0, 0.55
 TIMESTEPS = LAST_TIMESTEP + 1
+MOST_PAIRS = 100  # in a file; the paper has up to ten
 
 
 class KVTokens(Saved):
@@ -42,14 +43,18 @@ class KVTokens(Saved):
         self.register_buffer("vectors", vectors.detach().clone().float())
 
     @classmethod
+    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int) -> dict[str, tuple[int, ...]]:
+        width, count = word_width(shapes), (shapes.get("vectors") or (0,))[0]
+        if tokens != 1 or not 1 <= count <= MOST_PAIRS:
+            raise ValueError(f"it has {tokens} tokens and {count} pairs, not 1 and up to {MOST_PAIRS}")
+        return {"word": (width,), "vectors": (count, 2, width)}
+
+    @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int, widths: tuple[int, ...]
     ) -> "KVTokens":
-        """From the tensors of a file. Raises ValueError for such as do not belong together."""
-        word, vectors = tensors["word"], tensors["vectors"]
-        if word.ndim != 1 or vectors.ndim != 3 or vectors.shape[1:] != (2, len(word)) or not len(vectors):
-            raise ValueError(f"vectors of shape {list(vectors.shape)} for a word of shape {list(word.shape)}")
-        return cls(word, vectors, widths)
+        """From the tensors of a file, which have that layout."""
+        return cls(tensors["word"], tensors["vectors"], widths)
 
     def facts(self) -> dict[str, object]:
         return {"kind": "SeFi-IDE's K/V tokens", "tokens": self.tokens, "stages": f"{len(self.vectors)}, even"}

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
-from .representation import Learnable, Saved, TokenVectors, on_sphere, spread
+from .representation import Learnable, Saved, TokenVectors, on_sphere, spread, word_width
 from .stages import GRID, Stages
 
 TIME_WIDTH = 2048
@@ -77,6 +77,12 @@ class StageMapper(Learnable, Saved):
             self.head = zero_linear(HIDDEN, tokens * len(word))
             self.bypass = nn.Sequential(*hidden_layer(HIDDEN + image_width), *hidden_layer(HIDDEN))
             self.bypass_head = zero_linear(HIDDEN, tokens * len(word))
+
+    @classmethod
+    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int) -> dict[str, tuple[int, ...]]:
+        with torch.device("meta"):
+            made = cls(torch.empty(word_width(shapes)), Stages(), tokens)
+        return {name: tuple(value.shape) for name, value in made.state_dict().items()}
 
     @classmethod
     def from_tensors(

@@ -5,7 +5,6 @@ picture, and no embedding of one.
 """
 
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -14,11 +13,11 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from .files import PersonaFileError, read_safetensors, write_whole
+from .files import PersonaFileError, Shape, called, read_safetensors, shown, write_whole
 from .kv_tokens import KVTokens
 from .mapper import StageMapper
 from .representation import Saved
-from .stages import Stages
+from .schema import CHECKSUM, Metadata, check_layout, check_numbers, check_sum, check_widths, checksum
 
 FORMAT = "persona/1"
 LAST_LAYER = "CLIP's last layer"  # in settings: as CLIP Set Last Layer counts, of the CLIP it was learned with
@@ -79,7 +78,7 @@ class Persona:
             "losses": json.dumps({name: thinned(values) for name, values in self.losses.items()}),
             "fingerprint": self.fingerprint,
         }
-        return save(tensors, metadata)
+        return save(tensors, {**metadata, CHECKSUM: checksum(tensors, metadata)})
 
     def save(self, path: Path) -> Path:
         """Write the file, all of it or nothing; missing folders are made. Raises OSError."""
@@ -87,39 +86,49 @@ class Persona:
 
     @classmethod
     def load(cls, path: Path) -> "Persona":
-        """Read a persona's file. Raises PersonaFileError with the reason, FileNotFoundError."""
-        metadata, tensors = read_safetensors(path)
-        kind = KINDS.get(metadata.get("kind", ""))
-        if metadata.get("format") != FORMAT or kind is None:
-            known = metadata.get("format", "")
-            why = (
-                f"it says '{known}', kind '{metadata.get('kind')}'"
-                if known.startswith("persona/")
-                else "it is no persona"
-            )
-            raise PersonaFileError(
-                f"'{path.name}' cannot be used as a persona: {why}; this version reads {FORMAT}, kind "
-                f"{' or '.join(KINDS)}."
-            )
+        """Read a persona's file. Raises PersonaFileError with the reason, OSError."""
+        found: dict[str, Metadata] = {}
+
+        def check(metadata: dict[str, str], shapes: dict[str, Shape]) -> None:
+            kind = kind_of(metadata, path)
+            found["told"] = told = Metadata.of(metadata)
+            check_layout(shapes, kind.layout(shapes, told.tokens))
+            check_widths(told, shapes["word"][0])
+
         try:
-            stages, tokens = Stages(*json.loads(metadata["stages"])), int(metadata["tokens"])
-            # The first release knew one text encoder only, and did not write its width down.
-            widths = tuple(json.loads(metadata.get("widths", "[]")))
-            if widths and sum(widths) != len(tensors["word"]):
-                raise ValueError(f"text encoders {list(widths)} wide for a word of {len(tensors['word'])} numbers")
-            representation = kind.from_tensors(tensors, stages, tokens, widths)
-            return cls(
-                name=metadata["name"],
-                representation=representation.requires_grad_(False),
-                family=metadata["family"],
-                supercategory=metadata["supercategory"],
-                settings=told(metadata["settings"], "settings"),
-                losses=losses_told(metadata["losses"]),
-                fingerprint=metadata["fingerprint"],
-                placeholder=own_placeholder(metadata),
-            )
+            metadata, tensors = read_safetensors(path, check)
+            check_sum(tensors, metadata)
+            check_numbers(tensors)
+            told = found["told"]
+            representation = KINDS[metadata["kind"]].from_tensors(tensors, told.stages, told.tokens, told.widths)
+        except PersonaFileError:
+            raise
         except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
-            raise PersonaFileError(f"'{path.name}' is a damaged persona: {error}") from error
+            raise PersonaFileError(f"{called(path)} is a damaged persona: {str(error)[:200]}.") from error
+        return cls(
+            name=told.name,
+            representation=representation.requires_grad_(False),
+            family=told.family,
+            supercategory=told.supercategory,
+            settings=told.settings,
+            losses=told.losses,
+            fingerprint=told.fingerprint,
+            placeholder=told.placeholder,
+        )
+
+
+def kind_of(metadata: Mapping[str, str], path: Path) -> type[Saved]:
+    """Raises PersonaFileError for a file that is none, or of a later version."""
+    kind = KINDS.get(metadata.get("kind", ""))
+    if metadata.get("format") == FORMAT and kind is not None:
+        return kind
+    known = metadata.get("format", "")
+    why = "it is no persona"
+    if known.startswith("persona/"):
+        why = f"it says {shown(known)}, kind {shown(metadata.get('kind'))}"
+    raise PersonaFileError(
+        f"{called(path)} cannot be used as a persona: {why}; this version reads {FORMAT}, kind {' or '.join(KINDS)}."
+    )
 
 
 def placeholder_of(name: str) -> str:
@@ -134,23 +143,6 @@ def own_placeholder(metadata: Mapping[str, str]) -> str:
     """The placeholder that a file's metadata tell, if it is one word; files of before do not, and have their name's."""
     told = metadata.get("placeholder", "")
     return told if re.fullmatch(r"\S+", told) else placeholder_of(metadata.get("name", ""))
-
-
-def told(text: str, name: str) -> dict:
-    """A JSON object of the metadata. Raises ValueError with the reason for other JSON, and for what is none."""
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"its {name} are {text[:20]}")
-    return value
-
-
-def losses_told(text: str) -> dict[str, list[float]]:
-    """One list of values a loss term. Raises ValueError with the reason, OverflowError, TypeError."""
-    losses = told(text, "losses")
-    for name, values in losses.items():
-        if not isinstance(values, list) or not values or not all(map(math.isfinite, values)):
-            raise ValueError(f"its losses of {name} are no list of finite numbers")
-    return losses
 
 
 def thinned(values: list[float], most: int = 500) -> list[float]:

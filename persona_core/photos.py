@@ -130,7 +130,8 @@ def sized(photos: Iterable[Photo], recipe: Recipe, multiple: int) -> list[Photo]
 
 def mask_square(photo: Photo, margin: float = 0.25) -> tuple[int, int, int, int]:
     """A square around what the mask shows, with a margin on each side, inside the picture."""
-    rows, columns = (photo.mask > photo.mask.max() / 2).nonzero(as_tuple=True)
+    shown = photo.mask > photo.mask.max() / 2
+    rows, columns = (shown.any(side).nonzero() for side in (1, 0))
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     height, width = photo.mask.shape
     side = min(round(float(max(bottom - top, right - left)) * (1 + 2 * margin)), height, width)

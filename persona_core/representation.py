@@ -116,15 +116,29 @@ class Saved(Representation):
         raise NotImplementedError
 
     @classmethod
+    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int) -> dict[str, tuple[int, ...]]:
+        """What shapes a file's tensors must have, by their names, where these are those that it says. Raises ValueError
+        where that cannot be told."""
+        raise NotImplementedError
+
+    @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], stages: Stages, tokens: int, widths: tuple[int, ...]
     ) -> "Saved":
-        """From the tensors of a file. Raises what loading such as do not fit raises."""
+        """From the tensors of a file, which have that layout."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, object]:
         """What Persona Info says of it."""
         raise NotImplementedError
+
+
+def word_width(shapes: Mapping[str, tuple[int, ...]], most: int = 2**15) -> int:
+    """D of a file whose tensors have these shapes. Raises ValueError."""
+    shape = shapes.get("word", ())
+    if len(shape) != 1 or not 1 <= shape[0] <= most:
+        raise ValueError(f"its word has the shape {list(shape)[:4]}")
+    return shape[0]
 
 
 def spread(word: Tensor, widths: Sequence[int] = ()) -> Tensor:

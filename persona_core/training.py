@@ -111,6 +111,8 @@ def train(
             if progress.step % SAVE_EVERY == 0:
                 save_now()
             on_step(progress)
+        if not all(bool(one.isfinite().all()) for one in representation.parameters()):
+            raise LossNotFinite(f"what is learned became no number in its last step, {progress.step}")
         progress.in_time = budget.in_time(progress)
     finally:
         save_now()

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from PIL import Image
 from torch import Tensor
 
+from ..pixels import to_bytes
 from .cascade import face_squares
 from .insightface import analysed_faces, find_insightface_pack, import_face_analysis
 
@@ -106,6 +108,8 @@ def _cascade_faces(pixels: np.ndarray, longest: int = 512) -> list[Face]:
     scale = min(1.0, longest / max(pixels.shape[:2]))
     if scale < 1:
         height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
+        if (step := max(pixels.shape[:2]) // (4 * longest)) > 1:  # as numbers, a huge picture takes four times as much
+            pixels = np.array(Image.fromarray(pixels).reduce(step))
         pixels = in_bytes(resized(torch.from_numpy(pixels).float(), height, width))
     faces = []
     for (x0, y0, x1, y1), votes in face_squares(pixels):
@@ -148,7 +152,7 @@ def locate_face(image: Tensor, pack: Path | None = None, face_index: int = 0, pi
 
 def pixels_of(image: Tensor) -> np.ndarray:
     """uint8 [H, W, 3] of a picture [H, W, 3 or 4] in 0..1, as detectors take it."""
-    return in_bytes(image[..., :3].detach().float().cpu().nan_to_num() * 255)
+    return to_bytes(image[..., :3])
 
 
 def in_bytes(image: Tensor) -> np.ndarray:

@@ -67,7 +67,12 @@ def extract_faces(
             f"No picture of the {len(images)} has a face number {face_index}, so nothing is left. Use other photos, or "
             f"set no_face to {WHOLE}."
         )
-    return ExtractedFaces(torch.stack(masks), torch.stack(crops), torch.stack(boxes), found)
+    return ExtractedFaces(batch(masks), batch(crops), batch(boxes), found)
+
+
+def batch(pictures: list[Tensor]) -> Tensor:
+    """As torch.stack, but one alone is not copied: it may be huge."""
+    return pictures[0][None] if len(pictures) == 1 else torch.stack(pictures)
 
 
 def crop_square(image: Tensor, square: tuple[int, int, int, int], size: int) -> Tensor:

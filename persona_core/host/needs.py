@@ -159,6 +159,7 @@ CONTRACT = (
     Need("comfy.model_management:load_models_gpu", "models, memory_required=, force_full_load="),
     Need("comfy.model_management:free_memory", "memory_required, device, keep_loaded="),
     Need("comfy.model_management:get_free_memory", "dev", "bytes"),
+    Need("comfy.model_management:intermediate_device", "", "where contexts lie"),
     Need("comfy.model_management:minimum_inference_memory", "", "bytes"),
     Need("comfy.model_management:soft_empty_cache", ""),
     Need("comfy.model_management:current_loaded_models", None, "[LoadedModel, ...]"),

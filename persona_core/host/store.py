@@ -1,10 +1,12 @@
 """Personas on disk, in the folders that ComfyUI knows: written whole, found again, nothing lost."""
 
+import errno
 import io
 import os
 import re
 import tempfile
 import time
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +21,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from ..files import PersonaFileError, write_whole
+from ..files import TEMPORARY, PersonaFileError, shown, write_whole
 from ..persona import Persona
 from ..photos import rgb
 from ..pixels import to_pil
@@ -31,6 +33,16 @@ PICTURE_SIZE = 512
 RECENT = 0.2  # seconds
 DAMAGED = "damaged"  # in the place of a fingerprint
 LOCK = ".lock"  # in each folder of personas
+# What Windows takes for a device, whatever follows a dot; and marks that let a name read otherwise than it is.
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{digit}" for kind in ("COM", "LPT") for digit in "0123456789¹²³")}
+TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+FRESH = ".new"  # the ending of a file that is not yet whole, or not yet in its place
+LEFT_OVER = 3600  # seconds
+ADVICE = (
+    ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Free some space"),
+    ({errno.EACCES, errno.EPERM, errno.EROFS}, "Allow ComfyUI to write there, or give it another folder of personas"),
+    ({errno.ENAMETOOLONG}, "Choose a shorter name"),
+)
 
 
 def register_folder() -> None:
@@ -55,8 +67,9 @@ def another_is_default() -> bool:
 
 
 def check_name(name: str, folders: bool) -> str:
-    """A persona's name without its extension. folders: whether "friends/ann" is one. Raises ValueError."""
-    parts = PurePosixPath(name.strip().replace("\\", "/").removesuffix(EXTENSION)).parts
+    """A persona's name without its extension, composed as keyboards write it: it has no twin that looks the same.
+    folders: whether "friends/ann" is one. Raises ValueError."""
+    parts = PurePosixPath(unicodedata.normalize("NFC", name).strip().replace("\\", "/").removesuffix(EXTENSION)).parts
     if not parts:
         raise ValueError("The persona's name is empty. Give it one, such as 'ann': the file will be ann.safetensors.")
     if len(parts) > 1 and not folders:
@@ -66,14 +79,16 @@ def check_name(name: str, folders: bool) -> str:
         )
     for part in parts:
         if (
-            part in (".", "..", "/")
-            or re.search(r"[<>:\"/\\|?*\x00-\x1f]", part)
-            or len(part.encode()) > 120
+            re.search(r"[<>:\"/\\|?*\x00-\x1f\x7f]", part)
+            or any(unicodedata.category(one) == "Cs" or one in TURNING for one in part)
+            or len(part.encode(errors="replace")) > 120
             or part[0] in " ."
             or part[-1] in " ."
+            or part.split(".")[0].strip().upper() in RESERVED
         ):
             raise ValueError(
-                f"'{part}' in the name '{name}' cannot be a file's name. Use letters, digits, spaces, '-' and '_'."
+                f"{shown(part)} in the name {shown(name)} cannot be a file's name everywhere. Use letters, digits, "
+                "spaces, '-' and '_'."
             )
     return "/".join(parts)
 
@@ -89,8 +104,9 @@ def save(persona: Persona, path: Path) -> Persona:
     A different persona that has this name already is kept beside it, under `kept_path`. Raises OSError with a
     sentence, and then what was there is still there.
     """
-    fresh = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:12]}.new")
+    fresh = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:12]}{FRESH}")
     try:
+        clear_leftovers(path.parent)
         persona.save(fresh)
         saved = Persona.load(fresh)
         with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
@@ -107,6 +123,15 @@ def save(persona: Persona, path: Path) -> Persona:
             fresh.unlink()
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Take away what killed writers left: nobody writes for an hour. Unfinished learning is none of it."""
+    for ending in (FRESH, TEMPORARY):
+        for file in folder.glob(f".*{ending}"):
+            with suppress(OSError):  # another's, or another ComfyUI was first
+                if time.time() - file.stat().st_mtime > LEFT_OVER:
+                    file.unlink()
+
+
 def keep_settings(persona: Persona, settings: Mapping[str, object]) -> bool:
     """Write more settings into the persona's own files, in whichever folders; False where it has none.
 
@@ -114,7 +139,7 @@ def keep_settings(persona: Persona, settings: Mapping[str, object]) -> bool:
     """
     own = Path(f"{persona.name}{EXTENSION}")
     names = own.name, kept_path(own, persona.fingerprint).name
-    files = [file for file in folder_paths.get_filename_list(FOLDER) if Path(file).name in names]
+    files = [file for file in listed() if Path(file).name in names]
     found = [saved for saved in map(read, files) if saved and saved[0].fingerprint == persona.fingerprint]
     for saved, path in found:
         if not settings.items() <= saved.settings.items():
@@ -133,11 +158,9 @@ def check_writable(name: str, path: Path) -> None:
 
 
 def cannot_save(name: str, path: Path, error: OSError) -> OSError:
+    advice = next((what for kinds, what in ADVICE if error.errno in kinds), "Choose another name")
     why = error.strerror or error
-    return OSError(
-        f"The persona '{name}' could not be saved to {path} ({why}). Free some space or choose another name, "
-        "then run again."
-    )
+    return OSError(f"The persona '{name}' could not be saved to {path} ({why}). {advice}, then run again.")
 
 
 def kept_path(path: Path, fingerprint: str) -> Path:
@@ -209,6 +232,12 @@ def save_picture(image: Tensor, path: Path) -> None:
         look_for_pictures.cache_clear()
     except OSError as error:
         raise cannot_save(path.stem, place, error) from error
+
+
+def listed() -> list[str]:
+    """The personas in ComfyUI's list. Hidden files are none: other systems leave such beside each they copy."""
+    files = folder_paths.get_filename_list(FOLDER)
+    return [file for file in files if not any(part.startswith(".") for part in PurePosixPath(file).parts)]
 
 
 def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:

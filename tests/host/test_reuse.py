@@ -30,9 +30,9 @@ def test_the_newest_are_kept(full_disk, job):
 
 def test_what_is_kept_is_saved_without_learning_again(full_disk, job):
     with pytest.raises(OSError, match="No space"):
-        reuse.train_and_save(job, "inputs")
-    learned = reuse.unsaved["inputs"]
+        reuse.train_and_save(job, "1" * 32)
+    learned = reuse.unsaved["1" * 32]
     full_disk.undo()
     full_disk.setattr(reuse, "train_persona", lambda *given: pytest.fail("learned again"))
-    persona, path, said = reuse.train_and_save(job, "inputs")
+    persona, path, said = reuse.train_and_save(job, "1" * 32)
     assert path.is_file() and persona.fingerprint == learned.fingerprint and not reuse.unsaved and "saved as" in said

@@ -222,6 +222,7 @@ GIVES = {
     == torch.float16,
     MEMORY + "is_device_cpu": lambda g: comfy.model_management.is_device_cpu(torch.device("cpu")) is True,
     MEMORY + "DISABLE_SMART_MEMORY": lambda g: comfy.model_management.DISABLE_SMART_MEMORY is False,
+    MEMORY + "intermediate_device": lambda g: isinstance(comfy.model_management.intermediate_device(), torch.device),
     MEMORY + "OOM_EXCEPTION": lambda g: issubclass(comfy.model_management.OOM_EXCEPTION, BaseException),
     "comfy.utils:repeat_to_batch_size": lambda g: comfy.utils.repeat_to_batch_size(torch.zeros(1, 2), 3).shape == (3, 2),
     "comfy_api.latest:io.Custom": lambda g: {"Input", "Output"} <= set(dir(io.Custom("PERSONA"))),

@@ -19,6 +19,7 @@ from ..clip import StandIn, TextTowers, layer_in_use, text_towers
 from ..messages import warn
 from ..tokenizer import PersonaToken, PersonaTokens, flat, known_placeholders, warn_of_text, whole, with_placeholder
 from .bypass import Bypass, BypassLayers
+from .portions import check_room, portions
 from .prompt import PlaceholderEmbeddings, Row, Section, Subject, Word, fill
 from .sampling import attach
 
@@ -171,7 +172,7 @@ class PersonaEncode(StandIn):
         )
         rows, count = self.rows(sections, [embeddings for side in sides for embeddings in side])
         places = tuple(self.places(rows, first * count, count) for first in firsts)
-        contexts = self.encode_all(rows, count, len(grid)).reshape(-1, *base.shape[1:])
+        contexts = self.encode_all(rows, count, len(grid))
         keys, values, without = contexts.split([len(side) for side in sides])
         if any(preserved):
             others = self.others(rows).reshape(contexts.shape)[: len(grid)].to(keys)
@@ -205,12 +206,24 @@ class PersonaEncode(StandIn):
         }, count
 
     def encode_all(self, rows: Mapping[str, Sequence[Row]], count: int, points: int) -> Tensor:
-        """The contexts of rows, `count` a prompt, of which the first `points` prompts are K's: in one batch, or one
-        prompt after the other, where a section's context depends on the others."""
-        total = len(next(iter(rows.values())))
-        size, spared = (total, points * count) if self.sections_are_independent() else (count, 0)
-        parts = ({key: encoder[i : i + size] for key, encoder in rows.items()} for i in range(0, total, size))
-        return torch.cat([self.encode(part, spared).flatten(0, 1) for part in parts])
+        """The contexts [prompts, L, D] of rows, `count` a prompt: of the first `points` prompts for K, as many for V,
+        and those without the personas. In portions; or one prompt after the other, where a section's context depends on
+        the others."""
+        prompts = len(next(iter(rows.values()))) // count
+        check_room(prompts * count, max(columns.stop for columns in self.columns.values()))
+        contexts: Tensor | None = None
+        alone = ((range(0), [prompt]) for prompt in range(prompts))
+        for keys, others in portions(prompts, count, points) if self.sections_are_independent() else alone:
+            some = [*keys, *others]
+            places = [prompt * count + section for prompt in some for section in range(count)]
+            part = {key: [encoder[place] for place in places] for key, encoder in rows.items()}
+            found = self.encode(part, len(keys) * count)
+            found = found.reshape(len(some), -1, found.shape[-1])
+            if contexts is None:
+                contexts = found.new_empty(prompts, *found.shape[1:])
+            contexts[some] = found
+        assert contexts is not None
+        return contexts
 
     def encode(self, rows: Mapping[str, Sequence[Row]], spared: int) -> Tensor:
         """The contexts of sections as those of one prompt."""

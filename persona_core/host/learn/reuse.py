@@ -1,6 +1,5 @@
 """A persona that was learned from the same inputs before, or is learned now; what was learned is not lost."""
 
-import glob
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +42,7 @@ def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, s
     except OSError:
         hold(persona, fingerprint)
         raise
-    for partial in path.parent.glob(f".{glob.escape(job.name)}-*.partial"):
-        partial.unlink(missing_ok=True)  # another ComfyUI may have been first
+    unfinished.unlink(missing_ok=True)  # that of other inputs stays
     return persona, path, f"Learned '{job.name}'; saved as {path.name}{trouble}"
 
 

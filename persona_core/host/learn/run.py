@@ -15,12 +15,13 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ...budget import budget_of
-from ...files import PersonaFileError, read_safetensors, write_whole
+from ...files import read_safetensors, write_whole
 from ...names import starts
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
 from ...progress import LossNotFinite, Progress
 from ...recipes import Beginning, Recipe
+from ...schema import CHECKSUM, check_progress, checksum
 from ...task import References, TrainingTask
 from ...training import train
 from ..clip import text_towers
@@ -36,7 +37,7 @@ from .preview import Previews
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
-PROGRESS_FORMAT = "progress/8"  # of files of unfinished learning: those of other versions are begun anew
+PROGRESS_FORMAT = "progress/9"  # of files of unfinished learning: those of other versions are begun anew
 
 
 class TooLittleMemory(MemoryError):
@@ -198,7 +199,9 @@ def train_in_memory(
 
 def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
     """Write how far learning is. A disk that is full costs only the chance to go on later, so it stops nothing."""
-    metadata = {"format": PROGRESS_FORMAT, "losses": json.dumps(progress.losses), "fingerprint": fingerprint}
+    losses = json.dumps(progress.losses)
+    metadata = {"format": PROGRESS_FORMAT, "losses": losses, "fingerprint": fingerprint}
+    metadata[CHECKSUM] = checksum(progress.tensors, metadata)
     try:
         write_whole(path, to_bytes(progress.tensors, metadata))
     except OSError as error:
@@ -206,11 +209,15 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
 
 
 def load_progress(path: Path, fingerprint: str) -> Progress | None:
-    """How far a learning run of the same inputs came, or None. An unreadable file counts as none."""
+    """How far a learning run of the same inputs came, or None. A file from which learning cannot go on counts as none:
+    it would stop learning again at every try, until somebody finds and deletes it."""
     try:
         metadata, tensors = read_safetensors(path)
-    except (FileNotFoundError, PersonaFileError):
+        if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS_FORMAT, fingerprint):
+            return None
+        return Progress(check_progress(metadata, tensors), tensors)
+    except FileNotFoundError:
         return None
-    if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS_FORMAT, fingerprint):
+    except (OSError, ValueError) as error:  # PersonaFileError is one
+        log.warning("Learning begins anew: how far it was, in %s, cannot be used: %s", path, error)
         return None
-    return Progress(json.loads(metadata["losses"]), tensors)

@@ -1,0 +1,221 @@
+"""What files, faults and load do to the pack, as one page of figures.
+
+    make bench-trust [ARGS=--small]
+
+Damages persona files and unfinished learning in every way, kills writers, lets several save one name, and queues a long
+load over HTTP. Writes docs/trust.md. An hour; --small takes minutes and only prints.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
+
+import folder_paths
+import torch
+from filelock import FileLock
+
+from bench import soak
+from bench.pages import made, markdown
+from persona_core.files import PersonaFileError
+from persona_core.host import store
+from persona_core.kv_tokens import KVTokens
+from persona_core.mapper import StageMapper
+from persona_core.persona import Persona
+from persona_core.stages import Stages
+
+PAGE = Path(__file__).parent.parent / "docs/trust.md"
+T = torch.tensor([0.0, 450.0, 999.0])
+WAYS = "bits in the header", "bits in the numbers", "cut off", "bytes lost or moved"
+SLOW = 1.0  # seconds
+TEXT = """# Trust: files, faults, load
+
+Written by `make bench-trust` ({made}). What the pack does with damaged files, killed writers and a long load, counted.
+[SECURITY.md](../SECURITY.md) says who may do what; the tests hold a part of each of these figures.
+
+## Damaged persona files
+
+Each is refused with one short sentence, or is the very persona that was saved. *Another*: it loads, and is somebody
+else.
+
+{files}
+
+## Writers that are killed, and several at once
+
+{saving}
+
+## A long load
+
+{clients} clients queue prompts on two servers that share a folder of personas: painting one and two people, learning,
+learning what is there, interrupts, errors. Each picture must be the one that the same prompt gave before, bit by bit.
+
+{load}
+"""
+WRITER = """
+import sys
+sys.path[:0] = {path!r}
+from tools import host_modules
+import folder_paths
+from dataclasses import replace
+from pathlib import Path
+from persona_core.host import store
+folder_paths.folder_names_and_paths["personas"] = ([{folder!r}], {{".safetensors"}})
+persona = store.Persona.load(Path({source!r}))
+for number in range({rounds}):
+    fingerprint = f"{{number % {names}:06x}}{who:02x}" + "0" * 24
+    store.save(replace(persona, fingerprint=fingerprint), Path({folder!r}, "ann.safetensors"))
+"""
+
+
+def personas() -> dict[str, Persona]:
+    """Of both kinds, as large as SD1.5's."""
+    generator = torch.Generator().manual_seed(0)
+    word = 0.02 * torch.randn(768, generator=generator)
+    mapper = StageMapper(word, Stages(), 4)
+    torch.nn.init.normal_(mapper.head.weight, std=0.1, generator=generator)
+    tokens = KVTokens(word, 0.02 * torch.randn(5, 2, 768, generator=generator))
+    shared = ("SD1.x (clip_l, 768 wide)", "face", {"steps": 3}, {"noise": [0.5, 0.4]}, "a" * 32)
+    return {one.kind: Persona("ann", one, *shared) for one in (mapper, tokens)}
+
+
+def damaged(content: bytes, way: str, chance: random.Random) -> bytes:
+    changed, header = bytearray(content), int.from_bytes(content[:8], "little") + 8
+    if way == "cut off":
+        return content[: chance.randrange(len(content))]
+    if way == "bytes lost or moved":
+        at, size = chance.randrange(len(content) - 9), chance.randrange(1, 9)
+        del changed[at : at + size]
+        return bytes(changed + bytes(size * chance.randrange(2)))
+    low, high = (0, header) if way == "bits in the header" else (header, len(content))
+    for _ in range(chance.randrange(1, 4)):
+        changed[chance.randrange(low, high)] ^= 1 << chance.randrange(8)
+    return bytes(changed)
+
+
+def outcomes(content: bytes, way: str, count: int, path: Path) -> Counter:
+    """What loading does with so many files that were damaged in one way."""
+    found, chance = Counter(), random.Random(way)
+    path.write_bytes(content)
+    whole = Persona.load(path)
+    for _ in range(count):
+        path.write_bytes(damaged(content, way, chance))
+        began = time.monotonic()
+        try:
+            loaded = Persona.load(path)
+            same = torch.equal(loaded.representation.at(T).keys, whole.representation.at(T).keys)
+            found["the same" if same else "another"] += 1
+        except PersonaFileError as error:
+            found["refused" if len(str(error)) <= 300 and str(error).isprintable() else "refused badly"] += 1
+        except Exception as error:  # what must not be
+            found[f"raw {type(error).__name__}"] += 1
+        found["slow"] += time.monotonic() - began > SLOW
+    return found
+
+
+def files_table(count: int, folder: Path) -> str:
+    headings = "", "files", "refused", "the same", "another", "raw errors, bad sentences", f"over {SLOW:g} s"
+    lines = [headings, ("---",) * len(headings)]
+    for kind, persona in personas().items():
+        for way in WAYS:
+            found = outcomes(persona.to_bytes(), way, count, folder / "ann.safetensors")
+            other = sum(value for name, value in found.items() if name.startswith("raw") or name == "refused badly")
+            shown = found["refused"], found["the same"], found["another"], other, found["slow"]
+            lines.append((f"{kind}, {way}", f"{count:,}", *(f"{value:,}" for value in shown)))
+    return markdown(lines)
+
+
+def writers(folder: Path, source: Path, rounds: int, count: int, names: int = 10**6) -> Iterator[subprocess.Popen]:
+    """names: how many different personas each saves, by turns."""
+    for who in range(count):
+        given = {"path": [one for one in sys.path if one], "folder": str(folder), "source": str(source)}
+        yield subprocess.Popen([sys.executable, "-c", WRITER.format(**given, rounds=rounds, names=names, who=who)])
+
+
+def all_whole(folder: Path) -> tuple[int, int]:
+    """How many persona files there are, and how many of them cannot be read."""
+    found = Counter()
+    for file in folder.glob("*.safetensors"):
+        try:
+            Persona.load(file)
+            found["whole"] += 1
+        except PersonaFileError:
+            found["torn"] += 1
+    return found["whole"] + found["torn"], found["torn"]
+
+
+def killed(folder: Path, source: Path, kills: int) -> str:
+    """A writer that saves without end, killed at random moments, each time begun anew."""
+    chance = random.Random(0)
+    for _ in range(kills):
+        (writer,) = writers(folder, source, 10**6, 1, names=8)
+        while not (folder / "ann.safetensors").exists():
+            time.sleep(0.05)
+        time.sleep(4 + chance.random())  # most of which is the import
+        writer.kill()
+        writer.wait()
+    kept, torn = all_whole(folder)
+    left = [file for file in folder.iterdir() if file.name.endswith((store.FRESH, ".tmp"))]
+    with FileLock(folder / store.LOCK, timeout=10):
+        pass  # or it raises: a killed writer's lock would block the next
+    return f"- {kills} writers killed: {kept} personas whole, {torn} torn, {len(left)} temporary files, no lock left."
+
+
+def together(folder: Path, source: Path, count: int, rounds: int) -> str:
+    """Several save one name; each persona must be there in the end."""
+    running = list(writers(folder, source, rounds, count))
+    failed = sum(one.wait() != 0 for one in running)
+    kept, torn = all_whole(folder)
+    there = f"{kept} of {count * rounds} there, {torn} torn, {failed} writers failed."
+    return f"- {count} writers of {rounds} personas each under one name: {there}"
+
+
+def load_text(prompts: int, told: Callable[[int], None]) -> str:
+    headings = "", "prompts", f"MB a prompt after {soak.WARM}", "open files more", "threads more", "wrong"
+    lines = [headings, ("---",) * len(headings)]
+    for number, load in enumerate(soak.soak(prompts, told), 1):
+        grown, files, threads = soak.growth(load)
+        done = sum(load.ended.values())
+        lines.append(
+            (f"server {number}", str(done), f"{grown:+.3f}", f"{files:+}", f"{threads:+}", str(len(load.wrong)))
+        )
+    return markdown(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="a look: 50 files a way, 5 kills, 60 prompts; no page")
+    for name, count, what in (
+        ("--files", 1000, "damaged in each way"), ("--kills", 100, "of a writer"),
+        ("--rounds", 500, "of each of 4 writers"), ("--prompts", 1000, "of the long load"),
+    ):  # fmt: skip
+        parser.add_argument(name, type=int, default=count, help=what)
+    args = parser.parse_args()
+    files, kills, rounds, prompts = (
+        (50, 5, 20, 60) if args.small else (args.files, args.kills, args.rounds, args.prompts)
+    )
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        source = personas()["kv_tokens"].save(base / "source/ann.safetensors")
+        for part in ("files", "killed", "together"):
+            (base / part).mkdir()
+        folder_paths.folder_names_and_paths["personas"] = ([str(base / "killed")], {".safetensors"})
+        table = files_table(files, base / "files")
+        print(table, flush=True)
+        saving = "\n".join((killed(base / "killed", source, kills), together(base / "together", source, 4, rounds)))
+        print(saving, flush=True)
+    load = load_text(prompts, lambda done: print(f"{done} of {prompts}", flush=True) if done % 50 == 0 else None)
+    text = TEXT.format(made=made(), files=table, saving=saving, clients=soak.CLIENTS, load=load)
+    print(text)
+    if not args.small:
+        PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
