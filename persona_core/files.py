@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 # A persona's has 2.7 MB at most today (SDXL) and some KB of header; unfinished learning's some tens of MB, and a MB of
 # losses in its header.
 LARGEST_FILE, LARGEST_HEADER = 2**28, 2**22
+LONGEST = 10_000  # letters of a text in it
 TEMPORARY = ".tmp"  # the ending of what is being written
 Shape = tuple[int, ...]
 
@@ -68,6 +70,14 @@ def shown(value: object, most: int = 40) -> str:
     """What a file says, to be quoted: escaped and short."""
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def line(text: str, most: int = LONGEST) -> str:
+    """One line, or ValueError. What else is in it is somebody's language: joined emoji and soft hyphens are not
+    "printable"."""
+    if len(text) > most or any(unicodedata.category(one) in ("Cc", "Cs") for one in text):
+        raise ValueError(f"is no line of text ({shown(text)})")
+    return text
 
 
 def write_whole(path: Path, content: bytes) -> Path:
