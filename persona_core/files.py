@@ -14,6 +14,7 @@ from torch import Tensor
 # losses in its header.
 LARGEST_FILE, LARGEST_HEADER = 2**28, 2**22
 LONGEST = 10_000  # letters of a text in it
+QUOTED = 200  # letters of what somebody typed, in an error
 TEMPORARY = ".tmp"  # the ending of what is being written
 Shape = tuple[int, ...]
 
