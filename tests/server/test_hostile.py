@@ -3,7 +3,7 @@
 import json
 import time
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 import pytest
@@ -77,3 +77,21 @@ def test_a_huge_question_is_refused_and_the_server_lives_on(server):
         server.get(f"/persona/check?node=PersonaLearn&input=name&value={'x' * 1_000_000}")
     assert getattr(found.value, "code", 400) in (400, 414)
     assert server.get("/persona/check") == {"wrong": ""}
+
+
+def test_who_may_use_the_server_is_not_given_a_personas_file(server):
+    """By any of the host's addresses that give away files. Newer hosts with --enable-assets do; see SECURITY.md."""
+    file = put_persona(server.base / "models/personas/inside/asked_for.safetensors")
+    content = file.read_bytes()
+    place = file.relative_to(server.base).as_posix()
+    for path in (
+        f"/view?{urlencode({'filename': f'../{place}', 'type': 'output'})}",
+        f"/view?{urlencode({'filename': file.name, 'subfolder': '../models/personas/inside', 'type': 'input'})}",
+        f"/userdata/{quote(f'../../{place}', safe='')}",
+        "/experiment/models/preview/personas/0/inside/asked_for.safetensors",
+    ):
+        try:
+            assert content[:200] not in ask(server, path).read(), path
+        except HTTPError as error:
+            assert error.code in (400, 403, 404), path
+    file.unlink()
