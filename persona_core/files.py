@@ -51,7 +51,7 @@ def opened(path: Path) -> Iterator[safetensors.safe_open]:
         raise FileNotFoundError(f"There is no file '{path}'.") from None
     except OSError as error:
         raise PersonaFileError(f"{called(path)} is there, but cannot be read ({error.strerror or error}).") from error
-    if size > LARGEST_FILE or header > LARGEST_HEADER:
+    if size > LARGEST_FILE or LARGEST_HEADER < header <= size:  # one that is longer than its file is none
         raise PersonaFileError(f"{called(path)} is too large to be a persona ({size} bytes, {header} of them header).")
     try:
         with safetensors.safe_open(path, framework="pt") as opened_file:
