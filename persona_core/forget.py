@@ -9,6 +9,7 @@ extra_model_paths.yaml may say, are named with --folder, as often as there are s
 
 import argparse
 import hashlib
+import io
 import os
 import re
 import sys
@@ -38,7 +39,7 @@ def files_of(name: str, folders: Iterable[Path]) -> list[Path]:
     """Each file of a persona: by its name, and copies of what was learned that have other names."""
     there = [file for folder in folders for file in files_in(folder)]
     named = {file for file in there if is_named(file.name, name)}
-    learned = {content_of(file) for file in named if file.suffix == EXTENSION} - {None}
+    learned = {found for file in named if file.suffix == EXTENSION and (found := content_of(file))}
     sizes = {size for size, _ in learned}
     copies = {file for file in there if content_size(file) in sizes and content_of(file) in learned}
     # Of a copy only what lies beside it: who is kept or learned under its name may be somebody else.
@@ -129,5 +130,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # names are of all languages, consoles are not
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names are of all languages, consoles are not
     sys.exit(main())
