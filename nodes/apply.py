@@ -8,6 +8,7 @@ from torch import Tensor
 from ..persona_core.host.apply.encoding import apply_to_clip
 from ..persona_core.host.apply.sampling import apply_to_model
 from ..persona_core.host.compat import lends_weights
+from ..persona_core.host.consent import check_consent, consent_asked_on
 from ..persona_core.host.model import check_layers, check_persona
 from ..persona_core.persona import Persona
 from ..persona_core.photos import BLACK
@@ -119,6 +120,10 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         return sockets.check_choices(early_stage=(early_stage, STANDING), late_stage=(late_stage, STANDING))
 
     @classmethod
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return consent_asked_on()  # a consent may end while ComfyUI keeps what came out of this node
+
+    @classmethod
     def execute(
         cls,
         model: ModelPatcher,
@@ -134,6 +139,7 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         context_preservation: float = 0.0,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
+        check_consent(persona)
         placeholder = placeholder if placeholder.strip() else persona.placeholder
         place = None if mask is None else place_of(mask)
         applied = AppliedPersona(

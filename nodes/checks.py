@@ -7,6 +7,8 @@ from functools import cache, partial
 from aiohttp import web
 from comfy.sd1_clip import SDTokenizer
 
+from ..persona_core.consent import is_day
+from ..persona_core.files import shown
 from ..persona_core.host import store
 from ..persona_core.host.apply.encoding import check_placeholder
 from ..persona_core.host.clip import TextTower
@@ -34,6 +36,11 @@ def check_own(placeholder: str) -> None:
         check_placeholder(placeholder, ())
 
 
+def check_day(day: str) -> None:
+    if day.strip() and not is_day(day.strip()):
+        raise ValueError(f"{shown(day)} is no day of a calendar. Write it as 2026-11-27.")
+
+
 NAME = partial(store.check_name, folders=False)
 CHECKS: dict[tuple[str, str], Callable[[str], object]] = {
     ("PersonaLearn", "name"): NAME,
@@ -44,6 +51,8 @@ CHECKS: dict[tuple[str, str], Callable[[str], object]] = {
     ("PersonaStagePartition", "supercategory"): check_word,
     ("PersonaApply", "placeholder"): check_own,
     ("PersonaSave", "name"): partial(store.check_name, folders=True),
+    ("PersonaSave", "consent_on"): check_day,
+    ("PersonaSave", "consent_until"): check_day,
 }
 
 

@@ -13,6 +13,11 @@ from ..persona_core.persona import Persona
 from . import sockets
 
 
+def note(name: str, tooltip: str) -> io.String.Input:
+    """An input for a line that the persona's file keeps. Optional, because workflows of before do not have it."""
+    return io.String.Input(name, default="", tooltip=tooltip, optional=True)
+
+
 class LoadPersona(io.ComfyNode):
     """A persona's file to PERSONA."""
 
@@ -83,15 +88,39 @@ class SavePersona(io.ComfyNode):
                     optional=True,
                     tooltip="A painted picture to show in the gallery; written beside the persona's file. Do not use the photo, unless you want it there.",
                 ),
+                note("consent_by", "Who agreed that this persona is used. Empty: what the persona's file says stays."),
+                note(
+                    "consent_on", "The day on which they agreed, as 2026-11-27. Empty: as the file says, or else today."
+                ),
+                note("consent_purpose", "What they agreed to, in a line. Empty: as the file says."),
+                note(
+                    "consent_until",
+                    "The last day of their consent, as 2027-11-27. Empty: as the file says, or without end.",
+                ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="Where the file lies.")],
         )
 
     @classmethod
-    def execute(cls, persona: Persona, name: str, picture: Tensor | None = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        persona: Persona,
+        name: str,
+        picture: Tensor | None = None,
+        consent_by: str = "",
+        consent_on: str = "",
+        consent_purpose: str = "",
+        consent_until: str = "",
+    ) -> io.NodeOutput:
         name = store.check_name(name, folders=True)
         path = store.path_for(name)
-        store.save(replace(persona, name=PurePosixPath(name).name, placeholder=""), path)
+        try:
+            agreed = persona.consent.changed(consent_by, consent_on, consent_purpose, consent_until)
+        except ValueError as error:
+            raise ValueError(
+                f"The consent {error}. Say who agreed in consent_by, and write days as 2026-11-27."
+            ) from error
+        store.save(replace(persona, name=PurePosixPath(name).name, placeholder="", consent=agreed), path)
         if picture is not None:
             store.save_picture(picture[0], path)
         return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
@@ -132,6 +161,7 @@ def describe(persona: Persona) -> str:
         **persona.representation.facts(),
         "learned for": persona.family,
         "supercategory": persona.supercategory,
+        "consent": persona.consent or "none is noted",
         **persona.settings,
         "last losses": ", ".join(f"{name} {values[-1]:.4g}" for name, values in persona.losses.items() if values),
         "fingerprint": persona.fingerprint,

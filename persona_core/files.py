@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import Tensor
 # A persona's has 2.7 MB at most today (SDXL) and some KB of header; unfinished learning's some tens of MB, and a MB of
 # losses in its header.
 LARGEST_FILE, LARGEST_HEADER = 2**28, 2**22
+LONGEST = 10_000  # letters of a text in it
+QUOTED = 200  # letters of what somebody typed, in an error
 TEMPORARY = ".tmp"  # the ending of what is being written
 Shape = tuple[int, ...]
 
@@ -48,7 +51,7 @@ def opened(path: Path) -> Iterator[safetensors.safe_open]:
         raise FileNotFoundError(f"There is no file '{path}'.") from None
     except OSError as error:
         raise PersonaFileError(f"{called(path)} is there, but cannot be read ({error.strerror or error}).") from error
-    if size > LARGEST_FILE or header > LARGEST_HEADER:
+    if size > LARGEST_FILE or LARGEST_HEADER < header <= size:  # one that is longer than its file is none
         raise PersonaFileError(f"{called(path)} is too large to be a persona ({size} bytes, {header} of them header).")
     try:
         with safetensors.safe_open(path, framework="pt") as opened_file:
@@ -68,6 +71,14 @@ def shown(value: object, most: int = 40) -> str:
     """What a file says, to be quoted: escaped and short."""
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def line(text: str, most: int = LONGEST) -> str:
+    """One line, or ValueError. What else is in it is somebody's language: joined emoji and soft hyphens are not
+    "printable"."""
+    if len(text) > most or any(unicodedata.category(one) in ("Cc", "Cs") for one in text):
+        raise ValueError(f"is no line of text ({shown(text)})")
+    return text
 
 
 def write_whole(path: Path, content: bytes) -> Path:

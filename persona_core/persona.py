@@ -13,6 +13,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
+from .consent import Consent
 from .files import PersonaFileError, Shape, called, read_safetensors, shown, write_whole
 from .kv_tokens import KVTokens
 from .mapper import StageMapper
@@ -31,7 +32,7 @@ class Persona:
     family: the text encoder it was learned for, as "SD1.x (clip_l, 768 wide)". supercategory: the common word
     for its kind. settings, losses: how it was learned and one list of values a loss term. fingerprint: of all
     that went into learning; the same inputs have the same one. placeholder: what stands for it in prompts where
-    nobody says otherwise; of its name, if it is empty.
+    nobody says otherwise; of its name, if it is empty. consent: who agreed that it is used.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Persona:
     losses: Mapping[str, list[float]] = field(default_factory=dict)
     fingerprint: str = ""
     placeholder: str = ""
+    consent: Consent = Consent()
 
     def __post_init__(self):
         if not self.placeholder:
@@ -78,6 +80,8 @@ class Persona:
             "losses": json.dumps({name: thinned(values) for name, values in self.losses.items()}),
             "fingerprint": self.fingerprint,
         }
+        if self.consent:
+            metadata["consent"] = json.dumps(self.consent.fields())
         return save(tensors, {**metadata, CHECKSUM: checksum(tensors, metadata)})
 
     def save(self, path: Path) -> Path:
@@ -114,6 +118,7 @@ class Persona:
             losses=told.losses,
             fingerprint=told.fingerprint,
             placeholder=told.placeholder,
+            consent=told.consent,
         )
 
 

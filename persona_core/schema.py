@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .files import Shape, shown
+from .consent import Consent
+from .files import LONGEST, Shape, line, shown
 from .stages import Stages
 
 WIDEST, MOST_TOKENS, MOST_ENCODERS = 2**15, 64, 8
-LONGEST, MOST_ENTRIES, MOST_LOSSES = 10_000, 200, 100_000  # letters of a text, settings or loss terms, losses of a term
+MOST_ENTRIES, MOST_LOSSES = 200, 100_000  # settings or loss terms, losses of a term
 LARGEST_NUMBER = 1e4  # in fp16 there are none above 65504
 CHECKSUM = "checksum"  # in metadata; files of before have none
 MEANING = "format", "kind", "family", "supercategory", "tokens", "stages", "widths", "losses", "fingerprint"
@@ -39,6 +39,7 @@ class Metadata:
     settings: dict[str, object]
     losses: dict[str, list[float]]
     fingerprint: str
+    consent: Consent
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "Metadata":
@@ -53,13 +54,6 @@ class Metadata:
             except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 raise ValueError(f"its {name} {error}") from error
         return cls(**found)
-
-
-def line(text: str) -> str:
-    """One line. What else is in it is somebody's language: joined emoji and soft hyphens are not "printable"."""
-    if len(text) > LONGEST or any(unicodedata.category(one) in ("Cc", "Cs") for one in text):
-        raise ValueError(f"is no line of text ({shown(text)})")
-    return text
 
 
 def named(text: str) -> str:
@@ -119,6 +113,14 @@ def fingerprint(text: str) -> str:
     return text
 
 
+def consent(text: str) -> Consent:
+    found = entries(text)
+    for name in found:
+        if name not in Consent.__dataclass_fields__:
+            raise ValueError(f"has {shown(name)}, which this version does not know")
+    return Consent(**found)
+
+
 def entries(text: str) -> dict[str, Any]:
     found = parsed(text)
     if not isinstance(found, dict) or len(found) > MOST_ENTRIES:
@@ -145,6 +147,7 @@ TABLE: dict[str, tuple[Callable[[str], Any], str | None]] = {
     "settings": (settings, None),
     "losses": (losses, None),
     "fingerprint": (fingerprint, None),
+    "consent": (consent, "{}"),
 }
 
 

@@ -9,6 +9,8 @@ import torch
 from comfy.sdxl_clip import SDXLClipModel
 from torch import Tensor, nn
 
+from ..files import QUOTED, shown
+
 
 class UnsupportedModel(ValueError):
     """A MODEL or CLIP that the method does not reach."""
@@ -68,8 +70,8 @@ class TextTower:
         ids = self.ids(word)
         if len(ids) != 1:
             raise ValueError(
-                f"The {called} '{word}' must be one common word that the text encoder knows as a single token, "
-                f"but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
+                f"The {called} {shown(word, QUOTED)} must be one common word that the text encoder knows as a single "
+                f"token, but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
             )
         return ids[0]
 

@@ -21,7 +21,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from ..files import TEMPORARY, PersonaFileError, shown, write_whole
+from ..files import QUOTED, TEMPORARY, PersonaFileError, shown, write_whole
 from ..persona import Persona
 from ..photos import rgb
 from ..pixels import to_pil
@@ -74,8 +74,8 @@ def check_name(name: str, folders: bool) -> str:
         raise ValueError("The persona's name is empty. Give it one, such as 'ann': the file will be ann.safetensors.")
     if len(parts) > 1 and not folders:
         raise ValueError(
-            f"The name '{name}' must be a plain name without folders, such as '{parts[-1]}'. Save Persona can put it "
-            "into a sub-folder."
+            f"The name {shown(name, QUOTED)} must be a plain name without folders, such as {shown(parts[-1])}. Save "
+            "Persona can put it into a sub-folder."
         )
     for part in parts:
         if (

@@ -1,20 +1,25 @@
 """Files that are dropped into the editor: personas become nodes, all else is the editor's."""
 
 import base64
+import json
 
 import pytest
 from editor import toasts
 from gallery import put_persona
+from PIL import Image, PngImagePlugin
 from playwright.sync_api import expect
 from safetensors.torch import save_file
 from torch import zeros
 
 from tools.graph_workflows import graph_file
 
+HOSTILE = "<img src=x onerror=window.hit=1>"
 DROP = """files => {
     const dataTransfer = new DataTransfer()
-    for (const [name, data] of files)
-        dataTransfer.items.add(new File([Uint8Array.from(atob(data), letter => letter.charCodeAt(0))], name))
+    for (const [name, data] of files) {
+        const type = name.endsWith(".png") ? "image/png" : ""
+        dataTransfer.items.add(new File([Uint8Array.from(atob(data), letter => letter.charCodeAt(0))], name, {type}))
+    }
     const place = {clientX: 900, clientY: 500, bubbles: true, cancelable: true}
     app.canvas.canvas.dispatchEvent(new DragEvent("drop", {...place, dataTransfer}))
 }"""
@@ -84,3 +89,21 @@ def test_everything_else_is_the_editors(canvas, persona, tmp_path):
     canvas.evaluate(EMPTY)
     drop(canvas, persona, tmp_path / "graph.json")  # both: the persona first
     canvas.wait_for_function("app.graph.nodes.some(node => node.type === 'KSampler')")
+
+
+def test_a_picture_that_holds_a_hostile_workflow_is_shown_as_text(canvas, persona, tmp_path):
+    graph = json.loads(graph_file("load_and_generate").read_text())
+    for node in graph["nodes"]:
+        node["title"] = HOSTILE
+        if node["type"].startswith("Persona") or node["type"] == "CLIPTextEncode":
+            node["widgets_values"][0] = f"../../{HOSTILE}"
+    told = PngImagePlugin.PngInfo()
+    for key, value in {"workflow": graph, "personas": [{"persona": HOSTILE, "placeholder": HOSTILE}]}.items():
+        told.add_text(key, json.dumps(value))
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture.png", pnginfo=told)
+    drop(canvas, tmp_path / "picture.png")
+    canvas.wait_for_function("app.graph.nodes.some(node => node.type === 'KSampler')")
+    expect(canvas.get_by_test_id("persona_wrong").get_by_text("must be one word")).to_be_visible()  # the placeholder
+    drop(canvas, put_persona(tmp_path / "stranger.safetensors", name=HOSTILE, placeholder="<svg/onload=window.hit=1>"))
+    expect(toasts(canvas).get_by_text("Copy stranger.safetensors")).to_be_visible()
+    assert canvas.evaluate("window.hit ?? null") is None and not canvas.locator("img[src='x'], svg[onload]").count()

@@ -38,6 +38,10 @@ def personas(server):
     put_persona(folder / "red.safetensors", "red", supercategory="woman", placeholder="<red>", **settings)
     put_persona(folder / "red.0123abcd.safetensors", "blue")
     put_persona(folder / "red.0123abcd.damaged.safetensors")
+    agreed = json.dumps({"by": HOSTILE, "purpose": "portraits", "until": "9999-12-31"})
+    put_persona(folder / "agreed.safetensors", consent=agreed)
+    ended = json.dumps({"by": "Ann Smith", "on": "2019-01-01", "until": "2020-01-01"})
+    put_persona(folder / "ended.safetensors", "red", consent=ended)
     put_persona(folder / "plain.safetensors")
     put_persona(folder / f"{ODD}.safetensors", "blue", placeholder="two words")
     put_persona(folder / f"{HOSTILE}.safetensors", supercategory=HOSTILE, family=HOSTILE)
@@ -80,6 +84,19 @@ def test_a_card_tells_who_it_is_as_text(page, personas):
         red.get_by_role("button", name="Info").click()
         expect(red.get_by_text("gallery/red.safetensors")).to_have_count(0)
         assert page.evaluate("window.hit ?? null") is None
+
+
+def test_a_card_tells_who_agreed_and_until_when(page, gallery):
+    agreed = card(gallery, "agreed")
+    expect(agreed).to_contain_text(f"Consent: {HOSTILE}, until 9999-12-31")
+    agreed.get_by_role("button", name="Info").click()
+    expect(agreed.locator("dt", has_text="consent purpose")).to_be_visible()
+    expect(agreed.get_by_text("portraits", exact=True)).to_be_visible()
+    expect(card(gallery, "ended")).to_contain_text("Consent ended: Ann Smith, 2020-01-01")
+    expect(card(gallery, "plain")).not_to_contain_text("Consent")
+    load(page, "load_and_generate", "gallery/ended.safetensors")
+    expect(page.get_by_test_id("persona_card")).to_contain_text("Consent ended: Ann Smith, 2020-01-01")
+    assert page.evaluate("window.hit ?? null") is None
 
 
 def test_pictures_are_those_beside_the_files(gallery):

@@ -1,7 +1,9 @@
 """A thousand damaged persona files: each is refused in a sentence, or is the persona that it was; and files that say
 they are huge cost nothing."""
 
+import io
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -167,3 +169,26 @@ def sparse_file(path, metadata, size):
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + size)
+
+
+class Bomb:
+    """Runs where it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("write", [lambda bomb: pickle.dumps(bomb), lambda bomb: saved_by_torch(bomb)])
+def test_a_pickle_that_is_called_a_persona_is_not_run(tmp_path, write):
+    content = write(Bomb(tmp_path / "run"))
+    assert loaded(tmp_path / "ann.safetensors", content) is None and not (tmp_path / "run").exists()
+    torch.load(io.BytesIO(content), weights_only=False) if content[:2] == b"PK" else pickle.loads(content)
+    assert (tmp_path / "run").exists(), "it would have run"
+
+
+def saved_by_torch(one) -> bytes:
+    torch.save(one, content := io.BytesIO())
+    return content.getvalue()

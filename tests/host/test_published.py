@@ -34,6 +34,22 @@ def test_nothing_in_it_is_what_scanners_flag():
     assert len(texts) > 50 and not found
 
 
+def test_it_opens_no_connection_starts_nothing_and_adds_one_question_to_the_server():
+    files = {file: (PACK / file).read_text() for file in published() if file.suffix in (".py", ".js")}
+    python = "\n".join(text for file, text in files.items() if file.suffix == ".py")
+    asked = re.findall(
+        r"^\s*(?:import|from) (socket|ssl|http|urllib|requests|aiohttp|multiprocessing|pickle|ctypes)\b", python, re.M
+    )
+    assert asked == ["aiohttp"] and re.findall(r"\broutes\.\w+\(", python) == ["routes.get("]
+    scripts = "\n".join(text for file, text in files.items() if file.suffix == ".js")
+    assert "api.fetchApi(" in scripts and not re.search(
+        r"\bfetch\(|XMLHttpRequest|WebSocket|sendBeacon|//\w+\.\w+/", scripts
+    )
+    assert "textContent" in scripts and not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", scripts
+    )
+
+
 def test_a_copy_of_it_alone_registers_all_nodes(tmp_path):
     """In a ComfyUI that knows nothing of the rest of the repository."""
     pack = copy_to(tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import folder_paths
 import pytest
 
+from persona_core.consent import Consent
 from persona_core.host import store
 
 SAVES = 40
@@ -54,6 +55,14 @@ def test_a_picture_goes_with_the_persona_that_it_shows(personas, ann):
     store.save(replace(persona, fingerprint="2" * 32), path)
     assert set(store.pictured()) == {"ann.11111111.safetensors"}
     assert (personas / "ann.11111111.png").read_text() == "of the first: .png"
+
+
+def test_consent_stays_where_more_settings_are_written(personas, ann):
+    agreed = replace(store.Persona.load(ann.save(personas / "source.safetensors")), consent=Consent("Ann"))
+    store.save(agreed, store.path_for("ann"))
+    assert store.keep_settings(agreed, {"score": 0.9})
+    found, _ = store.read("ann.safetensors")
+    assert found.settings["score"] == 0.9 and found.consent == Consent("Ann")
 
 
 def test_two_processes_that_save_one_name_lose_nothing(personas, ann, tmp_path_factory):

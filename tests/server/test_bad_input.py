@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from gallery import put_persona
 from PIL import Image
 from prompts import find, only, with_few_contexts, workflow
 from safetensors import safe_open
@@ -45,9 +46,7 @@ def material(server):
     (folder / "truncated.safetensors").write_bytes(good[: len(good) // 2])
     (folder / "text.safetensors").write_bytes(b"I am not a model")
     save_file({"lora_up": ones(2)}, folder / "lora.safetensors")
-    other = good.replace(b"SD1.x (clip_l, 768 wide)", b"SD2.x (clip_h,1024 wide)")
-    assert other != good
-    (folder / "sd2.safetensors").write_bytes(other)
+    put_persona(folder / "sd2.safetensors", family="SD2.x (clip_h, 768 wide)")
 
 
 def learning(**inputs):

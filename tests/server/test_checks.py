@@ -13,6 +13,8 @@ import pytest
         ("PersonaSave", "name", "friends/ann", ""),
         ("PersonaSave", "name", "../ann", "cannot be a file's name"),
         ("PersonaLearn", "name", "Ann", ""),
+        ("PersonaSave", "consent_until", " 2027-11-27", ""),
+        ("PersonaSave", "consent_on", "27.11.2026", "Write it as 2026-11-27"),
         ("PersonaLearn", "supercategory", " person ", ""),
         ("PersonaKVTokens", "supercategory", "xylographer", "single token, but it makes"),
         ("PersonaKVTokens", "reference_word", "", ""),

@@ -33,7 +33,7 @@ FROZEN = {
     ),
     "PersonaAttention": ("text negative seed steps cfg sampler_name scheduler timesteps", "attention image figure"),
     "PersonaLoad": ("persona_name", "persona"),
-    "PersonaSave": ("name", "path"),
+    "PersonaSave": ("name consent_by consent_on consent_purpose consent_until", "path"),
     "PersonaInfo": ("", "text loss"),
     "PersonaFaceMask": ("face_index detector grow crop_size no_face", "mask face boxes"),
     "PersonaScore": ("text threshold keep_score", "image boxes scores id prompt detect id_prompt text"),

@@ -53,8 +53,9 @@ function actions(persona, read, facts) {
     return [write, add, info]
 }
 
-function details(persona, { format, settings, losses, ...read }) {
-    const known = { file: persona.name, ...read, ...settings }
+function details(persona, { format, settings, losses, consent, ...read }) {
+    const agreed = Object.entries(consent).map(([name, value]) => [`consent ${name}`, value])
+    const known = { file: persona.name, ...read, ...Object.fromEntries(agreed), ...settings }
     const list = make("dl", { className: "persona-details" })
     for (const [name, value] of Object.entries(known)) {
         const text = typeof value === "object" ? JSON.stringify(value) : String(value)

@@ -8,7 +8,7 @@ import { addLine, isOurs, write } from "./lines.js"
 import { watch } from "./watch.js"
 
 const LINE = "persona_wrong"
-const CHECKED = ["name", "supercategory", "reference_word", "placeholder"]
+const CHECKED = ["name", "supercategory", "reference_word", "placeholder", "consent_on", "consent_until"]
 const answers = new Map() // by what was asked
 let latest = 0 // of the checks that were begun
 

@@ -78,23 +78,32 @@ function told(metadata) {
     const { placeholder } = metadata
     const oneWord = typeof placeholder === "string" && /^\S+$/.test(placeholder)
     const word = oneWord ? placeholder : placeholderOf(`${metadata.name}`)
-    return { ...metadata, placeholder: word, settings: settingsOf(metadata) }
+    return { ...metadata, placeholder: word, settings: table(metadata.settings), consent: table(metadata.consent) }
 }
 
-function settingsOf({ settings }) {
+function table(text) {
     try {
-        return JSON.parse(settings) ?? {}
-    } catch {
+        return JSON.parse(text) ?? {}
+    } catch { // files of before have none
         return {}
     }
 }
 
+/** Who agreed that a persona is used, in a line; "" where its file does not say. */
+function consentLine({ by, until }) {
+    if (!by) return ""
+    if (!until) return say("Consent: %by%", { by })
+    const ended = new Date(`${until}T23:59:59`) < new Date()
+    return ended ? say("Consent ended: %by%, %until%", { by, until }) : say("Consent: %by%, until %until%", { by, until })
+}
+
 /** The facts that a picture's caption has room for, one a line. */
-export function caption(persona, { family, supercategory, placeholder, settings }) {
+export function caption(persona, { family, supercategory, placeholder, settings, consent }) {
     const date = persona.modified ? new Date(persona.modified * 1000).toLocaleDateString() : ""
     const known = typeof settings.score === "number"
     const score = known ? say("score %score%", { score: Number(settings.score.toPrecision(3)) }) : ""
-    return [`${supercategory} ${placeholder}`, `${family}`, [date, score].filter(Boolean).join(", ")].filter(Boolean)
+    const told = [date, score].filter(Boolean).join(", ")
+    return [`${supercategory} ${placeholder}`, `${family}`, told, consentLine(consent)].filter(Boolean)
 }
 
 /** The persona of a file in the list. */

@@ -12,6 +12,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
+from ...files import QUOTED, shown
 from ...persona import LAST_LAYER, Persona
 from ...representation import TokenVectors
 from ...table import AppliedPersona, ContextTable, Place, plan
@@ -67,26 +68,26 @@ def warn_of_another_layer(persona: Persona, layer: int) -> None:
 
 
 def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
+    said = shown(placeholder, QUOTED)
     if not placeholder.strip() or placeholder != placeholder.strip():
         raise ValueError(
-            f"The placeholder '{placeholder}' must not be empty or begin or end with a space. Use a word such as <ann>."
+            f"The placeholder {said} must not be empty or begin or end with a space. Use a word such as <ann>."
         )
     if any(character in placeholder for character in "():\\"):
         raise ValueError(
-            f"The placeholder '{placeholder}' must not hold brackets, colons or backslashes: prompts use them for "
+            f"The placeholder {said} must not hold brackets, colons or backslashes: prompts use them for "
             "weights. Use a word such as <ann>."
         )
     if any(character.isspace() or not character.isprintable() or character in "\"'`=" for character in placeholder):
         raise ValueError(
-            f"The placeholder '{placeholder}' must be one word, without spaces, quotes or '='. Use a word such as "
-            "<ann>."
+            f"The placeholder {said} must be one word, without spaces, quotes or '='. Use a word such as <ann>."
         )
     if not any(character.isalpha() for character in placeholder):
-        raise ValueError(f"The placeholder '{placeholder}' must hold a letter. Use a word such as <ann>.")
+        raise ValueError(f"The placeholder {said} must hold a letter. Use a word such as <ann>.")
     for other in taken:
         if placeholder in other or other in placeholder:
             raise ValueError(
-                f"The placeholder '{placeholder}' cannot be told from '{other}', which an earlier Apply uses. Give "
+                f"The placeholder {said} cannot be told from '{other}', which an earlier Apply uses. Give "
                 "each persona its own, such as <ann> and <bob>."
             )
 

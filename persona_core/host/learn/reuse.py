@@ -38,7 +38,9 @@ def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, s
         persona = train_persona(job, fingerprint, unfinished, reporter, reporter.warn, reporter.show)
         trouble = reporter.trouble
     try:
-        persona = store.save(replace(persona, name=job.name), path)
+        before, _ = store.find(job.name, fingerprint)
+        agreed = before.consent if before else persona.consent  # the same person, from the same photo
+        persona = store.save(replace(persona, name=job.name, consent=agreed), path)
     except OSError:
         hold(persona, fingerprint)
         raise
