@@ -4,7 +4,6 @@ Who runs ComfyUI names certificate and key in its environment; a workflow cannot
 that lie elsewhere, lists of certificates that were called back and timestamps are not asked for.
 """
 
-import importlib
 import io
 import json
 import os
@@ -51,14 +50,15 @@ class Credentials:
 
 def library() -> ModuleType | None:
     try:
-        return importlib.import_module("c2pa")
+        import c2pa
     except Exception:  # a native library may fail in any way
         return None
+    return c2pa
 
 
 def set_up() -> bool:
     """Whether pictures should be signed."""
-    return bool(os.environ.get(CERTIFICATE) or os.environ.get(KEY))
+    return bool(os.getenv(CERTIFICATE) or os.getenv(KEY))
 
 
 def check_set_up() -> None:
@@ -105,7 +105,7 @@ def record(likeness: bool, personas: Sequence[str]) -> dict[str, object]:
 
 def named_file(variable: str) -> bytes:
     """What a file holds that the environment names. Workflows' senders read the error: it does not say which."""
-    place = os.environ.get(variable)
+    place = os.getenv(variable)
     if not place:
         raise CannotSign(f"To sign pictures, {CERTIFICATE} and {KEY} are both needed, and {variable} is not set.")
     try:
@@ -137,7 +137,7 @@ def context(c2pa: ModuleType) -> object:
         "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
         "builder": {"thumbnail": {"enabled": False}},
     }
-    if os.environ.get(TRUSTED):
+    if os.getenv(TRUSTED):
         settings["trust"] = {"trust_anchors": named_file(TRUSTED).decode("utf-8", "replace")}
     return c2pa.Context(c2pa.Settings.from_dict(settings))
 
