@@ -2,13 +2,14 @@
 
 import io
 import json
+import socket
 import zlib
 
 import certificates
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from persona_core import content_credentials
 from persona_core.content_credentials import (
@@ -107,6 +108,22 @@ def test_a_change_of_pixels_texts_or_the_record_itself_is_told_as_not_valid(sign
         for file in files:
             text = told(file)
             assert "signed: NOT VALID" in text and why in text and "says the signed record" not in text
+
+
+def test_a_record_that_lies_elsewhere_is_not_fetched(signing):
+    """Or who sends a picture would hear who looks at it."""
+    packet = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+    xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="http://127.0.0.1:{}/record"/></rdf:RDF>"""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.2)
+        info, content = PngImagePlugin.PngInfo(), io.BytesIO()
+        info.add_itxt("XML:com.adobe.xmp", packet.format(listening.getsockname()[1]))
+        info.add(b"teXt", BOX)  # or nobody would look for a record
+        Image.new("RGB", (8, 8)).save(content, "PNG", pnginfo=info)
+        found = check(content.getvalue(), "image/png")
+        with pytest.raises(TimeoutError):
+            listening.accept()
+    assert found.state == "Invalid"
 
 
 def test_without_the_library_it_is_said_that_nothing_is_known(signing, monkeypatch):

@@ -122,6 +122,7 @@ LAUGHS = '<!DOCTYPE a [<!ENTITY b "bbbbbbbb">' + "".join(
     [
         LAUGHS.encode() + b"]><a>&b11;</a>",
         (LAUGHS + "]><a>&b11;</a>").encode("utf-16"),
+        b'<!DOCTYPE a [<!ENTITY b "c">]>' + ATTRIBUTE.format(GENERATED).encode(),
         ATTRIBUTE.format(GENERATED).encode() + b" " * LARGEST_PACKET,
         b"<a>" * 100_000,
         b"<a>" * 40_000 + b"</a>" * 40_000,
