@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
 from ..persona_core.host import store
-from . import apply, attention, checks, faces, kv_tokens, learn, library, picture_info, score, stages
+from . import apply, attention, checks, faces, kv_tokens, learn, library, picture_info, provenance, score, stages
 
 store.register_folder()
 if server := getattr(PromptServer, "instance", None):  # none where the host is a library
@@ -14,7 +14,7 @@ if server := getattr(PromptServer, "instance", None):  # none where the host is 
 
 class PersonaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        modules = learn, kv_tokens, stages, apply, attention, library, faces, score
+        modules = learn, kv_tokens, stages, apply, attention, library, faces, score, provenance
         return [node for module in modules for node in module.NODES]
 
 

@@ -13,6 +13,7 @@ import folder_paths
 from ..persona_core.files import PersonaFileError, read_metadata
 from ..persona_core.host import store
 from ..persona_core.persona import own_placeholder, placeholder_of
+from ..persona_core.provenance import as_json
 
 KEY = "personas"
 
@@ -41,6 +42,26 @@ def told(node: object) -> tuple[str, Mapping[str, object]]:
     """The class of a node and its inputs, of whatever its sender wrote."""
     kind, inputs = (node.get("class_type"), node.get("inputs")) if isinstance(node, dict) else ("", {})
     return kind if isinstance(kind, str) else "", inputs if isinstance(inputs, dict) else {}
+
+
+def before(prompt: Mapping[str, object], node: str) -> Mapping[str, object]:
+    """The part of a prompt that a node's inputs come from, and the node; all of it where the node is not in it, as one
+    that another node has put there while it ran."""
+    found, wanted = {}, [node]
+    while wanted:
+        key = wanted.pop()
+        if key in prompt and key not in found:
+            found[key] = prompt[key]
+            wanted += [str(link[0]) for link in told(prompt[key])[1].values() if isinstance(link, list) and link]
+    return found or prompt
+
+
+def told_in(texts: Mapping[str, bytes]) -> list[Mapping[str, object]]:
+    """Whom a picture's texts name, whoever wrote them: as `tell` did or, where only the prompt is there, as it says."""
+    written, prompt = as_json(texts.get(KEY)), as_json(texts.get("prompt"))
+    if isinstance(written, list):
+        return [one for one in written if isinstance(one, dict)]
+    return personas_of(prompt) if isinstance(prompt, dict) else []
 
 
 def typed(value: object) -> str | None:

@@ -15,7 +15,7 @@ from tools.comfy_server import ComfyServer
 from tools.write_locales import DESCRIBED
 
 KEPT = ("input", "output", "output_name", "output_tooltips", "display_name", "category", "description", "output_node")
-OF_THE_HOST = ("persona_name", "sampler_name", "scheduler")  # lists that are another in each ComfyUI
+OF_THE_HOST = ("persona_name", "file", "sampler_name", "scheduler")  # lists that are another in each ComfyUI
 
 
 def described(object_info: dict) -> dict:

@@ -154,6 +154,7 @@ CONTRACT = (
     # Memory, precision, what else there is.
     Need("comfy.cli_args:args.force_fp32", None, "True or False"),
     Need("comfy.cli_args:args.fp32_unet", None, "True or False"),
+    Need("comfy.cli_args:args.disable_metadata", None, "True or False"),
     Need("comfy.cli_args:args.preview_size", None, "pixels a side"),
     Need("comfy.cli_args:args.extra_model_paths_config", None, "[[file, ...], ...] or None"),
     Need("comfy.model_management:load_models_gpu", "models, memory_required=, force_full_load="),
@@ -189,7 +190,11 @@ CONTRACT = (
     Need("comfy_api.latest:io.Float.Input", "id, default=, min=, max=, step=, round=, optional=, tooltip="),
     Need("comfy_api.latest:io.String.Input", "id, multiline=, placeholder=, default=, tooltip="),
     Need("comfy_api.latest:io.Boolean.Input", "id, default=, tooltip="),
-    Need("comfy_api.latest:io.Combo.Input", "id, options=, default=, optional=, tooltip="),
+    Need("comfy_api.latest:io.Combo.Input", "id, options=, default=, optional=, tooltip=, upload=, image_folder="),
+    Need("comfy_api.latest:io.UploadType.image"),
+    Need("comfy_api.latest:io.FolderType.input"),
+    Need("comfy_api.latest:io.FolderType.output"),
+    Need("comfy_api.latest:io.ComfyNode.hidden", None, "of an output node: what has prompt and extra_pnginfo"),
     Need("comfy_api.latest:io.Input"),
     Need("comfy_api.latest:io.WidgetInput"),
     *(
@@ -201,6 +206,8 @@ CONTRACT = (
         for kind in ("Model", "Clip", "Image", "Mask", "Latent", "Float", "String")
     ),
     Need("comfy_api.latest:ui.PreviewImage", "image, cls=", "what has as_dict()"),
+    Need("comfy_api.latest:ui.SavedResult", "filename, subfolder, type"),
+    Need("comfy_api.latest:ui.SavedImages", "results", "what has as_dict()"),
     Need("comfy_api.latest:ui.PreviewText", "value", "what has as_dict()"),
     Need("comfy_execution.graph_utils:ExecutionBlocker", "message"),
     Need("comfy_execution.utils:get_executing_context", "", "node_id and prompt_id of the node that runs, or None"),
@@ -219,4 +226,13 @@ CONTRACT = (
     Need("folder_paths:get_filename_list", "folder_name", "[name, ...]"),
     Need("folder_paths:get_full_path", "folder_name, filename", "a path, or None"),
     Need("folder_paths:get_full_path_or_raise", "folder_name, filename", "a path"),
+    Need("folder_paths:get_input_directory", "", "a folder"),
+    Need("folder_paths:get_output_directory", "", "a folder"),
+    Need(
+        "folder_paths:get_save_image_path",
+        "filename_prefix, output_dir, image_width, image_height",
+        "(folder, file's name, number, sub-folder, prefix)",
+    ),
+    Need("folder_paths:annotated_filepath", "name", "(name, folder or None)"),
+    Need("folder_paths:filter_files_content_types", "files, content_types", "[name, ...]"),
 )

@@ -38,6 +38,8 @@ FROZEN = {
     "PersonaFaceMask": ("face_index detector grow crop_size no_face", "mask face boxes"),
     "PersonaScore": ("text threshold keep_score", "image boxes scores id prompt detect id_prompt text"),
     "PersonaPickBest": ("count", "image latent"),
+    "PersonaSavePicture": ("filename_prefix name_personas", ""),
+    "PersonaVerifyPicture": ("file", "text"),
 }
 
 
@@ -121,7 +123,7 @@ def test_the_presets(nodes):
 def test_every_choice_has_a_default_that_is_one_of_them(nodes):
     for key, node in nodes.items():
         for name, (kind, options) in inputs(node).items():
-            if kind == "COMBO" and name != "persona_name":  # its choices are the files there are
+            if kind == "COMBO" and name not in ("persona_name", "file"):  # their choices are the files there are
                 assert options["default"] in options["options"], f"{key}.{name}"
 
 

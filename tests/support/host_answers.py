@@ -1,6 +1,8 @@
 """What the names of the contract should give: a check of each, on tiny objects of the host."""
 
 import inspect
+import os
+import tempfile
 from pathlib import Path
 
 import comfy.conds
@@ -88,6 +90,19 @@ def executing_context():
 
     with CurrentNodeContext(prompt_id="p", node_id="n", list_index=0):
         return get_executing_context()
+
+
+def hidden_of_output_node() -> set:
+    schema = io.Schema(node_id="Output", is_output_node=True)
+    schema.finalize()
+    return set(schema.hidden)
+
+
+def saved_as(prefix: str):
+    with tempfile.TemporaryDirectory() as output:
+        output = os.path.realpath(output)
+        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, output, 8, 4)
+        return os.path.relpath(folder, output), name, number, subfolder
 
 
 # What a name gives, by the name; of each that the contract says something of.
@@ -211,6 +226,7 @@ GIVES = {
     "comfy.sample:sample": lambda g: sample(g.patcher, encode(g.clip, ""), encode(g.clip, ""), steps=1).shape == (1, 4, 8, 8),
     "comfy.cli_args:args.force_fp32": lambda g: cli_args.args.force_fp32 is False,
     "comfy.cli_args:args.fp32_unet": lambda g: cli_args.args.fp32_unet is False,
+    "comfy.cli_args:args.disable_metadata": lambda g: cli_args.args.disable_metadata is False,
     "comfy.cli_args:args.preview_size": lambda g: numbers(cli_args.args.preview_size),
     "comfy.cli_args:args.extra_model_paths_config": lambda g: cli_args.args.extra_model_paths_config is None
     and cli_args.parser.parse_args(["--extra-model-paths-config", "a", "b"]).extra_model_paths_config == [["a", "b"]],
@@ -227,6 +243,9 @@ GIVES = {
     "comfy.utils:repeat_to_batch_size": lambda g: comfy.utils.repeat_to_batch_size(torch.zeros(1, 2), 3).shape == (3, 2),
     "comfy_api.latest:io.Custom": lambda g: {"Input", "Output"} <= set(dir(io.Custom("PERSONA"))),
     "comfy_api.latest:ui.PreviewImage": lambda g: hasattr(ui.PreviewImage, "as_dict"),
+    "comfy_api.latest:io.ComfyNode.hidden": lambda g: hidden_of_output_node() == {io.Hidden.prompt, io.Hidden.extra_pnginfo},
+    "comfy_api.latest:ui.SavedImages": lambda g: ui.SavedImages([ui.SavedResult("a.png", "b", io.FolderType.output)]).as_dict()
+    == {"images": [{"filename": "a.png", "subfolder": "b", "type": "output"}]},
     "comfy_api.latest:ui.PreviewText": lambda g: "text" in ui.PreviewText("said").as_dict(),
     "comfy_execution.utils:get_executing_context": lambda g: {"node_id", "prompt_id"} <= set(executing_context()._fields),
     "server:PromptServer.client_id": lambda g: "self.client_id" in inspect.getsource(server.PromptServer.__init__),
@@ -239,4 +258,10 @@ GIVES = {
     FOLDERS + "get_filename_list": lambda g: isinstance(folder_paths.get_filename_list("checkpoints"), list),
     FOLDERS + "get_full_path": lambda g: folder_paths.get_full_path("checkpoints", "none such") is None,
     FOLDERS + "get_full_path_or_raise": lambda g: pytest.raises(FileNotFoundError, folder_paths.get_full_path_or_raise, "checkpoints", "none such"),
+    FOLDERS + "get_input_directory": lambda g: isinstance(folder_paths.get_input_directory(), str),
+    FOLDERS + "get_output_directory": lambda g: isinstance(folder_paths.get_output_directory(), str),
+    FOLDERS + "get_save_image_path": lambda g: saved_as("a/b_%width%") == ("a", "b_8", 1, "a"),
+    FOLDERS + "annotated_filepath": lambda g: folder_paths.annotated_filepath("a.png [output]")
+    == ("a.png", folder_paths.get_output_directory()) and folder_paths.annotated_filepath("a.png") == ("a.png", None),
+    FOLDERS + "filter_files_content_types": lambda g: folder_paths.filter_files_content_types(["a.png", "b.txt"], ["image"]) == ["a.png"],
 }  # fmt: skip
