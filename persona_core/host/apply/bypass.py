@@ -75,7 +75,7 @@ def first_alike(x: Tensor) -> list[int]:
     """For each row of x [R, ...] the first one that has the same numbers."""
     known: dict[float, list[int]] = {}
     first = []
-    for row, total in enumerate(x.flatten(1).sum(1, dtype=torch.float64).tolist()):
+    for row, total in enumerate(x.flatten(1).float().sum(1).tolist()):
         others = known.setdefault(total, [])
         first.append(next((other for other in others if torch.equal(x[other], x[row])), row))
         others.append(row)

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def train_persona(
     recipe = job.recipe
     model, clip = model_for_learning(job.model), clip_for_learning(job.clip)
     towers = text_towers(clip)
-    with unloaded_after(model, clip.patcher, job.vae.patcher):
+    with memory_or_a_sentence(), unloaded_after(model, clip.patcher, job.vae.patcher):
         latents, masks = encode(job.model, job.vae, job.photos)
         with differentiable(model, clip.patcher, dtype=compute_dtype(model)):
             denoiser = FrozenDenoiser(model, math.prod(latents.shape[-2:]))
@@ -134,6 +135,20 @@ def train_persona(
         losses=progress.losses,
         fingerprint=fingerprint,
     )
+
+
+@contextmanager
+def memory_or_a_sentence() -> Iterator[None]:
+    """Raises TooLittleMemory where memory is used up before learning begins, which cannot go on with less then."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, TooLittleMemory) or not out_of_memory(error):
+            raise
+        raise TooLittleMemory(
+            "Learning needs more memory than there is: the checkpoint and the photos do not fit. Lower the resolution, "
+            "or close what else uses this memory."
+        ) from error
 
 
 def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
