@@ -46,7 +46,7 @@ class Painter:
         denoiser, latents, device = self.task.denoiser, self.noise, self.noise.device
         # Other packs' patches may draw from the global generators: the CPU's, and the device's if it has one.
         drawing = [device] if hasattr(getattr(torch, device.type, None), "get_rng_state") else []
-        with torch.random.fork_rng(drawing, device_type=device.type if drawing else None):
+        with torch.random.fork_rng(drawing, device_type=device.type if drawing else "cpu"):
             ts = torch.linspace(LAST_TIMESTEP, 0, STEPS + 1).round().long()
             contexts = self.contexts(ts[:-1])
             for index, (t, then) in enumerate(zip(ts.to(device).split(1), ts.to(device)[1:].split(1)), start=1):
