@@ -187,7 +187,9 @@ def test_the_made_up_world_gives_the_figures_of_bench_quality(tmp_path):
         assert means["id"] == pytest.approx(result.likeness, abs=1e-5), row
         assert means["prompt"] == pytest.approx(result.obeyed, abs=1e-5), row
         assert means["id_prompt"] == pytest.approx(result.identity_if_obeyed, abs=1e-5), row
-        assert not learning or (learning["passes"], learning["file"]) == (result.passes, result.size)
+        if learning:
+            assert learning["passes"] == result.passes
+            assert learning["file"] == pytest.approx(result.size, abs=64), "but for what the runs are called"
 
 
 class Stopped(Exception):

@@ -58,7 +58,7 @@ def taught(request, job):
 def learned(taught, tmp_path):
     def learn(kind="mapper") -> Persona:
         recipe = replace(RECIPES[kind], resolution=64, learning=replace(taught.recipe.learning, steps=4))
-        return train_persona(replace(taught, recipe=recipe), "print", tmp_path / "partial", lambda progress: None)
+        return train_persona(replace(taught, recipe=recipe), "f" * 32, tmp_path / "partial", lambda progress: None)
 
     return learn
 

@@ -21,7 +21,7 @@ learned = partial(jobs.learned, fingerprint=PRINT)
 FEW = TrainingSettings(steps=2, learning_rate=1e-3, batch_size=4, seed=5)
 PAIRS = KVTokensRecipe(supercategory="face", te_weight=1e-3, resolution=64, learning=FEW)
 RECIPES = {
-    "mapper": StageMapperRecipe(attention_weight=3e-3, te_weight=0.5, resolution=64, learning=FEW),
+    "mapper": StageMapperRecipe(attention_weight=3e-3, te_weight=0.5, context_weight=0.1, resolution=64, learning=FEW),
     "pairs": PAIRS,
     "measured": replace(PAIRS, learning=replace(MEASURED, steps=2)),
 }
@@ -125,7 +125,7 @@ def test_pictures_while_learning_change_nothing_though_others_draw_from_the_devi
     monkeypatch.setattr(preview, "watched", lambda: True)
 
     def restless(n, k, v, extra):  # another pack's
-        return n, k, v + 0.01 * torch.rand_like(v)
+        return n + 0.01 * torch.rand_like(n), k, v
 
     found, shown = [], []
     for show in (None, lambda progress, picture: shown.append(picture)):
