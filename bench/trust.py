@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 
 from bench import soak
+from bench.damage import WAYS, damaged
 from bench.pages import made, markdown
 from persona_core.files import PersonaFileError
 from persona_core.host import store
@@ -33,7 +34,6 @@ from persona_core.stages import Stages
 
 PAGE = Path(__file__).parent.parent / "docs/trust.md"
 T = torch.tensor([0.0, 450.0, 999.0])
-WAYS = "bits in the header", "bits in the numbers", "cut off", "bytes lost or moved"
 SLOW = 1.0  # seconds
 TEXT = """# Trust: files, faults, load
 
@@ -83,20 +83,6 @@ def personas() -> dict[str, Persona]:
     tokens = KVTokens(word, 0.02 * torch.randn(5, 2, 768, generator=generator))
     shared = ("SD1.x (clip_l, 768 wide)", "face", {"steps": 3}, {"noise": [0.5, 0.4]}, "a" * 32)
     return {one.kind: Persona("ann", one, *shared) for one in (mapper, tokens)}
-
-
-def damaged(content: bytes, way: str, chance: random.Random) -> bytes:
-    changed, header = bytearray(content), int.from_bytes(content[:8], "little") + 8
-    if way == "cut off":
-        return content[: chance.randrange(len(content))]
-    if way == "bytes lost or moved":
-        at, size = chance.randrange(len(content) - 9), chance.randrange(1, 9)
-        del changed[at : at + size]
-        return bytes(changed + bytes(size * chance.randrange(2)))
-    low, high = (0, header) if way == "bits in the header" else (header, len(content))
-    for _ in range(chance.randrange(1, 4)):
-        changed[chance.randrange(low, high)] ^= 1 << chance.randrange(8)
-    return bytes(changed)
 
 
 def outcomes(content: bytes, way: str, count: int, path: Path) -> Counter:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,17 +23,19 @@ class PersonaFileError(ValueError):
     """A file that is no persona, or is damaged, or comes from a later version."""
 
 
-def read_safetensors(
-    path: Path, check: Callable[[dict[str, str], dict[str, Shape]], object] = lambda metadata, shapes: None
-) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a .safetensors file. Raises PersonaFileError, OSError.
-
-    check: is given the metadata and each tensor's shape before a tensor is read.
-    """
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a .safetensors file. Raises PersonaFileError, OSError."""
     with opened(path) as file:
-        names, metadata = list(file.keys()), file.metadata() or {}
-        check(metadata, {name: tuple(file.get_slice(name).get_shape()) for name in names})
-        return metadata, {name: file.get_tensor(name) for name in names}
+        return file.metadata() or {}, tensors_in(file)
+
+
+def tensors_in(file: safetensors.safe_open) -> dict[str, Tensor]:
+    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def shapes_in(file: safetensors.safe_open) -> dict[str, Shape]:
+    """Of the tensors, none of which is read."""
+    return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from .consent import Consent
-from .files import PersonaFileError, Shape, called, read_safetensors, shown, write_whole
+from .files import PersonaFileError, called, opened, shapes_in, shown, tensors_in, write_whole
 from .kv_tokens import KVTokens
 from .mapper import StageMapper
 from .representation import Saved
@@ -91,20 +91,16 @@ class Persona:
     @classmethod
     def load(cls, path: Path) -> "Persona":
         """Read a persona's file. Raises PersonaFileError with the reason, OSError."""
-        found: dict[str, Metadata] = {}
-
-        def check(metadata: dict[str, str], shapes: dict[str, Shape]) -> None:
-            kind = kind_of(metadata, path)
-            found["told"] = told = Metadata.of(metadata)
-            check_layout(shapes, kind.layout(shapes, told.tokens))
-            check_widths(told, shapes["word"][0])
-
         try:
-            metadata, tensors = read_safetensors(path, check)
+            with opened(path) as file:
+                metadata, shapes = file.metadata() or {}, shapes_in(file)
+                kind, told = kind_of(metadata, path), Metadata.of(metadata)
+                check_layout(shapes, kind.layout(shapes, told.tokens))
+                check_widths(told, shapes["word"][0])
+                tensors = tensors_in(file)
             check_sum(tensors, metadata)
             check_numbers(tensors)
-            told = found["told"]
-            representation = KINDS[metadata["kind"]].from_tensors(tensors, told.stages, told.tokens, told.widths)
+            representation = kind.from_tensors(tensors, told.stages, told.tokens, told.widths)
         except PersonaFileError:
             raise
         except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from .schema import WIDEST
 from .stages import Stages
 
 
@@ -133,10 +134,10 @@ class Saved(Representation):
         raise NotImplementedError
 
 
-def word_width(shapes: Mapping[str, tuple[int, ...]], most: int = 2**15) -> int:
+def word_width(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """D of a file whose tensors have these shapes. Raises ValueError."""
     shape = shapes.get("word", ())
-    if len(shape) != 1 or not 1 <= shape[0] <= most:
+    if len(shape) != 1 or not 1 <= shape[0] <= WIDEST:
         raise ValueError(f"its word has the shape {list(shape)[:4]}")
     return shape[0]
 

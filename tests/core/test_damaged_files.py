@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
+from bench.damage import HEADER, WAYS, damaged
 from persona_core.files import PersonaFileError
 from persona_core.kv_tokens import KVTokens
 from persona_core.mapper import StageMapper
@@ -71,28 +72,17 @@ def with_metadata(content, tmp_path, changes):
 
 
 @pytest.mark.parametrize("kind", ["stage_mapper", "kv_tokens"])
-@pytest.mark.parametrize("part", ["header", "numbers", "cut", "moved"])
-def test_a_file_with_other_bytes_is_refused_or_the_same(files, tmp_path, kind, part):
-    content, chance = files[kind], random.Random(f"{kind} {part}")
-    whole, header = loaded(tmp_path / "ann.safetensors", content), int.from_bytes(content[:8], "little") + 8
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_with_other_bytes_is_refused_or_the_same(files, tmp_path, kind, way):
+    content, chance = files[kind], random.Random(f"{kind} {way}")
+    whole, refused = loaded(tmp_path / "ann.safetensors", content), 0
     assert whole is not None
-    refused = 0
     for _ in range(125):
-        changed = bytearray(content)
-        if part == "cut":
-            changed = changed[: chance.randrange(len(content))]
-        elif part == "moved":
-            at, size = chance.randrange(len(content) - 9), chance.randrange(1, 9)
-            del changed[at : at + size]
-            changed += bytes(size * chance.randrange(2))
-        else:
-            low, high = (0, header) if part == "header" else (header, len(content))
-            for _ in range(chance.randrange(1, 4)):
-                changed[chance.randrange(low, high)] ^= 1 << chance.randrange(8)
-        found = loaded(tmp_path / "ann.safetensors", bytes(changed))
+        changed = damaged(content, way, chance)
+        found = loaded(tmp_path / "ann.safetensors", changed)
         assert found is None or same(found, whole), "garbage in silence"
         refused += found is None
-    assert refused > (60 if part == "header" else 124) or bytes(changed) == content
+    assert refused > (60 if way == HEADER else 124) or changed == content
 
 
 @pytest.mark.parametrize("name", [*TABLE, "format", "kind", CHECKSUM])
