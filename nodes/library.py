@@ -48,7 +48,7 @@ class LoadPersona(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, persona_name: str) -> bool | str:
-        if folder_paths.get_full_path(store.FOLDER, persona_name):
+        if store.place_of(persona_name):
             return True
         searched = ", ".join(folder_paths.get_folder_paths(store.FOLDER))
         there = ", ".join(store.listed()[:10]) or "no persona yet"

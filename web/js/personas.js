@@ -9,7 +9,7 @@ import { say } from "./texts.js"
 export const FORMAT = "persona/1"
 export const NO_LIST = say("The list of personas could not be read. Is ComfyUI running?")
 const EXTENSION = ".safetensors"
-const KEPT = /^(.+)\.(?:[0-9a-f]{8}|damaged)$/ // the name of an older copy, which made room for another persona
+const KEPT = /^(.+)\.(?:[0-9a-f]{8}|damaged)(?:-[0-9]+)?$/ // the name of an older copy, which made room for another persona
 const order = new Intl.Collator(undefined, { numeric: true })
 
 export const changes = new EventTarget() // "change": the list may be another
