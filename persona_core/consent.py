@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import Any
 
 from .files import line, shown
 
@@ -53,7 +54,7 @@ class Consent:
 
     def changed(self, by: str, on: str, purpose: str, until: str) -> "Consent":
         """With what is said now. What is empty stays, if it is the same who agrees; who says no day agrees today."""
-        said = {"by": by.strip(), "on": on.strip(), "purpose": purpose.strip(), "until": until.strip()}
+        said: dict[str, Any] = {"by": by.strip(), "on": on.strip(), "purpose": purpose.strip(), "until": until.strip()}
         before = self if said["by"] in ("", self.by) else Consent()
         now = replace(before, **{name: text for name, text in said.items() if text})
         return now if now.on or not now else replace(now, on=date.today().isoformat())

@@ -3,15 +3,13 @@
 import errno
 import io
 import os
-import re
 import time
-import unicodedata
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import folder_paths
 import yaml
@@ -20,7 +18,8 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from ..files import QUOTED, TEMPORARY, PersonaFileError, shown, write_whole
+from ..file_names import is_hidden
+from ..files import QUOTED, TEMPORARY, PersonaFileError, write_whole
 from ..kept import EXTENSION, is_of, kept_names
 from ..persona import Persona
 from ..photos import rgb
@@ -32,13 +31,8 @@ PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".preview.png")  # beside a person
 PICTURE_SIZE = 512
 RECENT = 0.2  # seconds
 LOCK = ".lock"  # in each folder of personas
-# What Windows takes for a device, whatever follows a dot; and marks that let a name read otherwise than it is.
-RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
-RESERVED |= {f"{kind}{digit}" for kind in ("COM", "LPT") for digit in "0123456789¹²³"}
-TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 FRESH = ".new"  # the ending of a file that is not yet whole, or not yet in its place
 LEFT_OVER = 3600  # seconds
-DEEPEST = 16  # folders in a name
 ADVICE = (
     ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Free some space"),
     ({errno.EACCES, errno.EPERM, errno.EROFS}, "Allow ComfyUI to write there, or give it another folder of personas"),
@@ -65,35 +59,6 @@ def another_is_default() -> bool:
         for section in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).values()
     ]
     return any(section.get("is_default") and section.get(FOLDER) for section in sections if section)
-
-
-def check_name(name: str, folders: bool) -> str:
-    """A persona's name without its extension, composed as keyboards write it: it has no twin that looks the same.
-    folders: whether "friends/ann" is one. Raises ValueError."""
-    parts = PurePosixPath(unicodedata.normalize("NFC", name).strip().replace("\\", "/").removesuffix(EXTENSION)).parts
-    if not parts:
-        raise ValueError("The persona's name is empty. Give it one, such as 'ann': the file will be ann.safetensors.")
-    if len(parts) > 1 and not folders:
-        raise ValueError(
-            f"The name {shown(name, QUOTED)} must be a plain name without folders, such as {shown(parts[-1])}. Save "
-            "Persona can put it into a sub-folder."
-        )
-    if len(parts) > DEEPEST:
-        raise ValueError(f"The name {shown(name)} has {len(parts) - 1} folders. Use at most {DEEPEST - 1}.")
-    for part in parts:
-        if (
-            re.search(r"[<>:\"/\\|?*\x00-\x1f\x7f]", part)
-            or any(unicodedata.category(one) == "Cs" or one in TURNING for one in part)
-            or len(part.encode(errors="replace")) > 120
-            or part[0] in " ."
-            or part[-1] in " ."
-            or part.split(".")[0].strip().upper() in RESERVED
-        ):
-            raise ValueError(
-                f"{shown(part)} in the name {shown(name)} cannot be a file's name everywhere. Use letters, digits, "
-                "spaces, '-' and '_'."
-            )
-    return "/".join(parts)
 
 
 def path_for(name: str) -> Path:
@@ -255,7 +220,7 @@ def save_picture(image: Tensor, path: Path) -> None:
 
 
 def listed() -> list[str]:
-    """The personas in ComfyUI's list. Hidden files are none: other systems leave such beside each they copy."""
+    """The personas in ComfyUI's list."""
     files = folder_paths.get_filename_list(FOLDER)
     return [file for file in files if not is_hidden(file)]
 
@@ -264,10 +229,6 @@ def place_of(file: str) -> Path | None:
     """Where a file in ComfyUI's list lies; None where there is none. Links are followed, as ComfyUI does."""
     place = folder_paths.get_full_path(FOLDER, file)
     return Path(place) if place and not is_hidden(file) else None
-
-
-def is_hidden(file: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(file.replace("\\", "/")).parts)
 
 
 def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:

@@ -11,6 +11,7 @@ import pytest
 import safetensors
 import torch
 
+from persona_core.file_names import check_name
 from persona_core.host import store
 from persona_core.persona import Persona
 
@@ -65,17 +66,17 @@ def prints(folder: Path) -> dict[str, str]:
 )  # fmt: skip
 def test_names_that_some_system_cannot_keep_are_refused(name):
     with pytest.raises(ValueError) as found:
-        store.check_name(name, folders="/" in name)
+        check_name(name, folders="/" in name)
     assert str(found.value).isprintable() and len(str(found.value)) < 300
 
 
 @pytest.mark.parametrize("name", ["Console", "ann.con", "安娜", "Ann 2", "👩\u200d🎤", "मीरा", "com12"])
 def test_names_of_all_languages_are_taken(name):
-    assert store.check_name(name, folders=False) == name
+    assert check_name(name, folders=False) == name
 
 
 def test_twins_by_composition_are_one_name():
-    assert store.check_name("Rene\u0301", folders=False) == store.check_name("Ren\u00e9", folders=False) == "Ren\u00e9"
+    assert check_name("Rene\u0301", folders=False) == check_name("Ren\u00e9", folders=False) == "Ren\u00e9"
 
 
 def test_capitals_alone_make_another_name_where_the_system_tells_them_apart(personas, ann):
@@ -102,7 +103,7 @@ def test_where_it_does_not_the_other_is_kept_beside(case_blind, ann):
 def test_one_that_was_copied_from_a_system_that_composes_otherwise_stays_itself(personas, ann, load_persona):
     apart = "Rene\u0301.safetensors"
     replace(ann, fingerprint="1" * 32).save(personas / apart)
-    store.save(replace(ann, fingerprint="2" * 32), store.path_for(store.check_name("Rene\u0301", folders=False)))
+    store.save(replace(ann, fingerprint="2" * 32), store.path_for(check_name("Rene\u0301", folders=False)))
     assert prints(personas) == {apart: "1" * 32, "Ren\u00e9.safetensors": "2" * 32}
     assert load_persona.execute(apart)[0].fingerprint == "1" * 32
 
@@ -111,6 +112,7 @@ def test_hidden_files_are_not_in_the_list_and_are_not_loaded(personas, ann, load
     for file in ("ann.safetensors", ".trash/bob.safetensors", "friends/.eve.safetensors"):
         ann.save(personas / file)
     (personas / "._ann.safetensors").write_bytes(b"of another system")
+    (personas / "no text \udcff.safetensors").write_bytes(b"of a system with another alphabet")
     folder_paths.filename_list_cache.clear()
     assert store.listed() == ["ann.safetensors"] and load_persona.validate_inputs("ann.safetensors") is True
     for file in (
@@ -120,6 +122,14 @@ def test_hidden_files_are_not_in_the_list_and_are_not_loaded(personas, ann, load
         "../personas/ann.safetensors",
     ):
         assert "There is no persona" in load_persona.validate_inputs(file)
+
+
+@pytest.mark.parametrize("asked", ["friends/zoe\u0301.safetensors", "friends\\Zo\u00e9.safetensors"])
+def test_a_workflow_of_another_system_is_told_of_the_name_that_is_alike(personas, ann, load_persona, asked):
+    for file in [f"a{number}" for number in range(10)] + ["friends/Zo\u00e9"]:
+        ann.save(personas / f"{file}.safetensors")
+    folder_paths.filename_list_cache.clear()
+    assert "found: friends/Zo\u00e9.safetensors, a0.safetensors" in load_persona.validate_inputs(asked)
 
 
 def test_a_path_that_is_too_long_is_a_short_sentence_before_anything_is_learned(personas, ann, monkeypatch):
