@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
+from prompts import FIRST_RELEASE
 
 from bench.writers import Found, found_by
 from persona_core.consent import Consent
@@ -114,9 +115,10 @@ def test_consent_stays_where_more_settings_are_written(personas, ann):
     assert found.settings["score"] == 0.9 and found.consent == Consent("Ann")
 
 
-def test_two_processes_that_save_one_name_lose_nothing(personas, ann, tmp_path_factory):
-    source = ann.save(tmp_path_factory.mktemp("source") / "ann.safetensors")
-    assert found_by(personas, source, writers=2, rounds=SAVES) == Found(saved=2 * SAVES)
+def test_two_processes_that_save_one_name_lose_nothing(personas):
+    assert found_by(personas, FIRST_RELEASE / "kv_tokens.safetensors", writers=2, rounds=SAVES) == Found(
+        saved=2 * SAVES
+    )
     kept = [store.Persona.load(one).fingerprint for one in personas.glob("*.safetensors")]
     assert len(set(kept)) == len(kept) == 2 * SAVES
     assert {one.name for one in personas.iterdir() if one.suffix != ".safetensors"} == {".lock"}

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import folder_paths
 import pytest
+from prompts import FIRST_RELEASE
 
 from bench.writers import found_by
 from persona_core.files import PersonaFileError
@@ -21,9 +22,9 @@ def personas(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_killed_writer_loses_nothing_and_blocks_nobody(personas, ann, tmp_path_factory):
+def test_a_killed_writer_loses_nothing_and_blocks_nobody(personas):
     """Each dies at another moment of a save, with its lock and its half-written file."""
-    source = ann.save(tmp_path_factory.mktemp("source") / "ann.safetensors")
+    source = FIRST_RELEASE / "kv_tokens.safetensors"
     found = found_by(personas, source, kills=KILLS)
     assert (found.killed, found.lost, found.torn, found.nameless, found.failed) == (KILLS, 0, 0, 0, 0), found
     assert found.saved >= KILLS and found.inside > KILLS / 2
