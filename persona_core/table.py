@@ -156,7 +156,7 @@ class ContextTable:
         for segment, keys, values in zip(self.segments, self.keys, self.values):
             if segment.after < t <= segment.until:
                 lower, share = locate(segment.grid, t)
-                return tuple(self.whole(interpolate(side, lower, share)) for side in (keys, values))
+                return self.whole(interpolate(keys, lower, share)), self.whole(interpolate(values, lower, share))
         return self.base, self.base
 
     def whole(self, context: Tensor) -> Tensor:
