@@ -2,8 +2,8 @@
 
     make bench-trust [ARGS=--small]
 
-Damages persona files and unfinished learning in every way, kills writers, lets several save one name, and queues a long
-load over HTTP. Writes docs/trust.md. An hour; --small takes minutes and only prints.
+Damages persona files and unfinished learning in every way, kills writers, lets several save one name, gives the nodes
+large inputs, and queues a long load over HTTP. Writes docs/trust.md. Two hours; --small takes minutes and only prints.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
 import torch
 
-from bench import soak
+from bench import limits, soak
 from bench.damage import WAYS, damaged
 from bench.pages import made, markdown
 from bench.writers import found_by
@@ -33,7 +33,8 @@ T = torch.tensor([0.0, 450.0, 999.0])
 SLOW = 1.0  # seconds
 TEXT = """# Trust: files, faults, load
 
-Written by `make bench-trust` ({made}). What the pack does with damaged files, killed writers and a long load, counted.
+Written by `make bench-trust` ({made}). What the pack does with damaged files, killed writers, large
+inputs and a long load, counted.
 [SECURITY.md](../SECURITY.md) says who may do what; the tests hold a part of each of these figures.
 
 ## Damaged persona files
@@ -46,6 +47,19 @@ else.
 ## Writers that are killed, and several at once
 
 {saving}
+
+## Large inputs
+
+Each in a process of its own. *Times*: against the same prompt in plain ComfyUI. Of a prompt, only the sections of 77
+tokens that a persona is in are encoded for each timestep, in portions; one whose contexts would not fit is refused
+before anything is encoded.
+
+{prompts}
+
+Memory beside the pictures themselves, results included. Face Mask gives a mask and a picture with boxes as large as the
+photo, Persona Score pictures with figures; ComfyUI's own nodes are there to compare with.
+
+{pictures}
 
 ## A long load
 
@@ -151,8 +165,10 @@ def main() -> None:
         print(table, flush=True)
         saving = "\n".join((killed(base / "killed", source, kills), together(base / "together", source, 4, rounds)))
         print(saving, flush=True)
+    large = limits.tables(args.small)
+    print(*large.values(), sep="\n\n", flush=True)
     load = load_text(prompts, lambda done: print(f"{done} of {prompts}", flush=True) if done % 50 == 0 else None)
-    text = TEXT.format(made=made(), files=table, saving=saving, clients=soak.CLIENTS, load=load)
+    text = TEXT.format(made=made(), files=table, saving=saving, clients=soak.CLIENTS, load=load, **large)
     print(text)
     if not args.small:
         PAGE.write_text(text, encoding="utf-8")
