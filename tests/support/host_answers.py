@@ -200,6 +200,7 @@ GIVES = {
     == 1000,
     VAE + "encode": lambda g: g.vae.encode(torch.zeros(1, 64, 64, 3)).shape == (1, 4, 8, 8),
     VAE + "decode": lambda g: g.vae.decode(torch.zeros(1, 4, 8, 8)).shape == (1, 64, 64, 3),
+    VAE + "memory_used_encode": lambda g: numbers(g.vae.memory_used_encode((1, 3, 64, 64), g.vae.vae_dtype)),
     VAE + "memory_used_decode": lambda g: numbers(g.vae.memory_used_decode((1, 4, 8, 8), g.vae.vae_dtype)),
     VAE + "vae_dtype": lambda g: isinstance(g.vae.vae_dtype, torch.dtype),
     VAE + "patcher": lambda g: isinstance(g.vae.patcher, comfy.model_patcher.ModelPatcher),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import comfy.model_management
 import torch
 import torch.nn.functional as F
 from comfy.clip_vision import ClipVisionModel
@@ -23,7 +24,11 @@ def size_multiple(model: ModelPatcher, vae: VAE) -> int:
 @torch.no_grad()
 def encode(model: ModelPatcher, vae: VAE, pictures: Sequence[Photo]) -> tuple[Tensor, Tensor]:
     """Latents [M, C, h, w] as the UNet takes them, and masks [M, 1, h, w] at their size."""
-    latents = model.model.process_latent_in(vae.encode(torch.stack([photo.image for photo in pictures])))
+    images = torch.stack([photo.image for photo in pictures])
+    # Here: where memory ends while it loads, the VAE itself would go on with half of its weights there.
+    needed = vae.memory_used_encode(rearrange(images, "m h w c -> m c h w").shape, vae.vae_dtype)
+    comfy.model_management.load_models_gpu([vae.patcher], memory_required=needed)
+    latents = model.model.process_latent_in(vae.encode(images))
     masks = rearrange(torch.stack([photo.mask for photo in pictures]), "m h w -> m 1 h w")
     return latents.clone(), F.interpolate(masks, latents.shape[-2:], mode="area").to(latents)
 
