@@ -161,6 +161,7 @@ GIVES = {
     PATCHER + "model": lambda g: isinstance(g.patcher.model, comfy.model_base.BaseModel),
     PATCHER + "model_options": lambda g: "transformer_options" in g.patcher.model_options,
     PATCHER + "load_device": lambda g: isinstance(g.patcher.load_device, torch.device),
+    PATCHER + "offload_device": lambda g: isinstance(g.patcher.offload_device, torch.device),
     PATCHER + "patches": lambda g: g.patcher.patches == {},
     PATCHER + "backup": lambda g: g.patcher.backup == {},
     PATCHER + "get_model_object": lambda g: g.patcher.get_model_object("diffusion_model") is g.unet,
