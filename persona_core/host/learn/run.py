@@ -21,7 +21,7 @@ from ...loss_scale import LossScale
 from ...names import starts
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
-from ...progress import LossNotFinite, Progress
+from ...progress import LossNotFinite, Progress, check_fit
 from ...recipes import Beginning, Recipe
 from ...schema import CHECKSUM, check_progress, checksum
 from ...task import References, TrainingTask
@@ -109,7 +109,7 @@ def train_persona(
             objective, settings = recipe.objective(towers.word), recipe.learning
             text.check(objective.prompts)
             task = TrainingTask(representation, references, text, denoiser, objective, settings)
-            progress = load_progress(unfinished, fingerprint) or Progress()
+            progress = load_progress(unfinished, fingerprint, task) or Progress()
             previews = on_preview and Previews(task, recipe.supercategory, model, job.vae, on_preview)
 
             def after_step(progress: Progress) -> None:
@@ -231,14 +231,18 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
         log.warning("How far learning is could not be written to %s: %s", path, error)
 
 
-def load_progress(path: Path, fingerprint: str) -> Progress | None:
+def load_progress(path: Path, fingerprint: str, task: TrainingTask | None = None) -> Progress | None:
     """How far a learning run of the same inputs came, or None. A file from which learning cannot go on counts as none:
-    it would stop learning again at every try, until somebody finds and deletes it."""
+    it would stop learning again at every try, until somebody finds and deletes it. task: that is to go on; without it
+    the file is only looked at."""
     try:
         metadata, tensors = read_safetensors(path)
         if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS_FORMAT, fingerprint):
             return None
-        return Progress(check_progress(metadata, tensors), tensors)
+        progress = Progress(check_progress(metadata, tensors), tensors)
+        if task:
+            check_fit(progress, task)
+        return progress
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # PersonaFileError is one
