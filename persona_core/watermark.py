@@ -75,7 +75,8 @@ def blocks() -> Any:
 
 
 def marked(picture: Image.Image) -> Image.Image:
-    """An RGB or RGBA picture with the watermark; what is transparent stays so. Raises ValueError."""
+    """An RGB or RGBA picture with the watermark; what is transparent stays so. Where pixels cannot change, in large
+    white areas, there is none afterwards: see `carries`. Raises ValueError."""
     core = blocks()
     if min(picture.size) < SMALLEST:
         raise ValueError(
@@ -105,6 +106,10 @@ def agreeing(picture: Image.Image) -> int:
     """How many bits of the word stand in a picture; about half of them in any that has none."""
     read = blocks().extract(small_copy(picture), len(WORD)) > 0.5
     return int((read == WORD).sum())
+
+
+def carries(picture: Image.Image) -> bool:
+    return agreeing(picture) >= AGREE
 
 
 def look(content: bytes) -> Sought:
