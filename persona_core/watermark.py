@@ -5,7 +5,6 @@ changes is enlarged to the picture's size: so it is found at any size, but not i
 """
 
 import hashlib
-import io
 import sys
 from dataclasses import dataclass
 from multiprocessing import get_start_method, set_start_method
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .provenance import FORMATS
+from .provenance import opened
 
 # Chosen by a hash, without regard to pictures: in one that has it not, so many bits agree once in 100 million.
 WORD = np.unpackbits(np.frombuffer(hashlib.sha256(b"ComfyUI-Persona: generated").digest()[:8], np.uint8))
@@ -116,10 +115,13 @@ def look(content: bytes) -> Sought:
     """What there is of it in a picture's file, whoever made that."""
     if library() is None:
         return Sought(unread=INSTALL)
+    too_many = Sought(unread=f"it has more than {LARGEST // 10**6} million pixels")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        with opened(content) as picture:
             if picture.width * picture.height > LARGEST:
-                return Sought(unread=f"it has more than {LARGEST // 10**6} million pixels")
+                return too_many
             return Sought(agreeing(picture))
+    except Image.DecompressionBombError:
+        return too_many
     except Exception:  # Pillow's readers fail in many ways
         return Sought(unread="its pixels cannot be read")
