@@ -42,6 +42,11 @@ class Progress:
         return len(next(iter(self.losses.values()), []))
 
     @property
+    def kept(self) -> int:
+        """Steps done when its tensors were kept, from which learning goes on."""
+        return int(self.tensors["step"]) if self.tensors else 0
+
+    @property
     def meter(self) -> SignalMeter:
         """Of the first look."""
         return self.meters[0]
@@ -70,7 +75,7 @@ def restore(progress: Progress, representation: nn.Module, optimizer: torch.opti
     """Undo `snapshot`. What was learned since then is forgotten: its losses too."""
     tensors = progress.tensors
     for values in progress.losses.values():
-        del values[int(tensors["step"]) :]
+        del values[progress.kept :]
     with torch.no_grad():
         for name, parameter in representation.named_parameters():
             parameter.copy_(tensors[f"parameter.{name}"])

@@ -201,7 +201,9 @@ def train_in_memory(
         )
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
         if fitted != first:
-            on_trouble(f"Out of memory at step {progress.step + 1}: goes on from there with {how}.")
+            back = f"back to step {progress.kept + 1}, as what came after could not be kept,"
+            where = "on from there" if progress.kept == progress.step else back
+            on_trouble(f"Out of memory at step {progress.step + 1}: goes {where} with {how}.")
         scale = LossScale(enabled=denoiser.dtype == torch.float16)
         try:
             with gradient_checkpointing(fitted.checkpointed):
@@ -212,11 +214,12 @@ def train_in_memory(
                 raise
         # Here, where the error is gone, which held on to all that was computed.
         comfy.model_management.soft_empty_cache()
+    kept = f"How far it was after step {progress.kept}" if progress.kept else "Nothing that was learned"
     height, width = (PIXELS * side for side in task.references.latents.shape[-2:])
     raise TooLittleMemory(
         f"Learning needs more memory than there is: one picture of {width}x{height} pixels at a time does not fit, "
-        "even with every layer computed twice. Lower the resolution, or close what else uses this memory. How far "
-        "learning came is kept."
+        "even with every layer computed twice. Lower the resolution, or close what else uses this memory. "
+        f"{kept} is kept."
     )
 
 
