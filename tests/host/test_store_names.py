@@ -13,6 +13,7 @@ import torch
 
 from persona_core.file_names import check_name
 from persona_core.host import store
+from persona_core.likeness import PictureScore, Reference, Scores
 from persona_core.persona import Persona
 
 
@@ -130,6 +131,14 @@ def test_a_workflow_of_another_system_is_told_of_the_name_that_is_alike(personas
         ann.save(personas / f"{file}.safetensors")
     folder_paths.filename_list_cache.clear()
     assert "found: friends/Zo\u00e9.safetensors, a0.safetensors" in load_persona.validate_inputs(asked)
+
+
+def test_names_are_quoted_escaped_and_short(personas, ann, load_persona, caplog):
+    said = "\u202eann " + "x" * 9000
+    unlike = Scores((PictureScore((), ()),), Reference(torch.ones(1, 4)))
+    pack.load().nodes.score.keep(replace(ann, name=said), unlike, "")
+    for sentence in (caplog.records[-1].message, load_persona.validate_inputs(said)):
+        assert "ann x" in sentence and sentence.isprintable() and len(sentence) < 800, sentence
 
 
 def test_a_path_that_is_too_long_is_a_short_sentence_before_anything_is_learned(personas, ann, monkeypatch):
