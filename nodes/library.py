@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..persona_core.charts import loss_chart
 from ..persona_core.file_names import alike, check_name
+from ..persona_core.files import QUOTED, shown
 from ..persona_core.host import store
 from ..persona_core.persona import Persona
 from . import sockets
@@ -54,7 +55,7 @@ class LoadPersona(io.ComfyNode):
         searched = ", ".join(folder_paths.get_folder_paths(store.FOLDER))
         alike_first = sorted(store.listed(), key=lambda file: not alike(file, persona_name))
         there = ", ".join(alike_first[:10]) or "no persona yet"
-        return f"There is no persona '{persona_name}'. Searched: {searched}; found: {there}. Learn it, or copy its file there and press R."
+        return f"There is no persona {shown(persona_name, QUOTED)}. Searched: {searched}; found: {there}. Learn it, or copy its file there and press R."
 
     @classmethod
     def fingerprint_inputs(cls, persona_name: str) -> str:

@@ -71,12 +71,25 @@ class SaveGeneratedPicture(io.ComfyNode):
         names = [one["persona"] for one in used if one["persona"]] if name_personas else []
         signed = content_credentials.set_up()
         sign = partial(content_credentials.sign, likeness=bool(used), personas=names) if signed else None
-        saved = pictures.save(images, filename_prefix, prompt, cls.hidden.extra_pnginfo, sign, watermark)
-        done = "and signed" if signed else "not signed: no certificate is set up"
+        saved, carrying = pictures.save(images, filename_prefix, prompt, cls.hidden.extra_pnginfo, sign, watermark)
         shown = ui.SavedImages([ui.SavedResult(*one, io.FolderType.output) for one in saved]).as_dict()
-        return io.NodeOutput(
-            ui={**shown, **notices.line(f"Marked as generated{', also in its pixels' * watermark}, {done}.")}
-        )
+        said = told(len(saved), carrying if watermark else None, bool(signed))
+        return io.NodeOutput(ui={**shown, **notices.line(said)})
+
+
+def told(pictures: int, carrying: int | None, signed: bool) -> str:
+    """What is said of saved pictures. carrying: how many have the watermark; None: it was not asked for."""
+    done = "and signed" if signed else "not signed: no certificate is set up"
+    if not carrying:
+        said = f"Marked as generated, {done}."
+    elif carrying == pictures:
+        said = f"Marked as generated, also in its pixels, {done}."
+    else:
+        said = f"Marked as generated, {carrying} of {pictures} also in their pixels, {done}."
+    if carrying is not None and carrying < pictures:
+        whose = "Its pixels" if pictures == 1 else f"The pixels of {pictures - carrying} of {pictures}"
+        said += f" {whose} hold too little to carry a watermark, as large white areas do."
+    return said
 
 
 class VerifyPicture(io.ComfyNode):
@@ -120,9 +133,9 @@ class VerifyPicture(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         content = pictures.content_of(pictures.path_of(file))
-        told = provenance.read(content)
-        signed = content_credentials.check(content, Image.MIME[told.format])
-        text = describe(told, signed, picture_info.told_in(told.texts), in_pixels.look(content))
+        found = provenance.read(content)
+        signed = content_credentials.check(content, Image.MIME[found.format])
+        text = describe(found, signed, picture_info.told_in(found.texts), in_pixels.look(content))
         return io.NodeOutput(text, ui={**ui.PreviewText(text).as_dict(), **notices.line(text)})
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..persona_core import score_sheet
 from ..persona_core.faces import KnownFace, Recogniser, choose_recogniser
 from ..persona_core.faces.at_hand import strangers
+from ..persona_core.files import QUOTED, shown
 from ..persona_core.host import store
 from ..persona_core.host.clip_score import PromptScores, prompt_scores
 from ..persona_core.host.insightface import insightface_folders
@@ -190,7 +191,8 @@ def keep(persona: Persona, scores: Scores, said: str) -> None:
     """Write the score into the persona's file."""
     kept = {"score": round(scores.id or 0.0, 3), "ID(Prompt)": round(scores.id_prompt, 3), "last check": said}
     if not store.keep_settings(persona, kept):
-        warn(f"The score was not kept: models/personas holds no file of the persona '{persona.name}'.")
+        name = shown(persona.name, QUOTED)
+        warn(f"The score was not kept: models/personas holds no file of the persona {name}.")
 
 
 class PickBest(io.ComfyNode):

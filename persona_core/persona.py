@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .consent import Consent
-from .files import PersonaFileError, called, opened, shapes_in, shown, tensors_in, write_whole
+from .files import QUOTED, PersonaFileError, called, opened, shapes_in, shown, tensors_in, write_whole
 from .kv_tokens import KVTokens
 from .mapper import StageMapper
 from .representation import Saved
@@ -59,7 +59,7 @@ class Persona:
     def not_for(self, found: str) -> ValueError:
         """What to raise where the persona meets another family. found: as "this CLIP is SD2.x"."""
         return ValueError(
-            f"The persona '{self.name}' was learned for {self.family}, but {found}. "
+            f"The persona {shown(self.name, QUOTED)} was learned for {shown(self.family, QUOTED)}, but {found}. "
             "Use a checkpoint of the persona's family, or learn the persona again with this one."
         )
 

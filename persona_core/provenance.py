@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
 TOOL = "ComfyUI-Persona"
 VERSION = re.findall('^version = "(.+)"', (Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"), re.M)[0]
@@ -37,7 +37,7 @@ PACKET = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </x:xmpmeta>
 <?xpacket end="r"?>"""
 
-FORMATS = "PNG", "JPEG", "WEBP"
+FORMATS = "PNG", "JPEG", "WEBP"  # whose readers are imported above
 LARGEST_PICTURE, LARGEST_PACKET, LARGEST_TEXT = 2**27, 2**20, 2**23  # bytes
 MOST_CHUNKS = 100_000
 
@@ -77,8 +77,10 @@ def marked_png(picture: Image.Image, texts: Mapping[str, str]) -> bytes:
 def read(content: bytes) -> Told:
     """What a PNG, JPEG or WebP says of itself. Its pixels are not unpacked. Raises NoPicture."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        with opened(content) as picture:
             kind, packet = str(picture.format), picture.info.get("xmp", b"")
+    except Image.DecompressionBombError as error:  # of a WebP, which makes room for the pixels to tell anything
+        raise NoPicture("The picture has too many pixels to be opened: what it says is not looked at.") from error
     except Exception as error:  # Pillow's readers fail in many ways
         raise NoPicture("The file is no PNG, JPEG or WebP picture, or it is damaged.") from error
     texts = png_texts(content) if kind == "PNG" else {}
@@ -86,6 +88,16 @@ def read(content: bytes) -> Told:
     return Told(
         kind, source_type(said.get(f"{{{IPTC}}}DigitalSourceType")), said.get(f"{{{XMP}}}CreatorTool", ""), texts
     )
+
+
+def opened(content: bytes) -> ImageFile.ImageFile:
+    """As Pillow opens a picture, but a PNG or JPEG of any size, as none of its pixels are unpacked by that. Raises as
+    its readers do, in many ways."""
+    for kind in FORMATS:
+        reader, accepts = Image.OPEN[kind]
+        if accepts is None or accepts(content[:16]) is True:
+            return reader(io.BytesIO(content), "")
+    raise SyntaxError("of another kind")
 
 
 def source_type(given: object) -> str:

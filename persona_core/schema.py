@@ -21,6 +21,7 @@ from .stages import Stages
 WIDEST, MOST_TOKENS, MOST_ENCODERS = 2**15, 64, 8
 MOST_ENTRIES, MOST_LOSSES = 200, 100_000  # settings or loss terms, losses of a term
 LARGEST_NUMBER = 1e4  # in fp16 there are none above 65504
+KEPT_AS = torch.float32, torch.float64, torch.int64  # numbers of unfinished learning
 CHECKSUM = "checksum"  # in metadata; files of before have none
 MEANING = "format", "kind", "family", "supercategory", "tokens", "stages", "widths", "losses", "fingerprint"
 
@@ -173,7 +174,7 @@ def check_widths(metadata: Metadata, width: int) -> None:
 
 
 def check_progress(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, list[float]]:
-    """The losses of unfinished learning. Raises ValueError where going on from there could not work."""
+    """The losses of unfinished learning. Raises ValueError where no learning could go on from there."""
     if CHECKSUM not in metadata:
         raise ValueError("it has no checksum")
     check_sum(tensors, metadata)
@@ -181,8 +182,8 @@ def check_progress(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -
     if len({len(values) for values in found.values()}) != 1:
         raise ValueError("its losses are not of as many steps each")
     for name, value in tensors.items():
-        if name.startswith(("parameter.", "optimizer.")) and not value.isfinite().all():
-            raise ValueError(f"its {shown(name)} is not finite")
+        if value.dtype not in KEPT_AS or not value.isfinite().all():
+            raise ValueError(f"its {shown(name)} holds no finite numbers")
     return found
 
 

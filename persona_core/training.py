@@ -4,6 +4,7 @@ Nothing of the diffusion model learns: the only parameters are the representatio
 Shapes: B rows of a step, latents C x h x w.
 """
 
+import logging
 import math
 import random
 import time
@@ -19,6 +20,8 @@ from .loss_scale import LossScale
 from .progress import LossNotFinite, Progress, restore, snapshot
 from .representation import TokenVectors
 from .task import RichContexts, Step, TrainingTask
+
+log = logging.getLogger("persona")
 
 SAVE_EVERY = 100  # steps, so that a crash costs little
 
@@ -87,7 +90,10 @@ def train(
     def save_now() -> None:
         try:
             progress.tensors = snapshot(progress, representation, optimizer, scale)
-        except (MemoryError, RuntimeError):  # which are torch's; what was kept before stays, and nothing stops for it
+        except (MemoryError, RuntimeError) as error:  # torch's; what was kept before stays, and nothing stops for it
+            log.warning(
+                "What is learned at step %d could not be kept, only at step %d: %s", progress.step, progress.kept, error
+            )
             return
         save(progress)
 

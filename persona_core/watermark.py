@@ -5,7 +5,6 @@ changes is enlarged to the picture's size: so it is found at any size, but not i
 """
 
 import hashlib
-import io
 import sys
 from dataclasses import dataclass
 from multiprocessing import get_start_method, set_start_method
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .provenance import FORMATS
+from .provenance import opened
 
 # Chosen by a hash, without regard to pictures: in one that has it not, so many bits agree once in 100 million.
 WORD = np.unpackbits(np.frombuffer(hashlib.sha256(b"ComfyUI-Persona: generated").digest()[:8], np.uint8))
@@ -75,7 +74,8 @@ def blocks() -> Any:
 
 
 def marked(picture: Image.Image) -> Image.Image:
-    """An RGB or RGBA picture with the watermark; what is transparent stays so. Raises ValueError."""
+    """An RGB or RGBA picture with the watermark; what is transparent stays so. Where pixels cannot change, in large
+    white areas, there is none afterwards: see `carries`. Raises ValueError."""
     core = blocks()
     if min(picture.size) < SMALLEST:
         raise ValueError(
@@ -107,14 +107,21 @@ def agreeing(picture: Image.Image) -> int:
     return int((read == WORD).sum())
 
 
+def carries(picture: Image.Image) -> bool:
+    return agreeing(picture) >= AGREE
+
+
 def look(content: bytes) -> Sought:
     """What there is of it in a picture's file, whoever made that."""
     if library() is None:
         return Sought(unread=INSTALL)
+    too_many = Sought(unread=f"it has more than {LARGEST // 10**6} million pixels")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        with opened(content) as picture:
             if picture.width * picture.height > LARGEST:
-                return Sought(unread=f"it has more than {LARGEST // 10**6} million pixels")
+                return too_many
             return Sought(agreeing(picture))
+    except Image.DecompressionBombError:
+        return too_many
     except Exception:  # Pillow's readers fail in many ways
         return Sought(unread="its pixels cannot be read")

@@ -63,20 +63,25 @@ def save(
     extra_pnginfo: Mapping[str, object] | None,
     sign: Callable[[bytes], bytes] | None,
     watermarked: bool = False,
-) -> list[tuple[str, str]]:
-    """Write pictures [B, H, W, C] as Save Image does, with the mark: the names of the files and of their folder.
+) -> tuple[list[tuple[str, str]], int]:
+    """Write pictures [B, H, W, C] as Save Image does, with the mark: the names of the files and of their folder, and
+    how many carry the watermark.
 
     sign: given each file as it would be. watermarked: in the pixels, too. Raises ValueError, and OSError, with a
     sentence.
     """
     prefix, written = filled_in(prefix, prompt), texts(prompt, extra_pnginfo)
     check_prefix(prefix)
-    output, (height, width), saved = folder_paths.get_output_directory(), images.shape[1:3], []
+    output, (height, width) = folder_paths.get_output_directory(), images.shape[1:3]
+    saved, carrying = [], 0
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
         for number, image in enumerate(images if images.shape[-1] == 4 else rgb(images)):
             picture = to_pil(image.cpu().float())
-            content = marked_png(watermark.marked(picture) if watermarked else picture, written)
+            if watermarked:
+                picture = watermark.marked(picture)
+                carrying += watermark.carries(picture)
+            content = marked_png(picture, written)
             file = f"{name.replace('%batch_num%', str(number))}_{counter + number:05}_.png"
             write_whole(Path(folder) / file, sign(content) if sign else content)
             saved.append((file, subfolder))
@@ -85,7 +90,7 @@ def save(
             f"The picture could not be saved as {shown(prefix, 80)} ({error.strerror or error}). Free some space, let "
             "ComfyUI write there, or choose another filename_prefix. Then run again: nothing is painted anew."
         ) from error
-    return saved
+    return saved, carrying
 
 
 def texts(prompt: object, extra_pnginfo: Mapping[str, object] | None) -> dict[str, str]:

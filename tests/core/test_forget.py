@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import disk
 import pytest
 from gallery import put_persona
 
@@ -43,8 +44,8 @@ def folder(tmp_path):
 
 
 def forget(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "persona_core.forget", *map(str, arguments)]
-    return subprocess.run(command, cwd=PACK, capture_output=True, text=True)
+    command = [sys.executable, "-X", "utf8", "-m", "persona_core.forget", *map(str, arguments)]
+    return subprocess.run(command, cwd=PACK, capture_output=True, encoding="utf-8")
 
 
 def files(folder: Path) -> set[str]:
@@ -55,15 +56,15 @@ def test_it_lists_and_removes_nothing_until_it_is_told_to(folder):
     before = files(folder)
     said = forget("ann", "--folder", folder)
     assert said.returncode == 0 and files(folder) == before, said.stderr
-    listed = {
-        Path(line.strip()).relative_to(folder).as_posix() for line in said.stdout.splitlines() if line[:3] == "  /"
-    }
+    lines = [Path(line.strip()) for line in said.stdout.splitlines() if line.startswith("  ")]
+    listed = {path.relative_to(folder).as_posix() for path in lines if path.is_absolute()}
     assert listed == {*OF_ANN, *COPIES}
 
 
 def test_all_of_hers_goes_with_copies_of_other_names_and_nothing_else(folder):
     said = forget("ann.safetensors", "--folder", folder, "--yes")
-    assert said.returncode == 0 and files(folder) == set(OF_OTHERS), said.stderr
+    others = {*OF_OTHERS} - ({"Ann.safetensors"} if not disk.tells_apart(folder, "b", "B") else set())
+    assert said.returncode == 0 and files(folder) == others, said.stderr
     for place in ("input", "output", "user", "metadata", "backups", "other machines"):
         assert place in said.stdout
     again = forget("ann", "--folder", folder)
@@ -80,6 +81,8 @@ def test_names_that_are_long_or_hold_anything(tmp_path, name):
 
 
 def test_what_is_linked_is_said_and_stays(tmp_path):
+    if not disk.has_links(tmp_path):
+        pytest.skip("no links here")
     folder, elsewhere = tmp_path / "personas", tmp_path / "elsewhere"
     elsewhere.mkdir()
     put_persona(elsewhere / "ann.safetensors")
@@ -92,6 +95,8 @@ def test_what_is_linked_is_said_and_stays(tmp_path):
 
 
 def test_what_lies_behind_a_linked_folder_goes_and_it_is_said_where_that_is(tmp_path):
+    if not disk.has_links(tmp_path):
+        pytest.skip("no links here")
     folder, elsewhere = tmp_path / "personas", tmp_path / "other disk"
     put_persona(elsewhere / "ann.safetensors")
     folder.mkdir()
@@ -102,6 +107,8 @@ def test_what_lies_behind_a_linked_folder_goes_and_it_is_said_where_that_is(tmp_
 
 
 def test_capitals_do_not_count_where_the_system_does_not_see_them(folder, monkeypatch):
+    if not disk.tells_apart(folder, "b", "B"):
+        pytest.skip("this one does not, and took both for one file")
     there = files_of("ann", [folder])
     monkeypatch.setattr(Path, "exists", lambda path: True)
     monkeypatch.setattr(Path, "samefile", lambda path, other: path.name.casefold() == other.name.casefold())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.budget import task_of
-from persona_core import training
+from persona_core import loss_scale, training
 from persona_core.loss_scale import GROWTH_AFTER, SMALLEST, LossScale
 from persona_core.progress import Progress
 from persona_core.task import NOISE, TrainingSettings
@@ -40,6 +40,22 @@ def test_where_nothing_is_scaled_nothing_changes():
     scale, gradient = LossScale(enabled=False), torch.tensor([3.0])
     assert scale.unscale([gradient]) and gradient.item() == 3 and scale.value == 1
     assert not scale.shrink() and scale.value == 1
+
+
+def test_it_grows_with_each_step_and_goes_on_from_where_it_was(monkeypatch):
+    monkeypatch.setattr(loss_scale, "GROWTH_AFTER", 2)
+    whole, again, progress = LossScale(value=8.0), LossScale(), Progress()
+    train(task(), scale=whole)
+    assert whole == LossScale(value=8.0 * 2 * 2, finite=FEW.steps)
+
+    def stop(progress):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(made := task(), progress, stop, scale=LossScale(value=8.0))
+    train(made, progress, scale=again)
+    assert again == whole
 
 
 @pytest.fixture

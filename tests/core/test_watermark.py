@@ -1,8 +1,10 @@
 """A watermark in a picture's pixels: what it stands, what it leaves alone, and what is said where there is none."""
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,12 @@ def test_without_the_library_it_is_said(carrying, monkeypatch):
 def test_files_that_are_too_large_or_damaged_are_not_looked_at(carrying):
     side = int(LARGEST**0.5) + 1
     assert "million pixels" in look(as_file(Image.new("1", (side, side)), "PNG")).unread
+    header = struct.pack(">IIBBBBB", 2**15, 2**15, 8, 2, 0, 0, 0)  # more than Pillow opens
+    chunks = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    )
+    assert "million pixels" in look(b"\x89PNG\r\n\x1a\n" + chunks).unread
     content = as_file(carrying, "PNG")
     for broken in (content[:2000], b"none", content.replace(b"IDAT", b"IDAX")):
         assert look(broken).unread == "its pixels cannot be read"

@@ -200,6 +200,16 @@ def test_a_persona_of_another_family_names_both(clip, ann):
         apply_to_clip(clip, AppliedPersona(other), "<ann>")
 
 
+def test_what_a_file_says_is_quoted_escaped_and_short(clip, ann, caplog):
+    said = "\u202eann " + "x" * 9000
+    with pytest.raises(ValueError, match="was learned for") as found:
+        apply_to_clip(clip, AppliedPersona(replace(ann, name=said, family=said)), "<ann>")
+    known = replace(ann, name=said, settings={LAST_LAYER: -(10**3000)})
+    encode_one(apply_to_clip(clip, AppliedPersona(known), "<ann>"), "<ann>")
+    for sentence in (str(found.value), caplog.records[-1].message):
+        assert "ann x" in sentence and sentence.isprintable() and len(sentence) < 800, sentence
+
+
 @pytest.mark.parametrize("share", [0.25, 1.0])
 def test_context_preservation_takes_all_other_words_back_to_the_plain_prompt(clip, ann, share):
     """The plain prompt: the word at each of the persona's four tokens, so that the others keep their places."""

@@ -14,6 +14,7 @@ import pytest
 import torch
 from jobs import alike, moved, own_forwards, tensors
 
+from persona_core import training
 from persona_core.host.learn.memory import out_of_memory
 from persona_core.host.learn.run import TooLittleMemory, load_progress
 from persona_core.photos import Photo
@@ -96,7 +97,9 @@ def test_out_of_memory_learning_goes_on_with_what_needs_least(job, tmp_path, cap
 def test_where_not_even_the_least_fits_the_artist_is_told_and_goes_on_later(job, tmp_path, caplog, plenty, start):
     usual = learned(job, tmp_path, name="usual")
     trouble = Trouble(job.model, out_of_memory_error(), 3, rows=0)
-    with pytest.raises(TooLittleMemory, match="one picture of 96x64 pixels.*Lower the resolution"):
+    with pytest.raises(
+        TooLittleMemory, match="one picture of 96x64 pixels.*Lower the resolution.*after step 2 is kept"
+    ):
         learned(replace(job, model=trouble.model), tmp_path, trouble.on_step)
     assert trouble.raised == 2 and len(warnings(caplog)) == 1 and not own_forwards(job.model)
     assert load_progress(tmp_path / "run.partial", PRINT).step == 2
@@ -104,6 +107,35 @@ def test_where_not_even_the_least_fits_the_artist_is_told_and_goes_on_later(job,
     resumed = learned(job, tmp_path, lambda progress: steps.append(progress.step))
     assert steps == [3, 4, 5, 6] and len(resumed.losses["noise"]) == 6
     assert alike(*(moved(one.representation, start) for one in (usual, resumed)))
+
+
+@pytest.mark.parametrize("rows", [1, 0])
+def test_where_there_is_none_left_to_keep_a_step_it_is_said_where_learning_goes_back_to(
+    job, tmp_path, caplog, plenty, monkeypatch, rows
+):
+    """rows: with one at a time it fits then, or not."""
+    trouble, own, steps, failed = Trouble(job.model, out_of_memory_error(), 3, rows), training.snapshot, [], []
+
+    def snapshot(*given):
+        if trouble.raised > len(failed):
+            failed.append(trouble.error)
+            raise trouble.error
+        return own(*given)
+
+    def on_step(progress):
+        trouble.on_step(progress)
+        steps.append(progress.step)
+
+    monkeypatch.setattr(training, "snapshot", snapshot)
+    if rows:
+        learned(replace(job, model=trouble.model), tmp_path, on_step)
+        assert steps == [1, 2, 1, 2, 3, 4, 5, 6]
+    else:
+        with pytest.raises(TooLittleMemory, match="Nothing that was learned is kept"):
+            learned(replace(job, model=trouble.model), tmp_path, on_step)
+    why, said = warnings(caplog)[:2]
+    assert "What is learned at step 2 could not be kept, only at step 0: CUDA out of memory" in why
+    assert "Out of memory at step 3: goes back to step 1, as what came after could not be kept, with 1 of 2" in said
 
 
 def test_where_not_even_finding_out_fits_the_least_is_tried(job, tmp_path, caplog, plenty):

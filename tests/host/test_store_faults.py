@@ -22,6 +22,7 @@ def personas(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="its writers are forked")
 def test_a_killed_writer_loses_nothing_and_blocks_nobody(personas):
     """Each dies at another moment of a save, with its lock and its half-written file."""
     source = FIRST_RELEASE / "kv_tokens.safetensors"

@@ -9,6 +9,7 @@ from jobs import learned
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from persona_core.host.learn import run
 from persona_core.host.learn.run import load_progress
 from persona_core.progress import LossNotFinite
 from persona_core.schema import CHECKSUM, checksum
@@ -26,6 +27,7 @@ def unfinished(job, tmp_path):
         told = {**metadata, **{name: one for name, one in changes.items() if isinstance(one, str)}}
         held = {**tensors, **{name: one for name, one in changes.items() if not isinstance(one, str)}}
         told.setdefault(CHECKSUM, "")
+        held = {name: one for name, one in held.items() if one is not None}
         save_file(held, path, {**told, CHECKSUM: checksum(held, told)})
 
     return path, tensors, write
@@ -43,6 +45,62 @@ def test_what_cannot_be_gone_on_with_counts_as_none(job, unfinished, caplog):
         write(**changes)
         caplog.clear()
         assert load_progress(path, job.fingerprint()) is None and "Learning begins anew" in caplog.text, changes
+
+
+def without(tensors: dict, part: str) -> dict:
+    return {name: None for name in tensors if name.startswith(part)}
+
+
+def changes_of(tensors: dict):
+    """By what is wrong then: tensors that a snapshot does not have, or None for what is missing."""
+    parameter = next(name for name in tensors if name.startswith("parameter."))
+    moment = next(name for name in tensors if name.endswith(".exp_avg"))
+    for name in (
+        "step", "seconds", "scale.value", parameter, moment, f"{moment}_sq", "meter 0.steps", "optimizer.", "meter 1", "scale", "optimizer.1.",
+    ):  # fmt: skip
+        yield f"{name} missing", without(tensors, name)
+    for name, value in tensors.items():
+        if name.startswith(("parameter", "optimizer.0", "meter", "scale", "pull", "step", "seconds")):
+            yield f"{name} of another shape", {name: torch.ones(2, 3, 1).to(value)}
+    number = torch.tensor
+    for name, *wrong in (
+        ("step", -1, 5, 2**40, 2.5), ("seconds", torch.nan, -1.0, torch.inf), ("meter 0.steps", -3, 99), ("scale.value", 0.0),
+        (moment.replace("exp_avg", "step"), -1.0, 1e9), ("pull.equilibrium", -1.0, torch.nan), ("optimizer.x.step", 1.0), ("optimizer.99.step", 1.0), ("other", 1.0),
+    ):  # fmt: skip
+        for value in wrong:
+            yield f"{name} {value}", {name: number(value)}
+    gradients = tensors["meter 0.gradients"]
+    yield "a meter of other tokens", {"meter 0.gradients": gradients[:, :-1].clone()}
+    yield "a meter of more pictures than there were", {"meter 0.gradients": gradients.repeat(50, 1)}
+    yield "no sane parameter", {parameter: tensors[parameter] + 1e9}
+    yield "a parameter in another format", {parameter: tensors[parameter].to(torch.float8_e4m3fn)}
+    yield "a square below 0", {f"{moment}_sq": -1 - tensors[f"{moment}_sq"]}
+    yield "other losses", {"losses": json.dumps({"another": [0.1] * 6, "equilibrium": [0.1] * 6})}
+
+
+def test_what_does_not_fit_this_learning_counts_as_none_and_learning_begins_anew(
+    job, unfinished, tmp_path, caplog, monkeypatch
+):
+    """Rightly summed up, so that nothing but what it holds tells."""
+    path, tensors, write = unfinished
+    loaded, own = [], run.load_progress
+    monkeypatch.setattr(run, "load_progress", lambda *given: loaded.append(own(*given)) or loaded[-1])
+    write()
+    learned(job, tmp_path)
+    assert loaded.pop().step == 6, "what does fit is gone on with"
+    for what, changes in changes_of(tensors):
+        write(**changes)
+        caplog.clear()
+        monkeypatch.setattr(run, "train_in_memory", lambda *given: None)  # only how it begins
+        assert learned(job, tmp_path).losses == {} and loaded == [None], what
+        assert "Learning begins anew" in caplog.text and len(caplog.records) == 1, what
+        loaded.clear()
+    monkeypatch.undo()
+    write(step=torch.tensor(-1))
+    assert {name: len(values) for name, values in learned(job, tmp_path).losses.items()} == {
+        "noise": 6,
+        "equilibrium": 6,
+    }
 
 
 def test_a_flipped_bit_counts_as_none(job, unfinished):

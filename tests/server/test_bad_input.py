@@ -112,7 +112,7 @@ CASES = {
     "truncated persona": (lambda: loading("truncated"), LOAD, "'truncated.safetensors' is no readable .safetensors"),
     "text as persona": (lambda: loading("text"), LOAD, "no readable .safetensors"),
     "foreign safetensors": (lambda: loading("lora"), LOAD, "'lora.safetensors' cannot be used as a persona: it is no persona"),
-    "persona of another family": (lambda: loading("sd2"), APPLY, r"learned for SD2\.x.*this CLIP is SD1\.x"),
+    "persona of another family": (lambda: loading("sd2"), APPLY, r"learned for 'SD2\.x.*this CLIP is SD1\.x"),
     "placeholder that ends with a space": (lambda: applying(placeholder="<ann> "), APPLY, "must not be empty or begin or end"),
     "placeholder of a file that is none": (lambda: {**loading("colon"), "10": {**applying(placeholder="")["10"]}}, APPLY, "'a:b' must not hold brackets"),
     "placeholder with a colon": (lambda: applying(placeholder="a:b"), APPLY, "brackets, colons"),

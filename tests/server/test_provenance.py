@@ -144,6 +144,23 @@ class TestWatermark:
         _, [content], said = save(server, plainly)
         assert "pixels" not in said and "watermark: none found" in verify(server, content)
 
+    def test_where_pixels_carry_none_it_is_not_said_that_they_do(self, server, photo):
+        server.upload_image(photo.read_bytes(), "photo.png")
+        white = plain(0xFFFFFF, watermark=True)
+        white["empty"]["inputs"] |= {"width": 512, "height": 384, "batch_size": 1}
+        _, [content], said = save(server, white)
+        assert said.startswith("Marked as generated, not signed") and "Its pixels hold too little" in said
+        text = verify(server, content)
+        assert text.startswith("marked as generated: yes, in its metadata\n") and "watermark: none found" in text
+        both = carrying()
+        both["empty"]["inputs"] |= {"color": 0xFFFFFF, "width": 512, "height": 384, "batch_size": 1}
+        both["batch"] = {"class_type": "ImageBatch", "inputs": {"image1": ["scaled", 0], "image2": ["empty", 0]}}
+        both["save"]["inputs"]["images"] = ["batch", 0]
+        _, contents, said = save(server, both)
+        assert said.startswith("Marked as generated, 1 of 2 also in their pixels, not signed")
+        assert "The pixels of 1 of 2 hold too little to carry a watermark" in said
+        assert ["and in its pixels" in verify(server, one) for one in contents] == [True, False]
+
     def test_a_picture_that_is_too_small_is_a_sentence(self, server):
         run = server.run(plain(watermark=True))
         assert "The picture is 24 x 16" in run.error and "256 pixels a side" in run.error and len(run.error) < 300

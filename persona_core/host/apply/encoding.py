@@ -71,9 +71,9 @@ def warn_of_another_layer(persona: Persona, layer: int) -> None:
     learned = persona.settings.get(LAST_LAYER)  # files of before do not say it
     if isinstance(learned, int) and learned != layer:
         warn(
-            f"The persona '{persona.name}' was learned with a CLIP that stops at layer {learned}; this one stops at "
-            f"{layer}, where it is less like the photo. Put CLIP Set Last Layer with {learned} before Apply, or learn "
-            "the persona again."
+            f"The persona {shown(persona.name, QUOTED)} was learned with a CLIP that stops at layer {shown(learned)}; "
+            f"this one stops at {layer}, where it is less like the photo. Put CLIP Set Last Layer with "
+            f"{shown(learned)} before Apply, or learn the persona again."
         )
 
 

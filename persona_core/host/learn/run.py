@@ -21,7 +21,7 @@ from ...loss_scale import LossScale
 from ...names import starts
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
-from ...progress import LossNotFinite, Progress
+from ...progress import LossNotFinite, Progress, check_fit
 from ...recipes import Beginning, Recipe
 from ...schema import CHECKSUM, check_progress, checksum
 from ...task import References, TrainingTask
@@ -109,7 +109,7 @@ def train_persona(
             objective, settings = recipe.objective(towers.word), recipe.learning
             text.check(objective.prompts)
             task = TrainingTask(representation, references, text, denoiser, objective, settings)
-            progress = load_progress(unfinished, fingerprint) or Progress()
+            progress = load_progress(unfinished, fingerprint, task) or Progress()
             previews = on_preview and Previews(task, recipe.supercategory, model, job.vae, on_preview)
 
             def after_step(progress: Progress) -> None:
@@ -201,7 +201,9 @@ def train_in_memory(
         )
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
         if fitted != first:
-            on_trouble(f"Out of memory at step {progress.step + 1}: goes on from there with {how}.")
+            back = f"back to step {progress.kept + 1}, as what came after could not be kept,"
+            where = "on from there" if progress.kept == progress.step else back
+            on_trouble(f"Out of memory at step {progress.step + 1}: goes {where} with {how}.")
         scale = LossScale(enabled=denoiser.dtype == torch.float16)
         try:
             with gradient_checkpointing(fitted.checkpointed):
@@ -212,11 +214,12 @@ def train_in_memory(
                 raise
         # Here, where the error is gone, which held on to all that was computed.
         comfy.model_management.soft_empty_cache()
+    kept = f"How far it was after step {progress.kept}" if progress.kept else "Nothing that was learned"
     height, width = (PIXELS * side for side in task.references.latents.shape[-2:])
     raise TooLittleMemory(
         f"Learning needs more memory than there is: one picture of {width}x{height} pixels at a time does not fit, "
-        "even with every layer computed twice. Lower the resolution, or close what else uses this memory. How far "
-        "learning came is kept."
+        "even with every layer computed twice. Lower the resolution, or close what else uses this memory. "
+        f"{kept} is kept."
     )
 
 
@@ -231,14 +234,18 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
         log.warning("How far learning is could not be written to %s: %s", path, error)
 
 
-def load_progress(path: Path, fingerprint: str) -> Progress | None:
+def load_progress(path: Path, fingerprint: str, task: TrainingTask | None = None) -> Progress | None:
     """How far a learning run of the same inputs came, or None. A file from which learning cannot go on counts as none:
-    it would stop learning again at every try, until somebody finds and deletes it."""
+    it would stop learning again at every try, until somebody finds and deletes it. task: that is to go on; without it
+    the file is only looked at."""
     try:
         metadata, tensors = read_safetensors(path)
         if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS_FORMAT, fingerprint):
             return None
-        return Progress(check_progress(metadata, tensors), tensors)
+        progress = Progress(check_progress(metadata, tensors), tensors)
+        if task:
+            check_fit(progress, task)
+        return progress
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # PersonaFileError is one
