@@ -9,6 +9,7 @@ import torch
 
 from persona_core.kv_tokens import TokenExpander
 from persona_core.mapper import StageMapper
+from persona_core.noise import DiffusionSchedule
 from persona_core.progress import LossNotFinite
 from persona_core.recipes import DEFAULT, PRESETS, Beginning, KVTokensRecipe, StageMapperRecipe, settings_of
 from persona_core.representation import TokenVectors
@@ -76,7 +77,7 @@ def test_from_four_rows_on_two_of_kv_tokens_are_one_example_under_noises_of_thei
 class Reads:
     """A text encoder and a denoiser: a context is the sum of the prompt's letters and of the vectors."""
 
-    alphas_cumprod = torch.linspace(1, 0, 1000)
+    schedule = DiffusionSchedule(torch.linspace(1, 0, 1000))
 
     def __init__(self):
         self.read = []
@@ -92,9 +93,6 @@ class Reads:
 
     def predict(self, noisy, t, keys, values, pooled=None):
         return noisy * (keys + 2 * values + 3 * pooled[..., None])[..., None]
-
-    def target(self, latents, noise, t):
-        return noise
 
 
 @pytest.mark.parametrize(
@@ -122,7 +120,7 @@ def test_an_example_is_read_once_and_each_of_its_rows_gets_it(rows, micro_batch,
     expected = {"keys": keys[..., None], "values": values[..., None], "persona": letters, "words": -letters}
     for name, tensor in expected.items():
         torch.testing.assert_close(torch.cat([getattr(encoding, name) for encoding, _ in seen]), tensor)
-    noisy = (1 - stub.alphas_cumprod[draws.t]).sqrt()[:, None, None, None] * draws.noise
+    noisy = (1 - stub.schedule.alphas_cumprod[draws.t]).sqrt()[:, None, None, None] * draws.noise
     prediction = noisy * (keys + 2 * values + 6 * letters)[..., None, None]
     torch.testing.assert_close(torch.cat([one for _, one in seen]), prediction)
 
@@ -134,7 +132,7 @@ def test_a_text_encoder_on_another_device_than_the_denoiser_is_no_matter():
     vectors = TokenVectors(torch.ones(2, 1, 8), torch.ones(2, 1, 8))
     learned = SimpleNamespace(stages=STAGES, noise_multiplicity=1, at=lambda t, picture: vectors)
     denoiser = Reads()
-    denoiser.alphas_cumprod = denoiser.alphas_cumprod.to(elsewhere)
+    denoiser.schedule = DiffusionSchedule(denoiser.schedule.alphas_cumprod.to(elsewhere))
     asked = TrainingTask(learned, references, Reads(), denoiser, OBJECTIVE, TrainingSettings())
     step = forward(asked, sample_batch(asked, 0))
     encoding, rich = step.encoding, step.encoding.rich

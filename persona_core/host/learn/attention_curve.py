@@ -9,10 +9,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from torch import Tensor
 
+from ...noise import add_noise
 from ...photos import Photo
 from ...representation import TokenVectors
 from ...stages import LAST_TIMESTEP, attention_iou
-from ...training import add_noise
 from ..clip import text_towers
 from .denoiser import FrozenDenoiser
 from .latents import encode
@@ -61,7 +61,7 @@ def attention_curve(
         maps = []
         for done, t in enumerate(timesteps):
             rows = t.expand(draws).to(denoiser.device)
-            noisy = add_noise(clean, noise, denoiser.alphas_cumprod[rows])
+            noisy = add_noise(denoiser.schedule, clean, noise, rows)
             maps.append(denoiser.attention_map(noisy, rows, context, token, pooled).mean(0).cpu())
             on_step(done + 1, len(timesteps))
     maps, mask = torch.stack(maps), masks[0, 0].cpu().clone()

@@ -14,6 +14,7 @@ from comfy.model_sampling import V_PREDICTION
 from torch import Tensor
 
 from ...attention import shown_sizes, token_maps
+from ...noise import DiffusionSchedule
 from ...task import CrossAttention
 from ..compat import with_own_weights
 from ..model import check_supported, compute_dtype, cross_attention_blocks, predicts
@@ -33,15 +34,12 @@ class FrozenDenoiser:
         check_supported(patcher)
         self.patcher, self.unet = patcher, patcher.model.diffusion_model
         sampling = patcher.get_model_object("model_sampling")
-        self.velocity = predicts(sampling, V_PREDICTION)
         self.dtype = compute_dtype(patcher)
         self.sigmas = sampling.sigmas.detach().clone()
         self.device = patcher.load_device
+        alphas_cumprod = (1 / (self.sigmas**2 + 1)).to(self.device)
+        self.schedule = DiffusionSchedule(alphas_cumprod, predicts(sampling, V_PREDICTION))
         self.attention = attention_for(self.device, self.dtype, cells)
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        return (1 / (self.sigmas**2 + 1)).to(self.device)
 
     def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None) -> Tensor:
         """See `task.Denoiser`; computed in the host's precision for this model, returned in fp32."""
@@ -77,13 +75,6 @@ class FrozenDenoiser:
             values = values.to(self.device, self.dtype)
             options["patches"].setdefault("attn2_patch", []).append(lambda n, k, v, _: (n, k, values))
         return options
-
-    def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """See `task.Denoiser`: the noise, or for a v-prediction model sqrt(a) noise - sqrt(1 - a) z."""
-        if not self.velocity:
-            return noise
-        a = self.alphas_cumprod[t][:, None, None, None]
-        return a.sqrt() * noise - (1 - a).sqrt() * latents
 
     @torch.no_grad()
     def attention_map(
