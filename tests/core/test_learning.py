@@ -17,7 +17,7 @@ from persona_core.stages import Stages
 from persona_core.task import Objective, References, RichPrompts, TextEncoding, TrainingSettings, TrainingTask
 from persona_core.training import forward, sample_batch, train
 
-STAGES = Stages(400, 800)
+STAGES, SCHEDULE = Stages(400, 800), DiffusionSchedule(torch.linspace(1, 0, 1000))
 REFERENCES = References(torch.zeros(3, 4, 2, 2), torch.ones(3, 1, 2, 2))
 OBJECTIVE = Objective({}, ["a {}", "the {}", "one {}"], ["{} reads", "{} runs"])
 
@@ -29,8 +29,8 @@ def task(objective=OBJECTIVE, learned=MAPPER, text=None, denoiser=None, **settin
     return TrainingTask(learned, REFERENCES, text, denoiser, objective, TrainingSettings(**settings))
 
 
-def drawn(index=0, objective=OBJECTIVE, learned=MAPPER, **settings):
-    return sample_batch(task(objective, learned, **settings), index)
+def drawn(index=0, objective=OBJECTIVE, learned=MAPPER, schedule=SCHEDULE, **settings):
+    return sample_batch(task(objective, learned, denoiser=SimpleNamespace(schedule=schedule), **settings), index)
 
 
 def test_each_timestep_of_the_stage_is_as_likely():
@@ -77,7 +77,7 @@ def test_from_four_rows_on_two_of_kv_tokens_are_one_example_under_noises_of_thei
 class Reads:
     """A text encoder and a denoiser: a context is the sum of the prompt's letters and of the vectors."""
 
-    schedule = DiffusionSchedule(torch.linspace(1, 0, 1000))
+    schedule = SCHEDULE
 
     def __init__(self):
         self.read = []
