@@ -11,24 +11,24 @@ from ..persona_core.consent import is_day
 from ..persona_core.files import shown
 from ..persona_core.host import store
 from ..persona_core.host.apply.encoding import check_placeholder
-from ..persona_core.host.clip import TextTower
+from ..persona_core.host.towers import ClipTower
 
 ROUTE = "/persona/check"
 
 
 @cache
-def vocabulary() -> TextTower:
+def vocabulary() -> ClipTower:
     """That of CLIP, the same in SD1.x, SD2.x and SDXL. Which one a checkpoint has is known once that is loaded."""
-    return TextTower("clip_l", None, SDTokenizer())
+    return ClipTower("clip_l", None, SDTokenizer())
 
 
 def check_word(word: str) -> None:
-    vocabulary().word_id(word)
+    vocabulary().word_ids(word)
 
 
 def check_reference(word: str) -> None:
     if word.strip():  # empty is the supercategory
-        vocabulary().word_id(word, "reference word")
+        vocabulary().word_ids(word, "reference word")
 
 
 def check_own(placeholder: str) -> None:

@@ -1,11 +1,12 @@
 """What a MODEL of the host holds, and what is supported: said once, before anything is computed."""
 
 import torch
+from comfy.ldm.lumina.model import NextDiT
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_base import SDXL
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
+from comfy.model_sampling import CONST, EPS, V_PREDICTION, ModelSamplingDiscrete, ModelSamplingDiscreteFlow
 from comfy.sd import CLIP, VAE
 
 from ..persona import Persona
@@ -43,7 +44,7 @@ def check_persona(model: ModelPatcher, persona: Persona) -> None:
     UnsupportedModel for one of another kind."""
     width = text_width(model)
     if width is None:
-        raise not_a_unet(model)
+        raise unknown(model)
     if width != len(persona.representation.word):
         raise persona.not_for(f"this MODEL takes text {width} wide")
 
@@ -72,6 +73,13 @@ def check_vae(model: ModelPatcher, vae: VAE) -> None:
 
 def check_supported(patcher: ModelPatcher) -> None:
     """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
+    if isinstance(patcher.model.diffusion_model, NextDiT):
+        check_flow(patcher)
+    else:
+        check_diffusion(patcher)
+
+
+def check_diffusion(patcher: ModelPatcher) -> None:
     check_unet(patcher)
     model, sampling = patcher.model, patcher.get_model_object("model_sampling")
     unet, name = model.diffusion_model, type(model.model_config).__name__
@@ -93,15 +101,26 @@ def check_supported(patcher: ModelPatcher) -> None:
         )
 
 
+def check_flow(patcher: ModelPatcher) -> None:
+    sampling = patcher.get_model_object("model_sampling")
+    if not predicts(sampling, CONST) or not isinstance(sampling, ModelSamplingDiscreteFlow):
+        raise UnsupportedModel(
+            "Personas of this family are learned with flow matching; this MODEL samples otherwise. Learn with the "
+            "checkpoint as it is loaded, without ModelSampling nodes but ModelSamplingAuraFlow and ModelSamplingSD3."
+        )
+
+
 def check_unet(patcher: ModelPatcher) -> None:
-    """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those that the pack knows."""
+    """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those of a UNet."""
     if not isinstance(patcher.model.diffusion_model, UNetModel):
-        raise not_a_unet(patcher)
+        raise unknown(patcher)
 
 
-def not_a_unet(patcher: ModelPatcher) -> UnsupportedModel:
+def unknown(patcher: ModelPatcher) -> UnsupportedModel:
     name = type(patcher.model.model_config).__name__
-    return UnsupportedModel(f"Personas work with UNet models of the SD1.5, SD2 and SDXL kind; this MODEL is {name}.")
+    return UnsupportedModel(
+        f"Personas work with models of the SD1.5, SD2, SDXL and Z-Image kind; this MODEL is {name}."
+    )
 
 
 def predicts(sampling, kind: type) -> bool:
@@ -116,7 +135,7 @@ def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
 
 def best_resolution(patcher: ModelPatcher) -> int:
     """Pixels a side that checkpoints of a MODEL's family paint best at."""
-    if isinstance(patcher.model, SDXL):
+    if isinstance(patcher.model, SDXL) or isinstance(patcher.model.diffusion_model, NextDiT):
         return 1024
     velocity = predicts(patcher.get_model_object("model_sampling"), V_PREDICTION)
     return 768 if velocity and text_width(patcher) == SD2_WIDTH else 512
@@ -124,7 +143,8 @@ def best_resolution(patcher: ModelPatcher) -> int:
 
 def text_width(patcher: ModelPatcher) -> int | None:
     """The width of the text contexts that a MODEL takes, or None where it has no such setting."""
-    width = patcher.model.model_config.unet_config.get("context_dim")
+    config = patcher.model.model_config.unet_config
+    width = config.get("cap_feat_dim", config.get("context_dim"))
     return width[0] if isinstance(width, list) else width
 
 

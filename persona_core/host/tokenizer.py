@@ -18,6 +18,7 @@ READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vec
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")  # as Unicode names letters
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
 NAME = "$persona-{}$"  # after it, for a placeholder; of characters that other packs' parsers know in a file's name too
+FIRST_MARK, LAST_MARK = 0xE000, 0xF8FF  # Unicode's letters for private use
 EMBEDDING = MARK + r"(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" is a word and its weight
 
 
@@ -27,11 +28,12 @@ class PersonaToken(Tensor):
 
     subject: object
     index: int
+    spaced: bool  # whether a space stood before the placeholder, where the space is part of a word's tokens
 
     @staticmethod
-    def of(word: Tensor, subject: object, index: int) -> "PersonaToken":
+    def of(word: Tensor, subject: object, index: int, spaced: bool = True) -> "PersonaToken":
         token = torch.Tensor._make_subclass(PersonaToken, word.detach())
-        token.subject, token.index = subject, index
+        token.subject, token.index, token.spaced = subject, index, spaced
         return token
 
     def __deepcopy__(self, memo: dict) -> "PersonaToken":
@@ -55,6 +57,7 @@ class PersonaTokens:
     def __init__(self, word: Tensor, subject: object, count: int):
         self.shape, self.subject = (count, len(word)), subject
         self.tokens = [PersonaToken.of(word, subject, index) for index in range(count)]
+        self.unspaced = [PersonaToken.of(word, subject, index, spaced=False) for index in range(count)]
 
     def __getitem__(self, index: int) -> PersonaToken:
         return self.tokens[index]
@@ -101,6 +104,65 @@ class PlaceholderTokenizer:
             return super()._try_get_embedding(embedding_name)
         own = self.without_files._try_get_embedding(embedding_name)
         return embedding_answer(own, self.placeholders[placeholder], leftover.strip())
+
+
+class SubwordTokenizer(PlaceholderTokenizer):
+    """The same for tokenizers that have no words, but parts of a text, with the space before them.
+
+    Each placeholder is one letter of Unicode's private use, which `Marks` finds in what the host gives it piece by
+    piece: so the tokens around it are those that they would be around a word.
+    """
+
+    tokenizer: "Marks"
+
+    def tokenize_with_weights(self, text: str, *args, **kwargs):
+        sections = super().tokenize_with_weights(text, *args, **kwargs)
+        known = list(self.placeholders.values())
+        return [[one for pair in section for one in unmarked(pair, known)] for section in sections]
+
+    def with_names(self, text: str) -> str:
+        return self.replaced(text, {placeholder: mark for mark, placeholder in self.names.items()})
+
+    def instead(self, found: re.Match, by: Mapping[str, str]) -> str:
+        return found[0] if found["file"] is not None else by[found[0]]
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {chr(FIRST_MARK + number): placeholder for number, placeholder in enumerate(self.placeholders)}
+
+
+class Marks:
+    """Stands in for transformers' tokenizer: a mark, with the space before it, becomes a number below zero, which tells
+    whose it is and whether there was a space."""
+
+    def __init__(self, original: Callable):
+        self.original = original
+
+    def __getattr__(self, name: str):
+        return getattr(self.original, name)
+
+    def __call__(self, text: str, *args, **kwargs):
+        found = self.original(text, *args, **kwargs)
+        pieces = re.split(f"( ?[{chr(FIRST_MARK)}-{chr(LAST_MARK)}])", text)
+        if len(pieces) == 1:
+            return found
+        ids = [
+            [-1 - 2 * (ord(piece[-1]) - FIRST_MARK) - (len(piece) == 1)]
+            if number % 2
+            else (self.original(piece, *args, **kwargs)["input_ids"] if piece else [])
+            for number, piece in enumerate(pieces)
+        ]
+        return {**found, "input_ids": [one for some in ids for one in some]}
+
+
+def unmarked(pair: tuple, known: list["PersonaTokens"]) -> list[tuple]:
+    """The host's (token, weight) pair; of a mark's number one for each of the persona's tokens."""
+    token, *rest = pair
+    if not isinstance(token, int) or token >= 0:
+        return [pair]
+    number, unspaced = divmod(-1 - token, 2)
+    tokens = known[number].unspaced if unspaced else known[number].tokens
+    return [(one, *rest) for one in tokens]
 
 
 class PromptTokenizer:
@@ -160,7 +222,11 @@ def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTo
             without_files = copy.copy(inner)
             without_files.embedding_directory = []
             inner.without_files = without_files
-            inner.__class__ = type("PersonaTokenizer", (PlaceholderTokenizer, type(inner)), {})
+            words = inner.start_token is not None  # CLIP's; a language model begins with whatever comes
+            if not words:
+                inner.tokenizer = Marks(inner.tokenizer)
+            mixin = PlaceholderTokenizer if words else SubwordTokenizer
+            inner.__class__ = type("PersonaTokenizer", (mixin, type(inner)), {})
             # Without a folder for embedding files the host would not look for embeddings at all.
             inner.embedding_directory = inner.embedding_directory or []
             inner.placeholders = {}

@@ -248,7 +248,7 @@ def test_weights_that_a_checkpoint_lacks_do_not_change_the_fingerprint(job):
 
 def test_a_v_prediction_node_on_an_epsilon_model_is_learned_as_it_samples(job, tmp_path):
     model = ModelSamplingDiscrete().patch(job.model, "v_prediction", False)[0]
-    assert FrozenDenoiser(model).velocity and not FrozenDenoiser(job.model).velocity
+    assert FrozenDenoiser(model).schedule.velocity and not FrozenDenoiser(job.model).schedule.velocity
 
 
 def test_a_model_with_few_timesteps_is_refused(job):

@@ -14,7 +14,7 @@ from ...photos import Photo
 from ...representation import TokenVectors
 from ...stages import LAST_TIMESTEP, attention_iou
 from ..clip import text_towers
-from .denoiser import FrozenDenoiser
+from .frozen import frozen
 from .latents import encode
 from .text import DifferentiableText
 
@@ -50,7 +50,7 @@ def attention_curve(
     needed = model.memory_required((draws, *latents.shape[1:]))
     comfy.model_management.load_models_gpu([model, clip.patcher], memory_required=needed)
     with torch.no_grad():
-        denoiser, word = FrozenDenoiser(model), text_towers(clip).word(supercategory)[None, None]
+        denoiser, word = frozen(model), text_towers(clip).word(supercategory)[None, None]
         text = DifferentiableText(clip, 1, supercategory)
         encoding = text.encode(["a photo of a {}"], TokenVectors(word, word))
         pooled = None if encoding.pooled is None else encoding.pooled.expand(draws, -1)

@@ -29,9 +29,10 @@ from ..clip import text_towers
 from ..messages import log, warn
 from ..model import compute_dtype
 from .autograd import differentiable
-from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, model_for_learning
+from .denoiser import PIXELS, behaviour_of, model_for_learning
 from .fingerprint import Weights
 from .fingerprint import fingerprint as fingerprint_of
+from .frozen import frozen
 from .latents import encode
 from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_memory, smallest, unloaded_after
 from .preview import Previews
@@ -60,7 +61,7 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """The same for the same photos, settings and weights, whatever the persona is called."""
         pictures = [(photo.image, photo.mask) for photo in self.photos]
-        names = [f"{tower.name}.transformer.text_model." for tower in text_towers(self.clip).towers]
+        names = [f"{tower.path}." for tower in text_towers(self.clip).towers]
         texts = [Weights(self.clip.patcher, name) for name in names]
         weights = Weights(self.model, "diffusion_model."), *texts, Weights(self.vae.patcher)
         behaviour = behaviour_of(self.model), self.clip.layer_idx
@@ -89,7 +90,7 @@ def train_persona(
     with memory_or_a_sentence(), unloaded_after(model, clip.patcher, job.vae.patcher):
         latents, masks = encode(job.model, job.vae, job.photos)
         with differentiable(model, clip.patcher, dtype=compute_dtype(model)):
-            denoiser = FrozenDenoiser(model, math.prod(latents.shape[-2:]))
+            denoiser = frozen(model, math.prod(latents.shape[-2:]))
             device = denoiser.device
             images = None if job.image_embeddings is None else job.image_embeddings.clone()
             word = towers.word(recipe.supercategory)
@@ -184,7 +185,7 @@ def train_in_memory(
     patchers: of the loaded models. Raises TooLittleMemory.
     """
     denoiser, rows = task.denoiser, task.settings.batch_size
-    layers = layers_of(denoiser.unet)
+    layers = layers_of(denoiser.diffusion_model)
     first, room = fit_into_memory(task, patchers)
     for fitted in dict.fromkeys((first, smallest(layers))):
         how = (
