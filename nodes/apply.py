@@ -9,7 +9,7 @@ from ..persona_core.host.apply.encoding import apply_to_clip
 from ..persona_core.host.apply.sampling import apply_to_model
 from ..persona_core.host.compat import lends_weights
 from ..persona_core.host.consent import check_consent, consent_asked_on
-from ..persona_core.host.model import check_layers, check_persona
+from ..persona_core.host.model import check_across, check_layers, check_persona
 from ..persona_core.persona import Persona
 from ..persona_core.photos import BLACK
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
@@ -150,6 +150,8 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         check_persona(model, persona)
         if place is not None:
             check_layers(model.model.diffusion_model)
+        if key_locking:
+            check_across(model, "key_locking", "Set it to 0.")
         return io.NodeOutput(apply_to_model(model, placeholder), clip)
 
 

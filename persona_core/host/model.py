@@ -9,8 +9,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import CONST, EPS, V_PREDICTION, ModelSamplingDiscrete, ModelSamplingDiscreteFlow
 from comfy.sd import CLIP, VAE
 
+from ..noise import FlowSchedule, same_noise, usual
 from ..persona import Persona
-from ..stages import LAST_TIMESTEP
+from ..stages import LAST_TIMESTEP, Stages
 from .clip import FAMILIES, UnsupportedModel, text_towers
 
 SD2_WIDTH = FAMILIES[("clip_h",)][1]
@@ -73,7 +74,7 @@ def check_vae(model: ModelPatcher, vae: VAE) -> None:
 
 def check_supported(patcher: ModelPatcher) -> None:
     """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
-    if isinstance(patcher.model.diffusion_model, NextDiT):
+    if attends_jointly(patcher):
         check_flow(patcher)
     else:
         check_diffusion(patcher)
@@ -116,6 +117,26 @@ def check_unet(patcher: ModelPatcher) -> None:
         raise unknown(patcher)
 
 
+def attends_jointly(patcher: ModelPatcher) -> bool:
+    """Whether the text runs through the layers with the picture, so that it is not looked at across."""
+    return isinstance(patcher.model.diffusion_model, NextDiT)
+
+
+def check_across(patcher: ModelPatcher, what: str, instead: str) -> None:
+    """Raise UnsupportedModel with a sentence where `what` needs cross-attention, and a MODEL has none."""
+    if attends_jointly(patcher):
+        name = type(patcher.model.model_config).__name__
+        raise UnsupportedModel(
+            f"{what} needs a model whose picture looks across at the text, as a UNet's; in this MODEL ({name}) both "
+            f"run through the layers together. {instead}"
+        )
+
+
+def default_stages(patcher: ModelPatcher) -> Stages:
+    """The papers' stage; in a flow, where there is as much noise."""
+    return same_noise(Stages(), usual(), FlowSchedule()) if attends_jointly(patcher) else Stages()
+
+
 def unknown(patcher: ModelPatcher) -> UnsupportedModel:
     name = type(patcher.model.model_config).__name__
     return UnsupportedModel(
@@ -135,7 +156,7 @@ def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
 
 def best_resolution(patcher: ModelPatcher) -> int:
     """Pixels a side that checkpoints of a MODEL's family paint best at."""
-    if isinstance(patcher.model, SDXL) or isinstance(patcher.model.diffusion_model, NextDiT):
+    if isinstance(patcher.model, SDXL) or attends_jointly(patcher):
         return 1024
     velocity = predicts(patcher.get_model_object("model_sampling"), V_PREDICTION)
     return 768 if velocity and text_width(patcher) == SD2_WIDTH else 512

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...budget import budget_of
 from ...files import read_safetensors, write_whole
 from ...names import starts
+from ...noise import log_snr
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
 from ...progress import LossNotFinite, Progress
@@ -39,6 +40,7 @@ from .preview import Previews
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
+LOG_SNR = "log-SNR at"
 PROGRESS_FORMAT = "progress/9"  # of files of unfinished learning: those of other versions are begun anew
 
 
@@ -94,7 +96,9 @@ def train_persona(
             device = denoiser.device
             images = None if job.image_embeddings is None else job.image_embeddings.clone()
             word = towers.word(recipe.supercategory)
-            start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
+            start = towers.starts(recipe.supercategory, recipe.tokens)
+            if recipe.starts_at_names:
+                start = starts(recipe.tokens, word, towers.known)
             text = DifferentiableText(clip, recipe.tokens, recipe.supercategory, denoiser.dtype)
             output = text.output_of(word)
             representation = recipe.representation(Beginning(word, images, towers.widths, start, output)).to(device)
@@ -155,7 +159,7 @@ def memory_or_a_sentence() -> Iterator[None]:
 def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
     """What Persona Info tells of how learning went."""
     meter, again = progress.meters
-    told: dict[str, object] = {"steps": progress.step}
+    told: dict[str, object] = {"steps": progress.step, **stage_as_noise(task)}
     if task.settings.measured:
         told["learning rate"] = float(f"{budget_of(task).highest_rate(progress):.3g}")
     if task.settings.measured or meter.sure:
@@ -170,6 +174,13 @@ def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
         if name not in task.objective.relative:  # which pull as hard as they are told to
             told[f"pull of the {name} loss, the photo's being 1"] = float(f"{pull / meter.pull:.3g}")
     return told
+
+
+def stage_as_noise(task: TrainingTask) -> dict[str, object]:
+    """The stage's ends in what means the same in every model."""
+    stages = task.representation.stages
+    ratios = log_snr(task.denoiser.schedule, torch.tensor([stages.t_lo, stages.t_hi])).tolist()
+    return {f"{LOG_SNR} {name}": round(one, 3) for name, one in zip(("t_lo", "t_hi"), ratios) if math.isfinite(one)}
 
 
 def train_in_memory(
