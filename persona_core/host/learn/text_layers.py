@@ -92,7 +92,8 @@ class QwenLayers:
     def through(self, index: int, x: Tensor) -> Tensor:
         layer, mask, turns = self.layers[index], causal(x.shape[1], x.device, self.dtype), self.turns(x)
         normed = layer.input_layernorm(x).to(self.dtype)
-        x = x + layer.self_attn(normed, attention_mask=mask, freqs_cis=turns, optimized_attention=self.compute)
+        mixed = layer.self_attn(normed, attention_mask=mask, freqs_cis=turns, optimized_attention=self.compute)
+        x = x + (mixed[0] if isinstance(mixed, tuple) else mixed)  # newer hosts give keys and values, too
         return x + layer.mlp(layer.post_attention_layernorm(x).to(self.dtype))
 
     def attention(self, index: int, x: Tensor) -> Tensor:
