@@ -11,7 +11,7 @@ from ..persona_core.host.compat import lends_weights
 from ..persona_core.host.consent import check_consent, consent_asked_on
 from ..persona_core.host.model import check_across, check_layers, check_persona
 from ..persona_core.persona import Persona
-from ..persona_core.photos import BLACK
+from ..persona_core.photos import BLACK, preview
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
 from . import sockets
 
@@ -25,15 +25,17 @@ def fraction(name: str, default: float, step: float, tooltip: str) -> io.Float.I
 
 def place_of(mask: Tensor) -> Tensor:
     """Of a MASK [M, H, W] or [H, W] of the host, one [H, W] in 0..1. Raises ValueError with a sentence."""
-    masks = mask.reshape(-1, *mask.shape[-2:]).float().cpu().clamp(0, 1)
+    masks = mask.reshape(-1, *mask.shape[-2:])
     if len(masks) != 1:
         raise ValueError(f"Apply takes one mask, but there are {len(masks)}. Give each Apply its own.")
-    if masks.max() < BLACK:
+    # A huge photo's would be kept for each Apply, and latents are never so fine.
+    mask = preview(masks[..., None].float().cpu())[0, ..., 0].clamp(0, 1)
+    if mask.max() < BLACK:
         raise ValueError(
             "The mask is all black, so the persona would be nowhere: Load Image gives such a one for a picture without "
             "transparency. Paint the persona's place white, or leave the mask away."
         )
-    return masks[0]
+    return mask
 
 
 class ApplyStageRegulatedEmbedding(io.ComfyNode):

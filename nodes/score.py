@@ -18,7 +18,7 @@ from ..persona_core.host.insightface import insightface_folders
 from ..persona_core.host.messages import warn
 from ..persona_core.likeness import THRESHOLD, Scores, make_reference, score
 from ..persona_core.persona import Persona
-from ..persona_core.photos import rgb
+from ..persona_core.photos import preview, rgb
 from . import notices, sockets
 
 
@@ -147,9 +147,9 @@ class PersonaScore(io.ComfyNode):
         if keep_score:
             keep(persona, scores, f"{said[0]} {recogniser.name}")
         sheet = score_sheet.sheet(images, scores)
-        shown = {**ui.PreviewImage(sheet, cls=cls).as_dict(), "text": (table,), **notices.line(said[0])}
+        shown = {**ui.PreviewImage(preview(sheet), cls=cls).as_dict(), "text": (table,), **notices.line(said[0])}
         return io.NodeOutput(
-            images[scores.order], sheet, ScoredBatch(images, scores), scores.id or 0.0, scores.prompt or 0.0,
+            chosen(images, scores.order), sheet, ScoredBatch(images, scores), scores.id or 0.0, scores.prompt or 0.0,
             scores.detect, scores.id_prompt, table, ui=shown,
         )  # fmt: skip
 
@@ -162,6 +162,11 @@ def other_faces(others: Tensor | None, recogniser: Recogniser) -> tuple[KnownFac
     if not found:
         warn("No face was found in others, so it is not known how like strangers are.")
     return found
+
+
+def chosen(images: Tensor, numbers: list[int]) -> Tensor:
+    """Those pictures; no copy of them where they are all, in order, as one alone is."""
+    return images if numbers == list(range(len(images))) else images[numbers]
 
 
 def prompts_of(
@@ -226,7 +231,7 @@ class PickBest(io.ComfyNode):
             )
         else:
             latents = chosen_latents(latent, best, len(scores.images))
-        return io.NodeOutput(scores.images[best], latents, ui=notices.line(said))
+        return io.NodeOutput(chosen(scores.images, best), latents, ui=notices.line(said))
 
 
 def chosen_latents(latent: dict, numbers: list[int], pictures: int) -> dict:
@@ -238,12 +243,12 @@ def chosen_latents(latent: dict, numbers: list[int], pictures: int) -> dict:
             "decoded from."
         )
 
-    def chosen(value):
+    def rows_of(value):
         if isinstance(value, Tensor) and len(value) == rows:
             return value[numbers]
         return [value[number] for number in numbers] if isinstance(value, list) and len(value) == rows else value
 
-    return {name: chosen(value) for name, value in latent.items()}
+    return {name: rows_of(value) for name, value in latent.items()}
 
 
 NODES = [PersonaScore, PickBest]

@@ -1,7 +1,7 @@
 """From an artist's pictures to the photos that a persona is learned from: masked, cropped, sized, varied."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,12 +10,14 @@ from einops import rearrange
 from torch import Tensor
 
 from . import faces
+from .pixels import ROWS
 from .recipes import Recipe
 
 BLACK = 0.05  # a mask that is nowhere whiter shows nothing
 WHITE = 0.95  # of a picture's numbers: a thing photographed before a white wall has fewer
 VARIANTS = 32  # encoded before learning begins, so that no step has to run the VAE
 JITTER = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this
+SEEN = 2048  # pixels
 EMPTY = 64, 64  # Load Image's mask of a picture without transparency
 
 
@@ -49,7 +51,12 @@ def rgb(images: Tensor) -> Tensor:
 
 def almost_white(images: Tensor) -> Iterable[int]:
     """The numbers of pictures [M, H, W, C] in 0..1 that are almost nothing but white."""
-    return [index for index, image in enumerate(images[..., :3]) if (image >= 1).float().mean() > WHITE]
+    return [index for index, image in enumerate(images[..., :3]) if share_of_white(image) > WHITE]
+
+
+def share_of_white(image: Tensor) -> float:
+    """Of the numbers of a picture [H, W, C], row by row: a copy of a huge one would be huge."""
+    return sum(int((rows >= 1).sum()) for rows in image.split(ROWS)) / image.numel()
 
 
 def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
@@ -58,7 +65,7 @@ def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
     Raises ValueError if sizes do not match or a mask is empty.
     """
     if masks is None:
-        masks = torch.ones(images.shape[:3])
+        masks = torch.ones(images.shape[1:3])
     if masks.ndim == 2:
         masks = masks[None]
     if len(masks) not in (1, len(images)):
@@ -76,7 +83,9 @@ def photos(images: Tensor, masks: Tensor | None) -> list[Photo]:
             f"The mask is {columns}x{rows} pixels but the picture is {width}x{height}. Use a mask of the picture's "
             "size, for instance from Face Mask."
         )
-    masks = masks.clamp(0, 1).expand(len(images), -1, -1)
+    if masks.min() < 0 or masks.max() > 1:  # else no copy of what may be huge
+        masks = masks.clamp(0, 1)
+    masks = masks.expand(len(images), -1, -1)
     for index, mask in enumerate(masks):
         if mask.max() < BLACK:
             raise ValueError(
@@ -97,6 +106,17 @@ def resize(pictures: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(pictures, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
+def preview(pictures: Tensor) -> Tensor:
+    """[B, H, W, C] in 0..1 as they are looked at on a node: no side is longer than SEEN."""
+    height, width = pictures.shape[1:3]
+    scale = SEEN / max(height, width)
+    if scale >= 1:
+        return pictures
+    size = [max(1, round(scale * side)) for side in (height, width)]
+    small = [resize(rearrange(one, "h w c -> 1 c h w"), *size) for one in pictures]
+    return rearrange(torch.cat(small), "b c h w -> b h w c")
+
+
 def cropped(image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool, pack: Path | None) -> list[Photo]:
     """What of the pictures is learned: masked (by the face if it is one), and cropped.
 
@@ -104,16 +124,21 @@ def cropped(image: Tensor, mask: Tensor | None, recipe: Recipe, crop: bool, pack
     Raises `faces.NoFaceFound`, ValueError.
     """
     image = rgb(image)
-    boxes: Sequence[tuple[int, int, int, int]] = ()
     if mask is None and recipe.supercategory.lower() in faces.FACE_WORDS:
-        found = [faces.locate_face(picture, pack, picture_index=index) for index, picture in enumerate(image)]
-        size = image.shape[1], image.shape[2]
-        ready = [Photo(picture, faces.face_mask(face, *size)) for picture, face in zip(image, found)]
-        boxes = [faces.square_crop(face, *size) for face in found]
-    else:
-        ready = photos(image, mask)
-        boxes = [mask_square(photo) for photo in ready] if mask is not None else ()
-    return [photo.crop(box) for photo, box in zip(ready, boxes)] if crop and boxes else ready
+        return [face_of(picture, pack, index, crop) for index, picture in enumerate(image)]
+    ready = photos(image, mask)
+    return [photo.crop(mask_square(photo)) for photo in ready] if crop and mask is not None else ready
+
+
+def face_of(picture: Tensor, pack: Path | None, index: int, crop: bool) -> Photo:
+    """The picture [H, W, 3] with the mask of its largest face; cropped, with a mask of that size alone."""
+    size = picture.shape[0], picture.shape[1]
+    face = faces.locate_face(picture, pack, picture_index=index)
+    photo = Photo(picture, faces.face_mask(face, *size))
+    if not crop:
+        return photo
+    photo = photo.crop(faces.square_crop(face, *size))
+    return replace(photo, mask=photo.mask.clone())
 
 
 def too_small(photos: Iterable[Photo], resolution: int) -> dict[int, int]:

@@ -22,4 +22,13 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def from_pil(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(picture).astype(np.float32)).div_(255)
+    return write(picture, torch.empty(picture.height, picture.width, len(picture.getbands())))
+
+
+def write(picture: Image.Image, place: Tensor) -> Tensor:
+    """The picture's numbers into place [H, W, C], which is given back."""
+    for first in range(0, picture.height, ROWS):
+        rows = picture.crop((0, first, picture.width, min(first + ROWS, picture.height)))
+        place[first : first + ROWS] = torch.from_numpy(np.array(rows)).reshape(rows.height, rows.width, -1)
+        place[first : first + ROWS].div_(255)
+    return place

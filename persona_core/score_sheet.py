@@ -8,10 +8,11 @@ from torch import Tensor
 
 from .faces.extraction import CHOSEN, OTHER
 from .likeness import PictureScore, Scores
-from .pixels import from_pil, to_pil
+from .pixels import to_pil, write
 
 NOBODY = "no face"
 STRIP, INK = (24, 24, 24), (240, 240, 240)
+STRIP_LINES = 3  # letters high
 
 
 def figure(value: float | None) -> str:
@@ -68,10 +69,10 @@ def count_of(pictures: int) -> str:
     return f"{pictures} picture{'s' * (pictures != 1)}"
 
 
-def with_figures(image: Tensor, score: PictureScore, words: list[str]) -> Tensor:
+def with_figures(image: Tensor, score: PictureScore, words: list[str], letter: int) -> Image.Image:
     """image [H, W, 3] in 0..1 with each face's box and likeness, the likest green, and below it a strip with words."""
     picture = to_pil(image)
-    line, letter = max(2, min(picture.size) // 250), max(12, min(picture.size) // 20)
+    line = max(2, min(picture.size) // 250)
     font = ImageFont.load_default(letter)
     draw = ImageDraw.Draw(picture)
     for face, likeness in zip(score.faces, score.likenesses):
@@ -80,12 +81,12 @@ def with_figures(image: Tensor, score: PictureScore, words: list[str]) -> Tensor
         above = face.box[1] - 1.4 * letter  # or inside, where there is no room
         corner = max(face.box[0], 0), above if above >= 0 else face.box[1] + line
         draw.text(corner, f"{likeness:.2f}", color, font, stroke_width=max(1, line // 2), stroke_fill=(0, 0, 0))
-    return from_pil(over_strip(picture, words, letter))
+    return over_strip(picture, words, letter)
 
 
 def over_strip(picture: Image.Image, lines: list[str], letter: int) -> Image.Image:
     """The picture over a strip with two lines."""
-    whole = Image.new("RGB", (picture.width, picture.height + 3 * letter), STRIP)
+    whole = Image.new("RGB", (picture.width, picture.height + STRIP_LINES * letter), STRIP)
     whole.paste(picture)
     place = letter // 2, picture.height + letter // 4
     ImageDraw.Draw(whole).text(place, "\n".join(lines), INK, ImageFont.load_default(letter))
@@ -94,12 +95,13 @@ def over_strip(picture: Image.Image, lines: list[str], letter: int) -> Image.Ima
 
 def sheet(images: Tensor, scores: Scores) -> Tensor:
     """The pictures [B, H, W, 3] of a batch with their figures, best first: [B, H + strip, W, 3]."""
-    shown = []
+    (count, height, width, _), letter = images.shape, max(12, min(images.shape[1:3]) // 20)
+    shown = torch.empty(count, height + STRIP_LINES * letter, width, 3)
     for place, number in enumerate(scores.order, start=1):
         score = scores.pictures[number]
         share = scores.reference.share(score.id)
         way = "" if share is None else f", {share:.0%}"
         said = NOBODY if score.id is None else f"id {score.id:.2f}{way}"
         prompt = "" if score.prompt is None else f"prompt {score.prompt:.2f}"
-        shown.append(with_figures(images[number], score, [f"{place}. {said}", prompt]))
-    return torch.stack(shown)
+        write(with_figures(images[number], score, [f"{place}. {said}", prompt], letter), shown[place - 1])
+    return shown

@@ -133,6 +133,8 @@ class ContextTable:
     placeholders: of the personas in the prompt.
     segments, keys, values: one entry a segment, contexts [G, L, D] on its grid. places: of the personas that have one,
     for each segment; everywhere: while no persona stands, of their words.
+    moving: the tokens [M] that are others than the base's at some t; keys and values then hold those alone, [G, M, D].
+    None: all.
     """
 
     base: Tensor
@@ -142,6 +144,7 @@ class ContextTable:
     placeholders: frozenset[str] = frozenset()
     places: tuple[tuple[Place, ...], ...] = ()
     everywhere: tuple[Place, ...] = ()
+    moving: Tensor | None = None
 
     @property
     def constant(self) -> bool:
@@ -153,8 +156,12 @@ class ContextTable:
         for segment, keys, values in zip(self.segments, self.keys, self.values):
             if segment.after < t <= segment.until:
                 lower, share = locate(segment.grid, t)
-                return interpolate(keys, lower, share), interpolate(values, lower, share)
+                return tuple(self.whole(interpolate(side, lower, share)) for side in (keys, values))
         return self.base, self.base
+
+    def whole(self, context: Tensor) -> Tensor:
+        """The context [1, L, D] of its moving tokens."""
+        return context if self.moving is None else self.base.index_copy(1, self.moving, context)
 
     def places_at(self, t: float) -> Sequence[Place]:
         """The places of the personas, and of words that stand for them, at timestep t."""

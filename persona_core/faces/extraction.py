@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..pixels import from_pil, to_pil
+from ..pixels import from_pil, to_pil, write
 from .detection import Face, NoFaceFound, detect_faces, pick_face
 from .mask import face_mask, square_at, square_crop
 
@@ -41,8 +41,10 @@ def extract_faces(
     pack: see `detect_faces`. grow: see `face_mask`. crop_size: pixels. no_face: one of NO_FACE; a skipped picture is in
     no output. on_picture: called after each. Raises NoFaceFound, and what `detect_faces` raises.
     """
-    height, width = images.shape[1:3]
-    masks, crops, boxes, found = [], [], [], 0
+    count, height, width, _ = images.shape
+    # Written into one by one: a list of all, put together in the end, would be there twice.
+    masks, boxes = torch.empty(count, height, width), torch.empty(count, height, width, 3)
+    crops, kept, found = torch.empty(count, crop_size, crop_size, 3), 0, 0
     chosen: Face | None
     for index, picture in enumerate(images):
         faces = detect_faces(picture, pack)
@@ -54,25 +56,21 @@ def extract_faces(
                 continue
             if no_face == STOP:
                 raise NoFaceFound(f"{error} To go on without it, set no_face to {WHOLE} or {SKIP}.") from None
-            mask = torch.ones(height, width)
+            masks[kept] = 1
             square, chosen = square_at(width / 2, height / 2, min(height, width), height, width), None
         else:
-            mask, square = face_mask(chosen, height, width, grow=grow), square_crop(chosen, height, width)
+            masks[kept] = face_mask(chosen, height, width, grow=grow)
+            square = square_crop(chosen, height, width)
             found += 1
-        masks.append(mask)
-        crops.append(crop_square(picture, square, crop_size))
-        boxes.append(draw_boxes(picture, faces, chosen))
-    if not masks:
+        crops[kept] = crop_square(picture, square, crop_size)
+        write(draw_boxes(picture, faces, chosen), boxes[kept])
+        kept += 1
+    if not kept:
         raise NoFaceFound(
             f"No picture of the {len(images)} has a face number {face_index}, so nothing is left. Use other photos, or "
             f"set no_face to {WHOLE}."
         )
-    return ExtractedFaces(batch(masks), batch(crops), batch(boxes), found)
-
-
-def batch(pictures: list[Tensor]) -> Tensor:
-    """As torch.stack, but one alone is not copied: it may be huge."""
-    return pictures[0][None] if len(pictures) == 1 else torch.stack(pictures)
+    return ExtractedFaces(masks[:kept], crops[:kept], boxes[:kept], found)
 
 
 def crop_square(image: Tensor, square: tuple[int, int, int, int], size: int) -> Tensor:
@@ -81,7 +79,7 @@ def crop_square(image: Tensor, square: tuple[int, int, int, int], size: int) -> 
     return from_pil(to_pil(image[y0:y1, x0:x1]).resize((size, size), Image.Resampling.LANCZOS))
 
 
-def draw_boxes(image: Tensor, faces: Sequence[Face], chosen: Face | None) -> Tensor:
+def draw_boxes(image: Tensor, faces: Sequence[Face], chosen: Face | None) -> Image.Image:
     """image [H, W, 3] in 0..1 with each face's box and index; the chosen one in green."""
     height, width = image.shape[:2]
     line, letter = max(2, min(height, width) // 250), max(12, min(height, width) // 25)
@@ -92,4 +90,4 @@ def draw_boxes(image: Tensor, faces: Sequence[Face], chosen: Face | None) -> Ten
         corner = max(face.box[0], 0) + 2 * line, max(face.box[1], 0) + line
         draw.rectangle(face.box, outline=color, width=line)
         draw.text(corner, str(index), fill=color, font=font, stroke_width=line // 2, stroke_fill=(0, 0, 0))
-    return from_pil(picture)
+    return picture

@@ -29,7 +29,7 @@ def face_mask(face: Face, height: int, width: int, softness: float = 0.1, grow: 
     mask = polygon2mask((rows, cols), corners).astype(np.float32)
     if softness > 0:
         mask = gaussian_filter(mask, softness * scale * face.area**0.5 / 2, mode="nearest")
-    return resized(torch.from_numpy(mask)[..., None], height, width)[..., 0].clamp(0, 1)
+    return resized(torch.from_numpy(mask)[..., None], height, width)[..., 0].clamp_(0, 1)
 
 
 def head_outline(face: Face) -> np.ndarray:

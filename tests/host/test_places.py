@@ -270,3 +270,10 @@ def test_a_mask_that_says_nothing_is_a_sentence(mask, says):
     with pytest.raises(ValueError, match=says):
         place_of(mask)
     assert place_of(torch.full((1, 4, 4), 2.0)).max() == 1
+
+
+def test_a_mask_as_large_as_a_huge_photo_is_kept_small():
+    mask = torch.zeros(1, 400, 6000)
+    mask[..., :3000] = 1
+    kept = pack.load("places_pack").nodes.apply.place_of(mask)
+    assert kept.shape == (137, 2048) and kept[:, :1000].min() > 0.99 and kept[:, 1050:].max() < 0.01

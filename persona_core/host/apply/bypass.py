@@ -30,8 +30,12 @@ class Bypass:
 
     @contextmanager
     def during(self, rows: Mapping[str, Sequence[Row]], spared: int):
-        moves = {key: [move for row in encoder for move in row.bypass] for key, encoder in rows.items()}
-        self.moves = {key: tuple(map(torch.stack, zip(*pairs))) for key, pairs in moves.items() if pairs}
+        # A prompt may hold a persona hundreds of times: its tokens are the same ones at the same t.
+        moves = {
+            key: {token.data_ptr(): (token, bypass) for row in encoder for token, bypass in row.bypass}
+            for key, encoder in rows.items()
+        }
+        self.moves = {key: tuple(map(torch.stack, zip(*pairs.values()))) for key, pairs in moves.items() if pairs}
         self.spared = spared
         try:
             yield

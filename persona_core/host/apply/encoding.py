@@ -5,7 +5,6 @@ Shapes: L tokens of the context, D its width, W that of one text encoder, R rows
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import comfy.sd
@@ -14,14 +13,25 @@ from torch import Tensor, nn
 
 from ...files import QUOTED, shown
 from ...persona import LAST_LAYER, Persona
-from ...representation import TokenVectors
-from ...table import AppliedPersona, ContextTable, Place, plan
+from ...table import AppliedPersona, ContextTable, Place, Segment, plan
 from ..clip import StandIn, TextTowers, layer_in_use, text_towers
 from ..messages import warn
-from ..tokenizer import PersonaToken, PersonaTokens, flat, known_placeholders, warn_of_text, whole, with_placeholder
+from ..tokenizer import PersonaTokens, known_placeholders, warn_of_text, whole, with_placeholder
 from .bypass import Bypass, BypassLayers
 from .portions import check_room, portions
-from .prompt import PlaceholderEmbeddings, Row, Section, Subject, Word, fill
+from .prompt import (
+    PlaceholderEmbeddings,
+    Point,
+    Row,
+    Section,
+    Subject,
+    Word,
+    count_of,
+    fill,
+    ids_in,
+    subjects_in,
+    tokens_of,
+)  # fmt: skip
 from .sampling import attach
 
 ENCODE = "encode_token_weights"
@@ -92,26 +102,6 @@ def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Point:
-    """A timestep of the grid: what stands at each placeholder, of those whose word does not."""
-
-    vectors: Mapping[Subject, TokenVectors]
-
-    @classmethod
-    def at(cls, t: float, subjects: Iterable[Subject]) -> "Point":
-        vectors = {subject: subject.applied.vectors(t) for subject in subjects}
-        return cls({subject: one for subject, one in vectors.items() if one is not None})
-
-    @property
-    def preserved(self) -> float:
-        """How far the context is preserved: the persona that asks for most decides."""
-        return max((subject.applied.context_preservation for subject in self.vectors), default=0.0)
-
-    def embeddings(self, side: Callable[..., PlaceholderEmbeddings]) -> dict[Subject, PlaceholderEmbeddings]:
-        return {subject: side(subject, vectors) for subject, vectors in self.vectors.items()}
-
-
 class PersonaEncode(StandIn):
     """Stands in for the host's `encode_token_weights` on a CLIP that knows placeholders.
 
@@ -136,15 +126,17 @@ class PersonaEncode(StandIn):
                 warn_of_text(as_text)
             return self.original(pairs)
         self.compare_layers(subjects)
+        segments, moving = plan([subject.applied for subject in subjects]), self.moving(sections)
+        self.check_room(segments, len(moving))
         words = {
             key: [fill(section, key, columns, {}) for section in sections[key]] for key, columns in self.columns.items()
         }
         context, pooled, *extra = self.original(
             {**pairs, **{key: [row.pairs for row in encoder] for key, encoder in words.items()}}
         )
-        everywhere = self.places(words, 0, min(map(len, words.values())))
+        everywhere = self.places(words, 0, range(count_of(sections)), count_of(sections))
         hooked = all(subject.hooked for subject in subjects)
-        context, followed = attach(self.table(context, sections, subjects, everywhere), hooked)
+        context, followed = attach(self.table(context, sections, subjects, segments, moving, everywhere), hooked)
         return context, pooled, {**(extra[0] if extra else {}), **followed}
 
     def table(
@@ -152,15 +144,16 @@ class PersonaEncode(StandIn):
         base: Tensor,
         sections: Mapping[str, Sequence[Section]],
         subjects: Sequence[Subject],
+        segments: Sequence[Segment],
+        moving: Sequence[int],
         everywhere: tuple[Place, ...],
     ) -> ContextTable:
-        """All contexts of a prompt in one batched pass of the text encoders: for K, for V, and without the personas
-        where a persona preserves the context."""
+        """All contexts of a prompt's moving sections: for K, for V, and without the personas where a persona preserves
+        the context."""
         placeholders = frozenset(subject.placeholder for subject in subjects)
-        segments = plan([subject.applied for subject in subjects])
         lengths = [len(segment.grid) for segment in segments]
         grid = [Point.at(t, subjects) for segment in segments for t in segment.grid]
-        if not grid:
+        if not grid or not moving:
             return ContextTable(base, (), (), (), placeholders, (), everywhere)
         preserved = [point.preserved for point in grid]
         # Without the personas, all of a segment is one prompt.
@@ -171,9 +164,9 @@ class PersonaEncode(StandIn):
             [point.embeddings(PlaceholderEmbeddings.for_values) for point in grid],
             [grid[start].embeddings(PlaceholderEmbeddings.without) for start in starts],
         )
-        rows, count = self.rows(sections, [embeddings for side in sides for embeddings in side])
-        places = tuple(self.places(rows, first * count, count) for first in firsts)
-        contexts = self.encode_all(rows, count, len(grid))
+        rows = self.rows(sections, moving, [embeddings for side in sides for embeddings in side])
+        places = tuple(self.places(rows, first * len(moving), moving, count_of(sections)) for first in firsts)
+        contexts = self.encode_all(rows, len(moving), len(grid))
         keys, values, without = contexts.split([len(side) for side in sides])
         if any(preserved):
             others = self.others(rows).reshape(contexts.shape)[: len(grid)].to(keys)
@@ -181,14 +174,31 @@ class PersonaEncode(StandIn):
             without = without.repeat_interleave(torch.tensor(lengths, device=without.device), 0)
             keys, values = torch.lerp(keys, without, share), torch.lerp(values, without, share)
         sides = keys.split(lengths), values.split(lengths)
-        return ContextTable(base, tuple(segments), *sides, placeholders, places, everywhere)
+        tokens = None if len(moving) == count_of(sections) else tokens_of(moving, base, count_of(sections))
+        return ContextTable(base, tuple(segments), *sides, placeholders, places, everywhere, tokens)
 
-    def places(self, rows: Mapping[str, Sequence[Row]], first: int, count: int) -> tuple[Place, ...]:
-        """Of the personas in a prompt that have one, from its `count` rows: also while their words stand. Where the
-        text encoders were given other texts, a token of one is at a place where the other has none."""
+    def moving(self, sections: Mapping[str, Sequence[Section]]) -> list[int]:
+        """The numbers of the sections whose contexts change with t: those with a persona, where a section's context
+        does not depend on the others."""
+        each = range(count_of(sections))
+        if not self.sections_are_independent():
+            return list(each)
+        return [number for number in each if subjects_in({key: [one[number]] for key, one in sections.items()})]
+
+    def check_room(self, segments: Sequence[Segment], moving: int) -> None:
+        """Of the contexts of so many sections, before anything is encoded."""
+        points = sum(len(segment.grid) for segment in segments)
+        check_room((2 * points + len(segments)) * moving, max(columns.stop for columns in self.columns.values()))
+
+    def places(
+        self, rows: Mapping[str, Sequence[Row]], first: int, numbers: Sequence[int], count: int
+    ) -> tuple[Place, ...]:
+        """Of the personas in a prompt that have one, also while their words stand. first: of its rows, which are the
+        sections of these numbers, of `count`. Where the text encoders were given other texts, a token of one is at a
+        place where the other has none."""
         tokens: dict[Subject, Tensor] = {}
         for encoder in rows.values():
-            for number, row in enumerate(encoder[first : first + count]):
+            for number, row in zip(numbers, encoder[first:]):
                 for place, subject in row.persona.items():
                     if subject.applied.mask is not None:
                         found = tokens.setdefault(subject, torch.zeros(count, len(row.pairs)))
@@ -196,22 +206,22 @@ class PersonaEncode(StandIn):
         return tuple(Place(subject.applied.mask, found.reshape(1, -1)) for subject, found in tokens.items())
 
     def rows(
-        self, sections: Mapping[str, Sequence[Section]], prompts: Sequence[Mapping[Subject, PlaceholderEmbeddings]]
-    ) -> tuple[dict[str, list[Row]], int]:
-        """The prompt's sections once for each set of embeddings, for each encoder by its key, and how many sections
-        there are: the host cuts what one of two encoders has more."""
-        count = min(len(encoder) for encoder in sections.values())
+        self,
+        sections: Mapping[str, Sequence[Section]],
+        numbers: Sequence[int],
+        prompts: Sequence[Mapping[Subject, PlaceholderEmbeddings]],
+    ) -> dict[str, list[Row]]:
+        """The prompt's sections of these numbers once for each set of embeddings, for each encoder by its key."""
         return {
-            key: [fill(section, key, columns, one) for one in prompts for section in sections[key][:count]]
+            key: [fill(sections[key][number], key, columns, one) for one in prompts for number in numbers]
             for key, columns in self.columns.items()
-        }, count
+        }
 
     def encode_all(self, rows: Mapping[str, Sequence[Row]], count: int, points: int) -> Tensor:
         """The contexts [prompts, L, D] of rows, `count` a prompt: of the first `points` prompts for K, as many for V,
         and those without the personas. In portions; or one prompt after the other, where a section's context depends on
         the others."""
         prompts = len(next(iter(rows.values()))) // count
-        check_room(prompts * count, max(columns.stop for columns in self.columns.values()))
         contexts: Tensor | None = None
         alone = ((range(0), [prompt]) for prompt in range(prompts))
         for keys, others in portions(prompts, count, points) if self.sections_are_independent() else alone:
@@ -261,18 +271,6 @@ def is_the_hosts(method) -> bool:
     """Whether it is what the host wrote for the class."""
     owner = getattr(method, "__self__", None)
     return owner is not None and method.__func__ is getattr(type(owner), ENCODE, None)
-
-
-def subjects_in(sections: Mapping[str, list[Section]]) -> list[Subject]:
-    """The personas in a prompt, each once."""
-    tokens = [one for one in flat(sections) if isinstance(one, PersonaToken)]
-    return list(dict.fromkeys(token.subject for token in tokens))
-
-
-def ids_in(sections: list[Section]) -> list[int]:
-    """The tokens of a prompt, in the host's pairs or in whatever lists a pack made."""
-    tokens = [pair[0] for section in sections for pair in section if isinstance(pair, tuple) and pair]
-    return [one for one in tokens or flat(sections) if isinstance(one, int)]
 
 
 def install(clip: comfy.sd.CLIP, towers: TextTowers, placeholder: str) -> None:

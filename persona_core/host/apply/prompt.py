@@ -3,14 +3,15 @@
 Shapes: N persona tokens, D width of the context, W that of one text encoder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ...representation import TokenVectors
 from ...table import AppliedPersona
-from ..tokenizer import PersonaToken
+from ..tokenizer import PersonaToken, flat
 
 # The host's (token, weight) pairs of one stretch, with the word's number behind where a node asked for it.
 Section = list[tuple]
@@ -61,6 +62,26 @@ class PlaceholderEmbeddings:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A timestep of the grid: what stands at each placeholder, of those whose word does not."""
+
+    vectors: Mapping[Subject, TokenVectors]
+
+    @classmethod
+    def at(cls, t: float, subjects: Iterable[Subject]) -> "Point":
+        vectors = {subject: subject.applied.vectors(t) for subject in subjects}
+        return cls({subject: one for subject, one in vectors.items() if one is not None})
+
+    @property
+    def preserved(self) -> float:
+        """How far the context is preserved: the persona that asks for most decides."""
+        return max((subject.applied.context_preservation for subject in self.vectors), default=0.0)
+
+    def embeddings(self, side: Callable[..., PlaceholderEmbeddings]) -> dict[Subject, PlaceholderEmbeddings]:
+        return {subject: side(subject, vectors) for subject, vectors in self.vectors.items()}
+
+
+@dataclass(frozen=True)
 class Row:
     """A section as the text encoder gets it.
 
@@ -97,3 +118,27 @@ def fill(section: Section, encoder: str, columns: slice, embeddings: Mapping[Sub
         else:
             padding.append((word.padding, 1.0, *(0 for _ in number)))  # padding is of no word
     return Row(pairs + padding, bypass, persona)
+
+
+def count_of(sections: Mapping[str, Sequence[Section]]) -> int:
+    """How many sections a prompt has: the host cuts what one of two encoders has more."""
+    return min(map(len, sections.values()))
+
+
+def tokens_of(numbers: Sequence[int], context: Tensor, count: int) -> Tensor:
+    """The places in a context [1, L, D] of `count` sections of the tokens of those of these numbers."""
+    length = context.shape[1] // count
+    places = torch.tensor(numbers)[:, None] * length + torch.arange(length)
+    return places.flatten().to(context.device)
+
+
+def subjects_in(sections: Mapping[str, list[Section]]) -> list[Subject]:
+    """The personas in a prompt, each once."""
+    tokens = [one for one in flat(sections) if isinstance(one, PersonaToken)]
+    return list(dict.fromkeys(token.subject for token in tokens))
+
+
+def ids_in(sections: list[Section]) -> list[int]:
+    """The tokens of a prompt, in the host's pairs or in whatever lists a pack made."""
+    tokens = [pair[0] for section in sections for pair in section if isinstance(pair, tuple) and pair]
+    return [one for one in tokens or flat(sections) if isinstance(one, int)]

@@ -13,6 +13,8 @@ from torch import Tensor
 from ...photos import Photo
 from .memory import unloaded_after
 
+AT_ONCE = 32  # photos: as many as one photo is varied into
+
 
 def size_multiple(model: ModelPatcher, vae: VAE) -> int:
     """How many pixels a side one cell of the UNet's lowest level covers: 64 for SD1.x and SD2.x; or a transformer's
@@ -24,9 +26,13 @@ def size_multiple(model: ModelPatcher, vae: VAE) -> int:
 @torch.no_grad()
 def encode(model: ModelPatcher, vae: VAE, pictures: Sequence[Photo]) -> tuple[Tensor, Tensor]:
     """Latents [M, C, h, w] as the UNet takes them, and masks [M, 1, h, w] at their size."""
-    latents = model.model.process_latent_in(vae.encode(torch.stack([photo.image for photo in pictures])))
-    masks = rearrange(torch.stack([photo.mask for photo in pictures]), "m h w -> m 1 h w")
-    return latents.clone(), F.interpolate(masks, latents.shape[-2:], mode="area").to(latents)
+    latents, masks = [], []
+    for first in range(0, len(pictures), AT_ONCE):
+        some = pictures[first : first + AT_ONCE]
+        latents.append(model.model.process_latent_in(vae.encode(torch.stack([photo.image for photo in some]))))
+        small = rearrange(torch.stack([photo.mask for photo in some]), "m h w -> m 1 h w")
+        masks.append(F.interpolate(small, latents[-1].shape[-2:], mode="area").to(latents[-1]))
+    return torch.cat(latents), torch.cat(masks)
 
 
 def embed(clip_vision: ClipVisionModel, references: Sequence[Photo]) -> Tensor:
