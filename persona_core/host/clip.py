@@ -36,6 +36,11 @@ class TextTowers:
         return self.towers[0]
 
     @property
+    def joint(self) -> bool:
+        """Whether K and V are made of one context: that of a model in which text and picture attend jointly."""
+        return self.first.name in QWEN
+
+    @property
     def widths(self) -> tuple[int, ...]:
         return tuple(tower.width for tower in self.towers)
 

@@ -1,15 +1,25 @@
 """What a MODEL of the host holds, and what is supported: said once, before anything is computed."""
 
+from functools import cache
+
 import torch
 from comfy.ldm.lumina.model import NextDiT
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_base import SDXL
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import CONST, EPS, V_PREDICTION, ModelSamplingDiscrete, ModelSamplingDiscreteFlow
+from comfy.model_sampling import (
+    CONST,
+    EPS,
+    V_PREDICTION,
+    ModelSamplingDiscrete,
+    ModelSamplingDiscreteEDM,
+    ModelSamplingDiscreteFlow,
+)
 from comfy.sd import CLIP, VAE
+from torch import Tensor
 
-from ..noise import FlowSchedule, same_noise, usual
+from ..noise import TIMESTEPS, FlowSchedule, same_noise, usual
 from ..persona import Persona
 from ..stages import LAST_TIMESTEP, Stages
 from .clip import FAMILIES, UnsupportedModel, text_towers
@@ -185,3 +195,22 @@ def cross_attention_blocks(unet: UNetModel) -> list[tuple[str, int, int]]:
         if isinstance(layer, SpatialTransformer)
         for index in range(len(layer.transformer_blocks))
     ]
+
+
+def discrete_timestep(sampling, sigma: Tensor) -> float:
+    """The timestep 0..999 of a noise level [1], as the UNet gets it.
+
+    Continuous samplings (ModelSamplingContinuousEDM) count otherwise: for them it is the timestep that has the
+    nearest noise in the usual schedule.
+    """
+    if isinstance(sampling, CONST):
+        return min(TIMESTEPS * float(sigma), LAST_TIMESTEP)
+    if isinstance(sampling, ModelSamplingDiscrete) and not isinstance(sampling, ModelSamplingDiscreteEDM):
+        return float(sampling.timestep(sigma).float())
+    return float((usual_log_sigmas() - sigma.log().cpu()).abs().argmin())
+
+
+@cache
+def usual_log_sigmas() -> Tensor:
+    """[1000], of the schedule that SD1.x and SD2.x were trained with."""
+    return ModelSamplingDiscrete().log_sigmas.clone()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from ..files import QUOTED, shown
 from .compat import embedding_answer
 from .messages import warn
 
@@ -196,6 +197,31 @@ def warn_of_text(placeholders: Iterable[str]) -> None:
         f"A node reads prompts in a way of its own, in which {' and '.join(placeholders)} is no persona: there, the "
         "common word stands. Encode the prompt with CLIP Text Encode, or choose another parser in that node."
     )
+
+
+def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
+    said = shown(placeholder, QUOTED)
+    if not placeholder.strip() or placeholder != placeholder.strip():
+        raise ValueError(
+            f"The placeholder {said} must not be empty or begin or end with a space. Use a word such as <ann>."
+        )
+    if any(character in placeholder for character in "():\\"):
+        raise ValueError(
+            f"The placeholder {said} must not hold brackets, colons or backslashes: prompts use them for "
+            "weights. Use a word such as <ann>."
+        )
+    if any(character.isspace() or not character.isprintable() or character in "\"'`=" for character in placeholder):
+        raise ValueError(
+            f"The placeholder {said} must be one word, without spaces, quotes or '='. Use a word such as <ann>."
+        )
+    if not any(character.isalpha() for character in placeholder):
+        raise ValueError(f"The placeholder {said} must hold a letter. Use a word such as <ann>.")
+    for other in taken:
+        if placeholder in other or other in placeholder:
+            raise ValueError(
+                f"The placeholder {said} cannot be told from '{other}', which an earlier Apply uses. Give "
+                "each persona its own, such as <ann> and <bob>."
+            )
 
 
 def stands_alone(character: str) -> bool:

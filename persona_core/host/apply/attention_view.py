@@ -16,11 +16,10 @@ from torch import Tensor
 from ...attention import shown_sizes, token_maps
 from ...stages import Stages
 from ..clip import TextTower, text_towers
-from ..model import cross_attention_blocks
+from ..model import cross_attention_blocks, discrete_timestep
 from ..tokenizer import PersonaToken
 from .places import BIAS, chosen_attention
 from .prompt import Section
-from .sampling import discrete_timestep
 
 WORD_END = "</w>"
 
