@@ -7,7 +7,7 @@ Shapes: B rows, latents [B, C, h, w], t [B].
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from .stages import LAST_TIMESTEP, Stages
 
 TIMESTEPS = LAST_TIMESTEP + 1
+Level = TypeVar("Level", Tensor, float)
 
 
 class NoiseSchedule(Protocol):
@@ -70,7 +71,7 @@ class FlowSchedule:
     """z_t = (1 - sigma) z + sigma noise at t = 1000 sigma; the denoiser says noise - z (flow matching, as of Stable
     Diffusion 3, arXiv 2403.03206).
 
-    shift: noise levels are drawn evenly, then shifted to shift s / (1 + (shift - 1) s).
+    shift: of the noise levels that are drawn, see `shifted`.
     """
 
     shift: float = 1.0
@@ -85,16 +86,19 @@ class FlowSchedule:
     def random(self, stages: Stages, rows: int, generator: torch.Generator) -> Tensor:
         lowest, highest = (self.unshifted(t / TIMESTEPS) for t in (stages.t_lo, stages.t_hi))
         even = lowest + (highest - lowest) * torch.rand(rows, generator=generator)
-        return TIMESTEPS * self.shifted(even)
+        return TIMESTEPS * shifted(even, self.shift)
 
     def spaced(self, count: int) -> Tensor:
-        return TIMESTEPS * self.shifted(torch.linspace(1, 0, count))
-
-    def shifted(self, even: Tensor) -> Tensor:
-        return self.shift * even / (1 + (self.shift - 1) * even)
+        return TIMESTEPS * shifted(torch.linspace(1, 0, count), self.shift)
 
     def unshifted(self, sigma: float) -> float:
-        return sigma / (self.shift - (self.shift - 1) * sigma)
+        return shifted(sigma, 1 / self.shift)
+
+
+def shifted(even: Level, shift: float) -> Level:
+    """Noise levels of a flow 0..1 from even ones, with more of them where there is much noise: s / (1 + (s - 1) even)
+    times as high (Stable Diffusion 3, arXiv 2403.03206, equation 23)."""
+    return shift * even / (1 + (shift - 1) * even)
 
 
 def usual() -> DiffusionSchedule:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from .noise import shifted
 from .persona import Persona
 from .representation import TokenVectors
 from .stages import GRID, LAST_TIMESTEP
@@ -36,6 +37,7 @@ class AppliedPersona:
     context_preservation: 0..1, how far K and V of all other tokens go back to what they are beside the word (AlignIT,
     arXiv 2406.18893).
     mask: [H, W] in 0..1, of the picture, outside which the persona draws no attention; None: everywhere.
+    shift: of the noise levels over the sampling, see `noise.shifted`; 1: they are even.
     """
 
     persona: Persona
@@ -47,6 +49,7 @@ class AppliedPersona:
     key_locking: float = 0.0
     context_preservation: float = 0.0
     mask: Tensor | None = field(default=None, compare=False)
+    shift: float = 1.0
 
     def __post_init__(self) -> None:
         """Raises ValueError with a sentence for a number out of range: the host checks those over a link not at all."""
@@ -63,7 +66,8 @@ class AppliedPersona:
     @property
     def reach(self) -> tuple[int, int]:
         """The lowest and the highest timestep at which the persona may stand. Shares count as the host's do."""
-        return math.ceil((1 - self.end_at) * LAST_TIMESTEP), math.floor((1 - self.start_at) * LAST_TIMESTEP)
+        lowest, highest = (LAST_TIMESTEP * shifted(1 - share, self.shift) for share in (self.end_at, self.start_at))
+        return math.ceil(lowest), math.floor(highest)
 
     @property
     def starts(self) -> set[int]:
@@ -156,7 +160,7 @@ class ContextTable:
         for segment, keys, values in zip(self.segments, self.keys, self.values):
             if segment.after < t <= segment.until:
                 lower, share = locate(segment.grid, t)
-                return tuple(self.whole(interpolate(side, lower, share)) for side in (keys, values))
+                return self.whole(interpolate(keys, lower, share)), self.whole(interpolate(values, lower, share))
         return self.base, self.base
 
     def whole(self, context: Tensor) -> Tensor:

@@ -142,6 +142,12 @@ def check_across(patcher: ModelPatcher, what: str, instead: str) -> None:
         )
 
 
+def shift_of(patcher: ModelPatcher) -> float:
+    """How far a flow's noise levels are shifted while a MODEL samples; 1 for others, where they are not."""
+    sampling = patcher.get_model_object("model_sampling")
+    return float(sampling.shift) if isinstance(sampling, CONST) else 1.0
+
+
 def default_stages(patcher: ModelPatcher) -> Stages:
     """The papers' stage; in a flow, where there is as much noise."""
     return same_noise(Stages(), usual(), FlowSchedule()) if attends_jointly(patcher) else Stages()
