@@ -122,6 +122,21 @@ def test_it_is_another_picture_with_any_sampler_and_few_steps(model, clip, perso
         assert found.isfinite().all() and (found - plain).abs().max() > 1e-4
 
 
+def test_it_is_said_which_of_few_steps_have_the_persona(model, clip, persona, caplog):
+    """Four steps of a turbo model, and two that both lie above its stage."""
+    bob = tiny_models.persona(clip, "bob", 100, 300)
+    with caplog.at_level("INFO", logger="persona"):
+        prompt = encode(applied(clip, persona), TEXT), encode(clip, "")
+        sample(apply_to_model(model, "<ann>"), *prompt, steps=4, scheduler="simple")
+        prompt = encode(applied(clip, bob, late="supercategory"), TEXT), encode(clip, "")
+        sample(apply_to_model(model, "<ann>"), *prompt, steps=4, scheduler="simple")
+    said = [record.getMessage() for record in caplog.records]
+    assert "<ann>: in 2 of 4 steps, t 750, 500" in said
+    assert any(
+        one.startswith("None of the 4 steps has noise of the stage in which <ann> stands: they are") for one in said
+    )
+
+
 def test_concat_joins_what_stands_at_each_step(model, clip, persona):
     contexts = Contexts(model)
     [joined] = ConditioningConcat().concat(encode(applied(clip, persona), TEXT), encode(clip, "in a garden"))

@@ -23,7 +23,9 @@ from ..messages import warn
 from ..model import discrete_timestep
 from .context import FOLLOWING, PersonaContext, Table
 from .places import PLACES, Followed, warn_of_parts, with_places, within
+from .steps import tell_of_steps
 
+SIGMAS = 3  # the place among what a whole sampling is given
 LENGTH = "num_tokens"  # what some transformers are told beside the context
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
@@ -87,6 +89,7 @@ def warn_of_absent(executor, *args, **kwargs):
     others = any(hook != HOOK for cond in conds if cond.get("hooks") is not None for hook in cond["hooks"].hooks)
     if not others:
         warn_of_missing(missing)
+    tell_of_steps(executor.class_obj.model_patcher.get_model_object("model_sampling"), args[SIGMAS], tables)
     run = RUN.set(Run())
     try:
         result = executor(*args, **kwargs)
