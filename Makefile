@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-paper bench-trust serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-paper bench-trust bench-watermark serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -75,6 +75,9 @@ bench-paper: setup
 
 bench-trust: setup
 	@$(RUN) -m bench.trust $(ARGS)
+
+bench-watermark: setup
+	@$(RUN) -m bench.watermark $(ARGS)
 
 serve: setup
 	@$(RUN) -m tools.serve

@@ -100,7 +100,7 @@ def prompts(size: Size) -> dict[str, tuple[str, int]]:
         f"{size.placeholders} placeholders": (" ".join(["<p0>"] * size.placeholders), 1),
         f"{size.characters:,} characters, one placeholder": (long + " of <p0>", 1),
         f"{size.characters:,} characters, {size.applies} Applies, all in it": (long + " ".join(names), size.applies),
-        REFUSED: ("<p0> ".join([FILLER * 6] * 5000), 1),
+        REFUSED: ((FILLER * 6 + "<p0> ") * 5000, 1),
     }
 
 
@@ -202,40 +202,35 @@ PICTURES: dict[str, tuple[Callable[[Tensor, Path], Run], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def measured(make: Callable[[Path], Run]) -> Found:
-    with tempfile.TemporaryDirectory() as name, torch.inference_mode():
-        folder = Path(name)
-        folder_paths.folder_names_and_paths["personas"] = ([str(folder)], {".safetensors"})
-        for set_directory in (folder_paths.set_output_directory, folder_paths.set_temp_directory):
-            set_directory(name)
-        run = make(folder)
-        gc.collect()
-        forget_peak()
-        before, said = memory_now(), ""
+def measured(run: Run) -> Found:
+    gc.collect()
+    forget_peak()
+    before, said = memory_now(), ""
 
-        def tried() -> None:
-            nonlocal said
-            try:
-                run()
-            except (ValueError, MemoryError) as error:
-                said = str(error)
+    def tried() -> None:
+        nonlocal said
+        try:
+            run()
+        except (ValueError, MemoryError) as error:
+            said = str(error)
 
-        took = seconds(tried)
-        return Found(took, peak_memory() - before, said)
+    took = seconds(tried)
+    return Found(took, peak_memory() - before, said)
 
 
 def case(kind: str, name: str, way: str, size: Size) -> Found:
-    if kind == "prompt":
-        text, applies = prompts(size)[name]
-        return measured(lambda folder: encoding(text, applies, way, folder))
-    pack()
-    make, _ = PICTURES[name]
-
-    def made(folder: Path) -> Run:
+    with tempfile.TemporaryDirectory() as base, torch.inference_mode():
+        folder = Path(base)
+        folder_paths.folder_names_and_paths["personas"] = ([base], {".safetensors"})
+        for set_directory in (folder_paths.set_output_directory, folder_paths.set_temp_directory):
+            set_directory(base)
+        if kind == "prompt":
+            text, applies = prompts(size)[name]
+            return measured(encoding(text, applies, way, folder))
+        pack()
+        make, _ = PICTURES[name]
         make(photos(1, 256), folder)()  # what is loaded only once is no large input's
-        return make(photos(*size.shape(way)), folder)
-
-    return measured(made)
+        return measured(make(photos(*size.shape(way)), folder))
 
 
 def in_a_process(kind: str, name: str, way: str, small: bool) -> Found:

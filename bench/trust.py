@@ -2,31 +2,27 @@
 
     make bench-trust [ARGS=--small]
 
-Damages persona files and unfinished learning in every way, kills writers, lets several save one name, and queues a long
-load over HTTP. Writes docs/trust.md. An hour; --small takes minutes and only prints.
+Damages persona files and unfinished learning in every way, kills writers, lets several save one name, gives the nodes
+large inputs, and queues a long load over HTTP. Writes docs/trust.md. Two hours; --small takes minutes and only prints.
 """
 
 import argparse
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
 
-import folder_paths
 import torch
-from filelock import FileLock
 
-from bench import soak
+from bench import limits, soak
 from bench.damage import WAYS, damaged
 from bench.pages import made, markdown
+from bench.writers import found_by
 from persona_core.files import PersonaFileError
-from persona_core.host import store
 from persona_core.kv_tokens import KVTokens
 from persona_core.mapper import StageMapper
 from persona_core.persona import Persona
@@ -37,7 +33,8 @@ T = torch.tensor([0.0, 450.0, 999.0])
 SLOW = 1.0  # seconds
 TEXT = """# Trust: files, faults, load
 
-Written by `make bench-trust` ({made}). What the pack does with damaged files, killed writers and a long load, counted.
+Written by `make bench-trust` ({made}). What the pack does with damaged files, killed writers, large
+inputs and a long load, counted.
 [SECURITY.md](../SECURITY.md) says who may do what; the tests hold a part of each of these figures.
 
 ## Damaged persona files
@@ -51,26 +48,25 @@ else.
 
 {saving}
 
+## Large inputs
+
+Each in a process of its own. *Times*: against the same prompt in plain ComfyUI. Of a prompt, only the sections of 77
+tokens that a persona is in are encoded for each timestep, in portions; one whose contexts would not fit is refused
+before anything is encoded.
+
+{prompts}
+
+Memory beside the pictures themselves, results included. Face Mask gives a mask and a picture with boxes as large as the
+photo, Persona Score pictures with figures; ComfyUI's own nodes are there to compare with.
+
+{pictures}
+
 ## A long load
 
 {clients} clients queue prompts on two servers that share a folder of personas: painting one and two people, learning,
 learning what is there, interrupts, errors. Each picture must be the one that the same prompt gave before, bit by bit.
 
 {load}
-"""
-WRITER = """
-import sys
-sys.path[:0] = {path!r}
-from tools import host_modules
-import folder_paths
-from dataclasses import replace
-from pathlib import Path
-from persona_core.host import store
-folder_paths.folder_names_and_paths["personas"] = ([{folder!r}], {{".safetensors"}})
-persona = store.Persona.load(Path({source!r}))
-for number in range({rounds}):
-    fingerprint = f"{{number % {names}:06x}}{who:02x}" + "0" * 24
-    store.save(replace(persona, fingerprint=fingerprint), Path({folder!r}, "ann.safetensors"))
 """
 
 
@@ -117,49 +113,23 @@ def files_table(count: int, folder: Path) -> str:
     return markdown(lines)
 
 
-def writers(folder: Path, source: Path, rounds: int, count: int, names: int = 10**6) -> Iterator[subprocess.Popen]:
-    """names: how many different personas each saves, by turns."""
-    for who in range(count):
-        given = {"path": [one for one in sys.path if one], "folder": str(folder), "source": str(source)}
-        yield subprocess.Popen([sys.executable, "-c", WRITER.format(**given, rounds=rounds, names=names, who=who)])
-
-
-def all_whole(folder: Path) -> tuple[int, int]:
-    """How many persona files there are, and how many of them cannot be read."""
-    found = Counter()
-    for file in folder.glob("*.safetensors"):
-        try:
-            Persona.load(file)
-            found["whole"] += 1
-        except PersonaFileError:
-            found["torn"] += 1
-    return found["whole"] + found["torn"], found["torn"]
-
-
 def killed(folder: Path, source: Path, kills: int) -> str:
-    """A writer that saves without end, killed at random moments, each time begun anew."""
-    chance = random.Random(0)
-    for _ in range(kills):
-        (writer,) = writers(folder, source, 10**6, 1, names=8)
-        while not (folder / "ann.safetensors").exists():
-            time.sleep(0.05)
-        time.sleep(4 + chance.random())  # most of which is the import
-        writer.kill()
-        writer.wait()
-    kept, torn = all_whole(folder)
-    left = [file for file in folder.iterdir() if file.name.endswith((store.FRESH, ".tmp"))]
-    with FileLock(folder / store.LOCK, timeout=10):
-        pass  # or it raises: a killed writer's lock would block the next
-    return f"- {kills} writers killed: {kept} personas whole, {torn} torn, {len(left)} temporary files, no lock left."
+    found = found_by(folder, source, kills=kills)
+    return (
+        f"- {found.killed:,} writers killed, {found.inside:,} of them inside a save. Of {found.saved:,} personas that "
+        f"were reported as saved, {found.lost} lost. {found.torn} files torn, {found.nameless} times nothing under the "
+        f"name, {found.failed} writers that could not save. {found.left:,} temporary files, which saving clears after "
+        "an hour."
+    )
 
 
-def together(folder: Path, source: Path, count: int, rounds: int) -> str:
-    """Several save one name; each persona must be there in the end."""
-    running = list(writers(folder, source, rounds, count))
-    failed = sum(one.wait() != 0 for one in running)
-    kept, torn = all_whole(folder)
-    there = f"{kept} of {count * rounds} there, {torn} torn, {failed} writers failed."
-    return f"- {count} writers of {rounds} personas each under one name: {there}"
+def together(folder: Path, source: Path, writers: int, rounds: int) -> str:
+    found = found_by(folder, source, writers=writers, rounds=rounds)
+    return (
+        f"- {writers} writers at once of {rounds:,} personas each, under one name. Of {found.saved:,} that were "
+        f"reported as saved, {found.lost} lost. {found.torn} files torn, {found.left} temporary files, {found.failed} "
+        "writers that failed."
+    )
 
 
 def load_text(prompts: int, told: Callable[[int], None]) -> str:
@@ -176,28 +146,29 @@ def load_text(prompts: int, told: Callable[[int], None]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="a look: 50 files a way, 5 kills, 60 prompts; no page")
+    parser.add_argument("--small", action="store_true", help="a look: 50 files a way, 50 kills, 60 prompts; no page")
     for name, count, what in (
-        ("--files", 1000, "damaged in each way"), ("--kills", 100, "of a writer"),
-        ("--rounds", 500, "of each of 4 writers"), ("--prompts", 1000, "of the long load"),
+        ("--files", 1000, "damaged in each way"), ("--kills", 1000, "of a writer"),
+        ("--rounds", 1000, "of each of 4 writers"), ("--prompts", 1000, "of the long load"),
     ):  # fmt: skip
         parser.add_argument(name, type=int, default=count, help=what)
     args = parser.parse_args()
     files, kills, rounds, prompts = (
-        (50, 5, 20, 60) if args.small else (args.files, args.kills, args.rounds, args.prompts)
+        (50, 50, 20, 60) if args.small else (args.files, args.kills, args.rounds, args.prompts)
     )
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         source = personas()["kv_tokens"].save(base / "source/ann.safetensors")
         for part in ("files", "killed", "together"):
             (base / part).mkdir()
-        folder_paths.folder_names_and_paths["personas"] = ([str(base / "killed")], {".safetensors"})
         table = files_table(files, base / "files")
         print(table, flush=True)
         saving = "\n".join((killed(base / "killed", source, kills), together(base / "together", source, 4, rounds)))
         print(saving, flush=True)
+    large = limits.tables(args.small)
+    print(*large.values(), sep="\n\n", flush=True)
     load = load_text(prompts, lambda done: print(f"{done} of {prompts}", flush=True) if done % 50 == 0 else None)
-    text = TEXT.format(made=made(), files=table, saving=saving, clients=soak.CLIENTS, load=load)
+    text = TEXT.format(made=made(), files=table, saving=saving, clients=soak.CLIENTS, load=load, **large)
     print(text)
     if not args.small:
         PAGE.write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from ..persona_core.host.compat import lends_weights
 from ..persona_core.host.consent import check_consent, consent_asked_on
 from ..persona_core.host.model import check_across, check_layers, check_persona, shift_of
 from ..persona_core.persona import Persona
-from ..persona_core.photos import BLACK, preview
+from ..persona_core.photos import BLACK, reduced
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
 from . import sockets
 
@@ -29,7 +29,7 @@ def place_of(mask: Tensor) -> Tensor:
     if len(masks) != 1:
         raise ValueError(f"Apply takes one mask, but there are {len(masks)}. Give each Apply its own.")
     # A huge photo's would be kept for each Apply, and latents are never so fine.
-    mask = preview(masks[..., None].float().cpu())[0, ..., 0].clamp(0, 1)
+    mask = reduced(masks[..., None].float().cpu())[0, ..., 0].clamp(0, 1)
     if mask.max() < BLACK:
         raise ValueError(
             "The mask is all black, so the persona would be nowhere: Load Image gives such a one for a picture without "

@@ -8,8 +8,8 @@ from aiohttp import web
 from comfy.sd1_clip import SDTokenizer
 
 from ..persona_core.consent import is_day
+from ..persona_core.file_names import check_name
 from ..persona_core.files import shown
-from ..persona_core.host import store
 from ..persona_core.host.tokenizer import check_placeholder
 from ..persona_core.host.towers import ClipTower
 
@@ -41,7 +41,7 @@ def check_day(day: str) -> None:
         raise ValueError(f"{shown(day)} is no day of a calendar. Write it as 2026-11-27.")
 
 
-NAME = partial(store.check_name, folders=False)
+NAME = partial(check_name, folders=False)
 CHECKS: dict[tuple[str, str], Callable[[str], object]] = {
     ("PersonaLearn", "name"): NAME,
     ("PersonaLearn", "supercategory"): check_word,
@@ -50,7 +50,7 @@ CHECKS: dict[tuple[str, str], Callable[[str], object]] = {
     ("PersonaKVTokens", "reference_word"): check_reference,
     ("PersonaStagePartition", "supercategory"): check_word,
     ("PersonaApply", "placeholder"): check_own,
-    ("PersonaSave", "name"): partial(store.check_name, folders=True),
+    ("PersonaSave", "name"): partial(check_name, folders=True),
     ("PersonaSave", "consent_on"): check_day,
     ("PersonaSave", "consent_until"): check_day,
 }

@@ -5,7 +5,7 @@ from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..persona_core.host import store
+from ..persona_core.file_names import check_name
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import best_resolution, check_across
 from ..persona_core.losses import COMPARED, REDUCTIONS
@@ -143,7 +143,7 @@ class FaceWiseKVTokens(io.ComfyNode):
         start: str = STARTS[0],
         loss_weights: str = WEIGHTS[0],
     ) -> io.NodeOutput:
-        name = store.check_name(name, folders=False)
+        name = check_name(name, folders=False)
         check_across(model, "Face-Wise K/V Tokens", "Use Learn Persona with it.")
         supercategory = supercategory.strip()
         recipe = KVTokensRecipe(

@@ -6,7 +6,7 @@ from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..persona_core.host import store
+from ..persona_core.file_names import check_name
 from ..persona_core.host.learn.latents import embed
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import best_resolution, default_stages
@@ -140,7 +140,7 @@ class LearnPersona(io.ComfyNode):
         start: str = STARTS[0],
         loss_weights: str = WEIGHTS[0],
     ) -> io.NodeOutput:
-        name = store.check_name(name, folders=False)
+        name = check_name(name, folders=False)
         recipe = StageMapperRecipe(
             supercategory=supercategory.strip(),
             tokens=tokens,

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..persona_core.charts import loss_chart
+from ..persona_core.file_names import alike, check_name
 from ..persona_core.host import store
 from ..persona_core.persona import Persona
 from . import sockets
@@ -48,10 +49,11 @@ class LoadPersona(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, persona_name: str) -> bool | str:
-        if folder_paths.get_full_path(store.FOLDER, persona_name):
+        if store.place_of(persona_name):
             return True
         searched = ", ".join(folder_paths.get_folder_paths(store.FOLDER))
-        there = ", ".join(store.listed()[:10]) or "no persona yet"
+        alike_first = sorted(store.listed(), key=lambda file: not alike(file, persona_name))
+        there = ", ".join(alike_first[:10]) or "no persona yet"
         return f"There is no persona '{persona_name}'. Searched: {searched}; found: {there}. Learn it, or copy its file there and press R."
 
     @classmethod
@@ -112,7 +114,7 @@ class SavePersona(io.ComfyNode):
         consent_purpose: str = "",
         consent_until: str = "",
     ) -> io.NodeOutput:
-        name = store.check_name(name, folders=True)
+        name = check_name(name, folders=True)
         path = store.path_for(name)
         try:
             agreed = persona.consent.changed(consent_by, consent_on, consent_purpose, consent_until)

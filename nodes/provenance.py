@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..persona_core import content_credentials, provenance
+from ..persona_core import watermark as in_pixels
 from ..persona_core.host import pictures
 from ..persona_core.provenance_report import describe
 from . import notices, picture_info, sockets
@@ -39,31 +40,43 @@ class SaveGeneratedPicture(io.ComfyNode):
                     default=False,
                     tooltip="Write the personas' names into the signed record, which otherwise says only whether a likeness was used. The workflow in the picture has them anyway.",
                 ),
+                io.Boolean.Input(
+                    "watermark",
+                    default=False,
+                    optional=True,
+                    tooltip="Also write into the pixels that the picture is generated: found again after JPEG and at other sizes, not in a cut-out. It changes the picture a little, which smooth places may show. Needs blind-watermark.",
+                ),
             ],
             outputs=[],
         )
 
     @classmethod
-    def validate_inputs(cls, filename_prefix: str | None) -> bool | str:
+    def validate_inputs(cls, filename_prefix: str | None, watermark: bool | None = False) -> bool | str:
         try:
             if filename_prefix is not None:  # it comes over a link
                 pictures.check_prefix(filename_prefix)
+            if watermark:
+                in_pixels.needed()
             content_credentials.check_set_up()
         except ValueError as error:
             return str(error)
         return True
 
     @classmethod
-    def execute(cls, images: Tensor, filename_prefix: str, name_personas: bool) -> io.NodeOutput:
+    def execute(
+        cls, images: Tensor, filename_prefix: str, name_personas: bool, watermark: bool = False
+    ) -> io.NodeOutput:
         prompt = cls.hidden.prompt or {}
         used = picture_info.personas_of(picture_info.before(prompt, get_executing_context().node_id))
         names = [one["persona"] for one in used if one["persona"]] if name_personas else []
         signed = content_credentials.set_up()
         sign = partial(content_credentials.sign, likeness=bool(used), personas=names) if signed else None
-        saved = pictures.save(images, filename_prefix, prompt, cls.hidden.extra_pnginfo, sign)
+        saved = pictures.save(images, filename_prefix, prompt, cls.hidden.extra_pnginfo, sign, watermark)
         done = "and signed" if signed else "not signed: no certificate is set up"
         shown = ui.SavedImages([ui.SavedResult(*one, io.FolderType.output) for one in saved]).as_dict()
-        return io.NodeOutput(ui={**shown, **notices.line(f"Marked as generated, {done}.")})
+        return io.NodeOutput(
+            ui={**shown, **notices.line(f"Marked as generated{', also in its pixels' * watermark}, {done}.")}
+        )
 
 
 class VerifyPicture(io.ComfyNode):
@@ -75,10 +88,10 @@ class VerifyPicture(io.ComfyNode):
             node_id="PersonaVerifyPicture",
             display_name="Verify Picture",
             **sockets.also_found_as(
-                "provenance, content credentials, C2PA, IPTC, metadata, is it AI, deepfake, signature"
+                "provenance, content credentials, C2PA, IPTC, metadata, is it AI, deepfake, signature, watermark"
             ),
             category=sockets.CATEGORY,
-            description="Tells what a picture's file says of where it comes from: whether it is marked as generated, by whom it is signed and whether that holds, and which personas it names.",
+            description="Tells what a picture's file says of where it comes from: whether it is marked as generated, by whom it is signed and whether that holds, which personas it names, and whether it has a watermark.",
             is_output_node=True,
             inputs=[
                 io.Combo.Input(
@@ -109,7 +122,7 @@ class VerifyPicture(io.ComfyNode):
         content = pictures.content_of(pictures.path_of(file))
         told = provenance.read(content)
         signed = content_credentials.check(content, Image.MIME[told.format])
-        text = describe(told, signed, picture_info.told_in(told.texts))
+        text = describe(told, signed, picture_info.told_in(told.texts), in_pixels.look(content))
         return io.NodeOutput(text, ui={**ui.PreviewText(text).as_dict(), **notices.line(text)})
 
 

@@ -18,7 +18,7 @@ from ..persona_core.host.insightface import insightface_folders
 from ..persona_core.host.messages import warn
 from ..persona_core.likeness import THRESHOLD, Scores, make_reference, score
 from ..persona_core.persona import Persona
-from ..persona_core.photos import preview, rgb
+from ..persona_core.photos import reduced, rgb
 from . import notices, sockets
 
 
@@ -147,7 +147,7 @@ class PersonaScore(io.ComfyNode):
         if keep_score:
             keep(persona, scores, f"{said[0]} {recogniser.name}")
         sheet = score_sheet.sheet(images, scores)
-        shown = {**ui.PreviewImage(preview(sheet), cls=cls).as_dict(), "text": (table,), **notices.line(said[0])}
+        shown = {**ui.PreviewImage(reduced(sheet), cls=cls).as_dict(), "text": (table,), **notices.line(said[0])}
         return io.NodeOutput(
             chosen(images, scores.order), sheet, ScoredBatch(images, scores), scores.id or 0.0, scores.prompt or 0.0,
             scores.detect, scores.id_prompt, table, ui=shown,

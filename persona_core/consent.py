@@ -1,18 +1,21 @@
 """Who agreed that a persona is used: a note in its file. It is no proof, since whoever has the file can write it."""
 
 import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import Any
 
 from .files import line, shown
 
 LONGEST = 200  # letters
+LINES = "by", "on", "purpose", "until"
 
 
 @dataclass(frozen=True)
 class Consent:
     """Lines, empty where nobody said so. by: who agreed. on, until: the day, and the last one, as 2026-11-27.
-    purpose: for what.
+    purpose: for what. later: what a later version of the pack wrote beside, which is kept as it is.
 
     Raises ValueError with what is wrong, in few words.
     """
@@ -21,16 +24,17 @@ class Consent:
     on: str = ""
     purpose: str = ""
     until: str = ""
+    later: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
-        for name, text in asdict(self).items():
+        for name, text in self.lines().items():
             if not isinstance(text, str) or text != text.strip():
                 raise ValueError(f"has {shown(text)} for '{name}', which is no line of text")
             line(text, LONGEST)
         for name, day in {"on": self.on, "until": self.until}.items():
             if day and not is_day(day):
                 raise ValueError(f"has {shown(day)} for '{name}', which is no date such as 2026-11-27")
-        if not self.by and any(asdict(self).values()):
+        if not self.by and any(self.lines().values()):
             raise ValueError("does not say who agreed")
 
     def __bool__(self) -> bool:
@@ -41,13 +45,16 @@ class Consent:
         told = {"on": self.on, "for": self.purpose, "until": self.until}
         return ", ".join([self.by, *(f"{word} {text}" for word, text in told.items() if text)])
 
-    def fields(self) -> dict[str, str]:
+    def lines(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in LINES}
+
+    def fields(self) -> dict[str, object]:
         """What was said, by name."""
-        return {name: text for name, text in asdict(self).items() if text}
+        return {**self.later, **{name: text for name, text in self.lines().items() if text}}
 
     def changed(self, by: str, on: str, purpose: str, until: str) -> "Consent":
         """With what is said now. What is empty stays, if it is the same who agrees; who says no day agrees today."""
-        said = {"by": by.strip(), "on": on.strip(), "purpose": purpose.strip(), "until": until.strip()}
+        said: dict[str, Any] = {"by": by.strip(), "on": on.strip(), "purpose": purpose.strip(), "until": until.strip()}
         before = self if said["by"] in ("", self.by) else Consent()
         now = replace(before, **{name: text for name, text in said.items() if text})
         return now if now.on or not now else replace(now, on=date.today().isoformat())

@@ -17,10 +17,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .kept import EXTENSION, KEPT
+
 FOLDER = Path(__file__).absolute().parents[3] / "models/personas"  # of the ComfyUI in whose custom_nodes we are
-EXTENSION = ".safetensors"
-# Of who made room for another of that name (host/store.py).
-KEPT = r"(?:\.(?:[0-9a-f]{8}|damaged))*"
 # Pictures as galleries find them, and the notes that managers of models leave.
 BESIDE = r"(?:\.preview)?\.(?:png|webp|jpe?g|gif|bmp|avif)|(?:\.metadata)?\.json|\.txt|\.info|\.civitai\.info"
 UNFINISHED = r"-[0-9a-f]{12}\.(?:partial|new)"  # learning (host/learn/reuse.py), or a file that is not yet in its place
@@ -38,7 +37,7 @@ What else may hold {name}, and is yours to look through:
 def files_of(name: str, folders: Iterable[Path]) -> list[Path]:
     """Each file of a persona: by its name, and copies of what was learned that have other names."""
     there = [file for folder in folders for file in files_in(folder)]
-    named = {file for file in there if is_named(file.name, name)}
+    named = {file for file in there if is_theirs(file, name)}
     learned = {found for file in named if file.suffix == EXTENSION and (found := content_of(file))}
     sizes = {size for size, _ in learned}
     copies = {file for file in there if content_size(file) in sizes and content_of(file) in learned}
@@ -62,10 +61,22 @@ def files_in(folder: Path) -> Iterator[Path]:
         yield from (Path(place, file) for file in files)
 
 
+def is_theirs(file: Path, name: str) -> bool:
+    """Capitals count where the folder's system tells them apart: Ann may be somebody else than ann."""
+    if is_named(file.name, name):
+        return True
+    return is_named(file.name.casefold(), name.casefold()) and is_case_blind(file)
+
+
+def is_case_blind(file: Path) -> bool:
+    twin = file.with_name(file.name.swapcase())
+    return twin.exists() and twin.samefile(file)
+
+
 def is_named(file: str, name: str) -> bool:
     """Whether a file belongs to the persona of this name."""
     file, name = (unicodedata.normalize("NFC", one) for one in (file, name))
-    own = re.escape(name) + KEPT
+    own = f"{re.escape(name)}(?:{KEPT})*"  # of who made room for another of that name, more than once perhaps
     if temporary := TEMPORARY.fullmatch(file):
         begun = temporary[1].removeprefix(".")
         cut = len(begun) >= 39  # of 40 letters, the first may be a dot
@@ -104,8 +115,12 @@ def remove(files: Iterable[Path]) -> list[str]:
     return failed
 
 
-def shown(file: Path) -> str:
-    return f"{file} -> {file.resolve()}, which stays: it is only linked from here" if file.is_symlink() else str(file)
+def shown(file: Path, folders: Iterable[Path]) -> str:
+    real = file.resolve()
+    if file.is_symlink():
+        return f"{file} -> {real}, which stays: it is only linked from here"
+    outside = not any(real.is_relative_to(folder.resolve()) for folder in folders)
+    return f"{file}, which lies elsewhere: {real}" if outside else str(file)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     files = files_of(name, folders)
     print(f"{'Removed' if given.yes else 'What --yes would remove'}:" if files else f"No file of '{name}' is there.")
     for file in files:
-        print(f"  {shown(file)}")
+        print(f"  {shown(file, folders)}")
     failed = remove(files) if given.yes else []
     print(ELSEWHERE.format(name=name))
     print(*failed, sep="\n", file=sys.stderr, end="\n" if failed else "")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save
+from torch import Tensor
 
 from .consent import Consent
 from .files import PersonaFileError, called, opened, shapes_in, shown, tensors_in, write_whole
@@ -62,8 +63,14 @@ class Persona:
             "Use a checkpoint of the persona's family, or learn the persona again with this one."
         )
 
-    def to_bytes(self) -> bytes:
-        """The file's content."""
+    @property
+    def learned(self) -> str:
+        """A checksum of what was learned, the same whatever it is called and whatever else its file says."""
+        tensors, metadata = self.parts()
+        return checksum(tensors, {**metadata, "losses": ""})
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The file's tensors and metadata."""
         kept = self.representation.exported()
         tensors = {name: value.detach().cpu().half().contiguous() for name, value in kept.state_dict().items()}
         metadata = {
@@ -82,6 +89,11 @@ class Persona:
         }
         if self.consent:
             metadata["consent"] = json.dumps(self.consent.fields())
+        return tensors, metadata
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        tensors, metadata = self.parts()
         return save(tensors, {**metadata, CHECKSUM: checksum(tensors, metadata)})
 
     def save(self, path: Path) -> Path:

@@ -17,7 +17,7 @@ BLACK = 0.05  # a mask that is nowhere whiter shows nothing
 WHITE = 0.95  # of a picture's numbers: a thing photographed before a white wall has fewer
 VARIANTS = 32  # encoded before learning begins, so that no step has to run the VAE
 JITTER = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this
-SEEN = 2048  # pixels
+LONGEST = 2048  # pixels a side of what is only looked at on a node, and of masks for painting
 EMPTY = 64, 64  # Load Image's mask of a picture without transparency
 
 
@@ -106,10 +106,10 @@ def resize(pictures: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(pictures, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def preview(pictures: Tensor) -> Tensor:
-    """[B, H, W, C] in 0..1 as they are looked at on a node: no side is longer than SEEN."""
+def reduced(pictures: Tensor) -> Tensor:
+    """[B, H, W, C] in 0..1, no side longer than LONGEST."""
     height, width = pictures.shape[1:3]
-    scale = SEEN / max(height, width)
+    scale = LONGEST / max(height, width)
     if scale >= 1:
         return pictures
     size = [max(1, round(scale * side)) for side in (height, width)]

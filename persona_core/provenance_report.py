@@ -5,29 +5,46 @@ from collections.abc import Mapping
 from .content_credentials import INSTALL, TRUSTED, Credentials
 from .files import shown
 from .provenance import Told
+from .watermark import WORD, Sought
 
 MOST = 20  # personas that are named
 
 
-def describe(told: Told, signed: Credentials | None, personas: list[Mapping[str, object]]) -> str:
-    """A line a fact. personas: as `nodes/picture_info` wrote them into a picture, or as anybody did."""
+def describe(
+    told: Told, signed: Credentials | None, personas: list[Mapping[str, object]], sought: Sought | None = None
+) -> str:
+    """A line a fact. personas: as `nodes/picture_info` wrote them into a picture, or as anybody did. sought: of a
+    watermark; None where it is not spoken of."""
     believed = signed if signed is not None and signed.state in ("Valid", "Trusted") else None
     facts = {
-        "marked as generated": mark(told, believed),
+        "marked as generated": mark(told, believed, bool(sought and sought.found)),
         "signed": signature(signed),
         "made with": tool(told, believed),
         "a likeness was used": likeness(believed, bool(personas)),
         "personas": names(believed, personas),
+        **({"watermark": watermark(sought)} if sought else {}),
     }
     return "\n".join(f"{fact}: {said}" for fact, said in facts.items())
 
 
-def mark(told: Told, signed: Credentials | None) -> str:
+def mark(told: Told, signed: Credentials | None, in_pixels: bool) -> str:
     places = ["its metadata"] * told.generated + ["its signed record"] * bool(signed and signed.generated)
+    places += ["its pixels"] * in_pixels
     if places:
         return f"yes, in {' and in '.join(places)}"
     other = f" (its metadata says {shown(told.source_type)})" if told.source_type else ""
     return f"no{other}. That proves nothing: a mark is lost where a picture is saved again or sent by a messenger"
+
+
+def watermark(sought: Sought) -> str:
+    if sought.unread:
+        return f"not looked for ({sought.unread})"
+    if sought.found:
+        return (
+            f"yes, its pixels say that it is generated ({sought.agreeing} of {len(WORD)} bits agree). But anybody can "
+            "write that into any picture"
+        )
+    return "none found. That proves nothing: few pictures have one. It stands JPEG and another size, but no cut"
 
 
 def signature(signed: Credentials | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .consent import Consent
+from .consent import LINES, Consent
 from .files import LONGEST, Shape, line, shown
 from .stages import Stages
 
@@ -92,9 +92,13 @@ def widths(text: str) -> tuple[int, ...]:
 def settings(text: str) -> dict[str, object]:
     found = entries(text)
     for name, value in found.items():
-        if not isinstance(value, (str, int, float, bool, type(None))) or len(f"{name}{value}") > LONGEST:
+        if not is_plain(name, value):
             raise ValueError(f"have no plain value for {shown(name)}")
     return found
+
+
+def is_plain(name: str, value: object) -> bool:
+    return isinstance(value, (str, int, float, bool, type(None))) and len(f"{name}{value}") <= LONGEST
 
 
 def losses(text: str) -> dict[str, list[float]]:
@@ -115,10 +119,8 @@ def fingerprint(text: str) -> str:
 
 def consent(text: str) -> Consent:
     found = entries(text)
-    for name in found:
-        if name not in Consent.__dataclass_fields__:
-            raise ValueError(f"has {shown(name)}, which this version does not know")
-    return Consent(**found)
+    known = {name: found.pop(name) for name in LINES if name in found}
+    return Consent(**known, later={name: value for name, value in found.items() if is_plain(name, value)})
 
 
 def entries(text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import folder_paths
 from comfy.cli_args import args
 from torch import Tensor
 
+from .. import watermark
 from ..files import shown, write_whole
 from ..photos import rgb
 from ..pixels import to_pil
@@ -61,10 +62,12 @@ def save(
     prompt: Mapping[str, Mapping],
     extra_pnginfo: Mapping[str, object] | None,
     sign: Callable[[bytes], bytes] | None,
+    watermarked: bool = False,
 ) -> list[tuple[str, str]]:
     """Write pictures [B, H, W, C] as Save Image does, with the mark: the names of the files and of their folder.
 
-    sign: given each file as it would be. Raises ValueError, and OSError with a sentence.
+    sign: given each file as it would be. watermarked: in the pixels, too. Raises ValueError, and OSError, with a
+    sentence.
     """
     prefix, written = filled_in(prefix, prompt), texts(prompt, extra_pnginfo)
     check_prefix(prefix)
@@ -72,7 +75,8 @@ def save(
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
         for number, image in enumerate(images if images.shape[-1] == 4 else rgb(images)):
-            content = marked_png(to_pil(image.cpu().float()), written)
+            picture = to_pil(image.cpu().float())
+            content = marked_png(watermark.marked(picture) if watermarked else picture, written)
             file = f"{name.replace('%batch_num%', str(number))}_{counter + number:05}_.png"
             write_whole(Path(folder) / file, sign(content) if sign else content)
             saved.append((file, subfolder))

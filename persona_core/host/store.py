@@ -3,16 +3,13 @@
 import errno
 import io
 import os
-import re
-import tempfile
 import time
-import unicodedata
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import folder_paths
 import yaml
@@ -21,27 +18,25 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from ..files import QUOTED, TEMPORARY, PersonaFileError, shown, write_whole
+from ..file_names import is_hidden
+from ..files import QUOTED, TEMPORARY, PersonaFileError, write_whole
+from ..kept import EXTENSION, is_of, kept_names
 from ..persona import Persona
 from ..photos import rgb
 from ..pixels import to_pil
 from .messages import log
 
-FOLDER, EXTENSION = "personas", ".safetensors"
+FOLDER = "personas"
 PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".preview.png")  # beside a persona's file, as ComfyUI finds them
 PICTURE_SIZE = 512
 RECENT = 0.2  # seconds
-DAMAGED = "damaged"  # in the place of a fingerprint
 LOCK = ".lock"  # in each folder of personas
-# What Windows takes for a device, whatever follows a dot; and marks that let a name read otherwise than it is.
-RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{digit}" for kind in ("COM", "LPT") for digit in "0123456789¹²³")}
-TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 FRESH = ".new"  # the ending of a file that is not yet whole, or not yet in its place
 LEFT_OVER = 3600  # seconds
 ADVICE = (
     ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Free some space"),
     ({errno.EACCES, errno.EPERM, errno.EROFS}, "Allow ComfyUI to write there, or give it another folder of personas"),
-    ({errno.ENAMETOOLONG}, "Choose a shorter name"),
+    ({errno.ENAMETOOLONG, errno.ENOENT}, "Choose a shorter name"),  # the latter where Windows takes 260 letters at most
 )
 
 
@@ -66,33 +61,6 @@ def another_is_default() -> bool:
     return any(section.get("is_default") and section.get(FOLDER) for section in sections if section)
 
 
-def check_name(name: str, folders: bool) -> str:
-    """A persona's name without its extension, composed as keyboards write it: it has no twin that looks the same.
-    folders: whether "friends/ann" is one. Raises ValueError."""
-    parts = PurePosixPath(unicodedata.normalize("NFC", name).strip().replace("\\", "/").removesuffix(EXTENSION)).parts
-    if not parts:
-        raise ValueError("The persona's name is empty. Give it one, such as 'ann': the file will be ann.safetensors.")
-    if len(parts) > 1 and not folders:
-        raise ValueError(
-            f"The name {shown(name, QUOTED)} must be a plain name without folders, such as {shown(parts[-1])}. Save "
-            "Persona can put it into a sub-folder."
-        )
-    for part in parts:
-        if (
-            re.search(r"[<>:\"/\\|?*\x00-\x1f\x7f]", part)
-            or any(unicodedata.category(one) == "Cs" or one in TURNING for one in part)
-            or len(part.encode(errors="replace")) > 120
-            or part[0] in " ."
-            or part[-1] in " ."
-            or part.split(".")[0].strip().upper() in RESERVED
-        ):
-            raise ValueError(
-                f"{shown(part)} in the name {shown(name)} cannot be a file's name everywhere. Use letters, digits, "
-                "spaces, '-' and '_'."
-            )
-    return "/".join(parts)
-
-
 def path_for(name: str) -> Path:
     """Where a persona of this checked name is written."""
     return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}{EXTENSION}"
@@ -101,16 +69,16 @@ def path_for(name: str) -> Path:
 def save(persona: Persona, path: Path) -> Persona:
     """Write a persona and read it back; what the file then holds is what is returned.
 
-    A different persona that has this name already is kept beside it, under `kept_path`. Raises OSError with a
-    sentence, and then what was there is still there.
+    A different persona that has this name already is kept beside it, under `kept_path`. A link in the place of the file
+    is replaced, not followed. Raises OSError with a sentence, and then what was there is still there.
     """
-    fresh = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:12]}{FRESH}")
+    fresh = fresh_path(path)
     try:
         clear_leftovers(path.parent)
         persona.save(fresh)
         saved = Persona.load(fresh)
         with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
-            kept = keep_other(path, persona.fingerprint)
+            kept = keep_other(path, saved)
             fresh.replace(path)
             if kept:
                 move_pictures(path, kept)
@@ -119,8 +87,13 @@ def save(persona: Persona, path: Path) -> Persona:
     except OSError as error:
         raise cannot_save(persona.name, path, error) from error
     finally:
-        if fresh.is_file():  # not where a file stands in the place of a folder
+        with suppress(OSError):  # it has its place, or could not even be looked for
             fresh.unlink()
+
+
+def fresh_path(path: Path) -> Path:
+    """Where what will lie at `path` is written: a name of its own for each writer."""
+    return path.with_name(f".{path.stem}-{uuid.uuid4().hex[:12]}{FRESH}")
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -137,10 +110,9 @@ def keep_settings(persona: Persona, settings: Mapping[str, object]) -> bool:
 
     Raises OSError as `save`.
     """
-    own = Path(f"{persona.name}{EXTENSION}")
-    names = own.name, kept_path(own, persona.fingerprint).name
-    files = [file for file in listed() if Path(file).name in names]
-    found = [saved for saved in map(read, files) if saved and saved[0].fingerprint == persona.fingerprint]
+    names = [file for file in listed() if is_of(Path(file).name, persona.name, persona.fingerprint)]
+    places = [path for name in names if (path := place_of(name))]
+    found = [(saved, path) for path in places if (saved := read(path)) and saved.learned == persona.learned]
     for saved, path in found:
         if not settings.items() <= saved.settings.items():
             save(replace(saved, settings={**saved.settings, **settings}), path)
@@ -151,8 +123,9 @@ def check_writable(name: str, path: Path) -> None:
     """Raise OSError with a sentence, before hours of learning, where a persona could not be saved."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        fresh = fresh_path(path)
+        fresh.touch()
+        fresh.unlink()
     except OSError as error:
         raise cannot_save(name, path, error) from error
 
@@ -160,26 +133,38 @@ def check_writable(name: str, path: Path) -> None:
 def cannot_save(name: str, path: Path, error: OSError) -> OSError:
     advice = next((what for kinds, what in ADVICE if error.errno in kinds), "Choose another name")
     why = error.strerror or error
-    return OSError(f"The persona '{name}' could not be saved to {path} ({why}). {advice}, then run again.")
+    place = str(path) if len(str(path)) <= QUOTED else f"{str(path)[:QUOTED]}..."
+    return OSError(f"The persona '{name}' could not be saved to {place} ({why}). {advice}, then run again.")
 
 
-def kept_path(path: Path, fingerprint: str) -> Path:
-    """Where a persona goes that had to make room for another of its name."""
-    own = fingerprint[:8] if re.fullmatch("[0-9a-f]{8,}", fingerprint) else DAMAGED  # a file may say anything
-    return path.with_name(f"{path.stem}.{own}{EXTENSION}")
+def keep_other(path: Path, persona: Persona) -> Path | None:
+    """Where what was at `path` is now, if that is not this persona; None if there was no other.
 
-
-def keep_other(path: Path, fingerprint: str) -> Path | None:
-    """Where another persona that was at `path` is now; None if there was none."""
-    if not path.is_file():
+    The same fingerprint does not make it the same: files say what they like, and another machine learns other numbers.
+    """
+    if not (path.is_file() or path.is_symlink()):
         return None
-    try:
-        other = Persona.load(path).fingerprint
-    except PersonaFileError:
-        other = DAMAGED
-    if other == fingerprint:
+    other = read(path)
+    if other and other.learned == persona.learned:
         return None
-    return path.rename(kept_path(path, other))
+    kept = kept_path(path, other)
+    kept.unlink(missing_ok=True)  # the same persona
+    with suppress(OSError):  # so that there is one under the name at each moment; exFAT has no such links
+        os.link(path, kept)
+        return kept
+    return path.replace(kept)
+
+
+def kept_path(path: Path, other: Persona | None) -> Path:
+    """Where a persona goes that has to make room for another of its name; None: what cannot be read."""
+    names = kept_names(path.stem, other.fingerprint if other else "")
+    places = (path.with_name(f"{name}{EXTENSION}") for name in names)
+    return next(place for place in places if not os.path.lexists(place) or (other and is_same(place, other)))
+
+
+def is_same(place: Path, persona: Persona) -> bool:
+    there = read(place)
+    return bool(there and there.learned == persona.learned)
 
 
 def move_pictures(path: Path, kept: Path) -> None:
@@ -235,25 +220,33 @@ def save_picture(image: Tensor, path: Path) -> None:
 
 
 def listed() -> list[str]:
-    """The personas in ComfyUI's list. Hidden files are none: other systems leave such beside each they copy."""
+    """The personas in ComfyUI's list."""
     files = folder_paths.get_filename_list(FOLDER)
-    return [file for file in files if not any(part.startswith(".") for part in PurePosixPath(file).parts)]
+    return [file for file in files if not is_hidden(file)]
+
+
+def place_of(file: str) -> Path | None:
+    """Where a file in ComfyUI's list lies; None where there is none. Links are followed, as ComfyUI does."""
+    place = folder_paths.get_full_path(FOLDER, file)
+    return Path(place) if place and not is_hidden(file) else None
 
 
 def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
     """The persona of this name, now or earlier, that was learned from the same inputs, and its file."""
-    own = Path(f"{name}{EXTENSION}")
-    for saved in map(read, (own.name, kept_path(own, fingerprint).name)):
-        if saved and saved[0].fingerprint == fingerprint:
-            return saved
+    for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        own = root / f"{name}{EXTENSION}"  # also where the folder's system has it in other capitals
+        kept = sorted(file for file in root.glob(f"*{EXTENSION}") if is_of(file.name, name, fingerprint))
+        for path in dict.fromkeys((own, *kept)):
+            saved = read(path) if path.is_file() else None
+            if saved and saved.fingerprint == fingerprint:
+                return saved, path
     return None, None
 
 
-def read(file: str) -> tuple[Persona, Path] | None:
-    """The persona of a file in ComfyUI's list, and where it lies; None where there is none that can be read."""
-    place = folder_paths.get_full_path(FOLDER, file)
+def read(path: Path) -> Persona | None:
+    """None where it cannot be read, which the log says."""
     try:
-        return (Persona.load(Path(place)), Path(place)) if place else None
-    except PersonaFileError as error:
-        log.warning("'%s' is passed over: %s", file, error)
+        return Persona.load(path)
+    except (PersonaFileError, FileNotFoundError) as error:
+        log.warning("%s", error)
         return None

@@ -37,7 +37,12 @@ def personas(server):
     settings = with_settings(FIRST_RELEASE / "kv_tokens.safetensors", score=0.8312, preset=HOSTILE)
     put_persona(folder / "red.safetensors", "red", supercategory="woman", placeholder="<red>", **settings)
     put_persona(folder / "red.0123abcd.safetensors", "blue")
+    put_persona(folder / "red.0123abcd-2.safetensors")
     put_persona(folder / "red.0123abcd.damaged.safetensors")
+    for hidden in ("._red.safetensors", ".trash/red.safetensors"):
+        put_persona(folder / hidden)
+    nameless = put_persona(folder / "nameless.safetensors")
+    os.rename(nameless, os.fsencode(folder) + b"/\xff.safetensors")
     agreed = json.dumps({"by": HOSTILE, "purpose": "portraits", "until": "9999-12-31"})
     put_persona(folder / "agreed.safetensors", consent=agreed)
     ended = json.dumps({"by": "Ann Smith", "on": "2019-01-01", "until": "2020-01-01"})
@@ -106,13 +111,18 @@ def test_pictures_are_those_beside_the_files(gallery):
 
 
 def test_older_copies_are_folded_behind_the_newest(gallery):
-    copies = [card(gallery, name) for name in ("red.0123abcd", "red.0123abcd.damaged")]
+    copies = [card(gallery, name) for name in ("red.0123abcd", "red.0123abcd-2", "red.0123abcd.damaged")]
     for copy in copies:
         expect(copy).to_be_hidden()
-    card(gallery, "red").get_by_role("button", name="2 older copies").click()
+    card(gallery, "red").get_by_role("button", name="3 older copies").click()
     for copy in copies:
         expect(copy).to_contain_text("person <kv_tokens>")
     assert copies[0].locator("img").evaluate(PIXEL) == BLUE
+
+
+def test_hidden_files_and_names_that_are_no_text_have_no_card(gallery):
+    shown = gallery.get_by_role("article", include_hidden=True).evaluate_all("cards => cards.map(one => one.ariaLabel)")
+    assert "red" in shown and not [name for name in shown if name.startswith(".") or not name.isprintable()]
 
 
 def test_search_and_folders(gallery):

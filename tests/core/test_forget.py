@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gallery import put_persona
 
-from persona_core.forget import remove
+from persona_core.forget import files_of, remove
 
 PACK = Path(__file__).resolve().parents[2]
 LONG = "a name of so many letters that temporary files cut it"
@@ -16,12 +16,13 @@ OF_ANN = (
     "ann.safetensors", "ann.0123abcd.safetensors", "ann.damaged.safetensors", "ann.0123abcd.damaged.safetensors",
     "ann.png", "ann.webp", "ann.preview.png", "ann.0123abcd.jpg", "ann.json", "ann.civitai.info",
     ".ann-0123456789ab.partial", ".ann-0123456789ab.new", ".ann-abcd_123.tmp", "..ann-0123456789ab-abcd_123.tmp",
+    "ann.0123abcd-2.safetensors", "ann.damaged-12.png", ".ann.0123abcd-2-0123456789ab.new",
     ".ann.0123abcd-0123456789ab.new", "friends/ann.safetensors", "friends/.ann-0123456789ab.partial",
 )  # fmt: skip
 OF_OTHERS = (
     ".lock", "anna.safetensors", "ann.v2.safetensors", "ann.v2.png", "ann-2.png", "ann 2.safetensors", "Ann.safetensors",
     ".anna-0123456789ab.partial", ".ann.v2-0123456789ab.new", "joann.safetensors", "..anna-0123456789ab-abcd_123.tmp",
-    "best of.0123abcd.safetensors", ".best of-0123456789ab.partial", "bob.safetensors",
+    "best of.0123abcd.safetensors", "ann.0123abcd-b.safetensors", ".best of-0123456789ab.partial", "bob.safetensors",
 )  # fmt: skip
 COPIES = "best of.safetensors", "best of.png", "friends/old/anything.safetensors", "ann.safetensors.bak"
 
@@ -88,6 +89,23 @@ def test_what_is_linked_is_said_and_stays(tmp_path):
     said = forget("ann", "--folder", folder, "--yes")
     assert f"{elsewhere / 'ann.safetensors'}, which stays" in said.stdout
     assert not files(folder) and files(elsewhere) == {"ann.safetensors"}
+
+
+def test_what_lies_behind_a_linked_folder_goes_and_it_is_said_where_that_is(tmp_path):
+    folder, elsewhere = tmp_path / "personas", tmp_path / "other disk"
+    put_persona(elsewhere / "ann.safetensors")
+    folder.mkdir()
+    (folder / "friends").symlink_to(elsewhere)
+    said = forget("ann", "--folder", folder)
+    assert f"{folder / 'friends/ann.safetensors'}, which lies elsewhere: {elsewhere / 'ann.safetensors'}" in said.stdout
+    assert forget("ann", "--folder", folder, "--yes").returncode == 0 and not files(elsewhere)
+
+
+def test_capitals_do_not_count_where_the_system_does_not_see_them(folder, monkeypatch):
+    there = files_of("ann", [folder])
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(Path, "samefile", lambda path, other: path.name.casefold() == other.name.casefold())
+    assert set(files_of("ann", [folder])) - set(there) == {folder / "Ann.safetensors"}
 
 
 def test_what_cannot_be_removed_is_said(tmp_path):

@@ -2,6 +2,7 @@
 
 from errno import ENOSPC
 
+import folder_paths
 import pytest
 
 from persona_core.host import store
@@ -11,7 +12,7 @@ from persona_core.host.learn import reuse
 @pytest.fixture
 def full_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(reuse, "unsaved", {})
-    monkeypatch.setattr(store, "path_for", lambda name: tmp_path / f"{name}.safetensors")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "personas", ([str(tmp_path)], {".safetensors"}))
 
     def save(persona, path):
         raise OSError(ENOSPC, "No space left on device")

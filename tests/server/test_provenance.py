@@ -33,13 +33,17 @@ def signing(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def signer(server, first_personas, signing, tmp_path_factory):
-    """A ComfyUI whose owner has set up signing, trusts the authority, and wants no workflow in pictures."""
+    """A ComfyUI whose owner has set up signing, trusts the authority, and wants no workflow in pictures. It has no
+    blind-watermark."""
     pytest.importorskip("c2pa")
     base = tmp_path_factory.mktemp("signer")
     for file in (f"models/checkpoints/{CHECKPOINT}", *(f"models/personas/{one}" for one in first_personas.values())):
         (base / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(server.base / file, base / file)
-    with ComfyServer(base, cpu=True, env=signing.trusting_env(), extra_args=["--disable-metadata"]) as running:
+    (without := base / "without").mkdir()
+    (without / "blind_watermark.py").write_text("raise ImportError")
+    env = {**signing.trusting_env(), "PYTHONPATH": str(without)}
+    with ComfyServer(base, cpu=True, env=env, extra_args=["--disable-metadata"]) as running:
         yield running
 
 
@@ -111,6 +115,44 @@ def test_a_batch_is_saved_as_save_image_does(server):
         assert [one["filename"] for one in files] == [f"{start}_{count:05}_.png" for count in counts]
         with Image.open(io.BytesIO(contents[1])) as picture:
             assert picture.size == (24, 16) and picture.getpixel((0, 0)) == (color >> 16, color >> 8 & 255, color & 255)
+
+
+def carrying(**inputs) -> dict:
+    """One picture that is large enough for a watermark."""
+    prompt = plain(watermark=True, **inputs)
+    scaled = {"image": ["loaded", 0], "upscale_method": "lanczos", "width": 512, "height": 384, "crop": "disabled"}
+    prompt["loaded"] = {"class_type": "LoadImage", "inputs": {"image": "photo.png"}}
+    prompt["scaled"] = {"class_type": "ImageScale", "inputs": scaled}
+    prompt["save"]["inputs"]["images"] = ["scaled", 0]
+    return prompt
+
+
+class TestWatermark:
+    def test_it_is_told_where_all_else_is_lost_and_the_workflow_is_kept(self, server, photo):
+        server.upload_image(photo.read_bytes(), "photo.png")
+        prompt = carrying()
+        _, [content], said = save(server, prompt, extra_pnginfo={"workflow": {"nodes": []}})
+        assert said.startswith("Marked as generated, also in its pixels, not signed")
+        info = Image.open(io.BytesIO(content)).info
+        assert json.loads(info["workflow"]) == {"nodes": []} and info["XML:com.adobe.xmp"] == PACKET
+        text = verify(server, content)
+        assert text.startswith("marked as generated: yes, in its metadata and in its pixels\n")
+        assert "watermark: yes, its pixels say that it is generated (64 of 64 bits agree)" in text
+        assert verify(server, resaved(content)).startswith("marked as generated: yes, in its pixels\n")
+        plainly = carrying()
+        plainly["save"]["inputs"]["watermark"] = False
+        _, [content], said = save(server, plainly)
+        assert "pixels" not in said and "watermark: none found" in verify(server, content)
+
+    def test_a_picture_that_is_too_small_is_a_sentence(self, server):
+        run = server.run(plain(watermark=True))
+        assert "The picture is 24 x 16" in run.error and "256 pixels a side" in run.error and len(run.error) < 300
+
+    def test_where_the_library_is_missing_nothing_is_painted_and_verifying_goes_on(self, signer):
+        with pytest.raises(PromptRefused, match="blind-watermark is missing or does not load. Install it"):
+            signer.submit(plain(watermark=True))
+        _, contents, _ = save(signer, plain())
+        assert "watermark: not looked for (pip install blind-watermark" in verify(signer, contents[0])
 
 
 class TestSigned:

@@ -38,7 +38,7 @@ FROZEN = {
     "PersonaFaceMask": ("face_index detector grow crop_size no_face", "mask face boxes"),
     "PersonaScore": ("text threshold keep_score", "image boxes scores id prompt detect id_prompt text"),
     "PersonaPickBest": ("count", "image latent"),
-    "PersonaSavePicture": ("filename_prefix name_personas", ""),
+    "PersonaSavePicture": ("filename_prefix name_personas watermark", ""),
     "PersonaVerifyPicture": ("file", "text"),
 }
 

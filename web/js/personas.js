@@ -9,7 +9,8 @@ import { say } from "./texts.js"
 export const FORMAT = "persona/1"
 export const NO_LIST = say("The list of personas could not be read. Is ComfyUI running?")
 const EXTENSION = ".safetensors"
-const KEPT = /^(.+)\.(?:[0-9a-f]{8}|damaged)$/ // the name of an older copy, which made room for another persona
+const KEPT = /^(.+)\.(?:[0-9a-f]{8}|damaged)(?:-[0-9]+)?$/ // the name of an older copy, which made room for another persona
+const LEFT_OUT = /(^|[\\/])\.|\p{Surrogate}/u // hidden files, and names that are no text, as Load Persona leaves them out
 const order = new Intl.Collator(undefined, { numeric: true })
 
 export const changes = new EventTarget() // "change": the list may be another
@@ -32,7 +33,7 @@ export function list() {
             const pictures = nodes.PersonaLoad?.input.required.persona_name[1]?.pictures ?? {}
             const personas = new Map() // of two of one name, ComfyUI takes the first
             for (const file of files) {
-                if (!file.name.endsWith(EXTENSION) || personas.has(file.name)) continue
+                if (!file.name.endsWith(EXTENSION) || LEFT_OUT.test(file.name) || personas.has(file.name)) continue
                 personas.set(file.name, named(file, pictures[file.name]))
             }
             const newest = persona => (personas.has(persona.newer) ? newest(personas.get(persona.newer)) : persona)
