@@ -131,7 +131,7 @@ class EncoderTokens(nn.Module):
         width = len(word)
         self.register_buffer("word", word.clone())
         self.offsets = nn.Parameter(torch.zeros(2 * count, width))
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[], device_type="cpu"):
             torch.default_generator.manual_seed(seed)
             self.attentions = nn.ModuleList(nn.MultiheadAttention(width, HEADS, batch_first=True) for _ in range(2))
             self.norms = nn.ModuleList(LayerNorm(width) for _ in range(3))

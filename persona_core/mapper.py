@@ -70,7 +70,7 @@ class StageMapper(Learnable, Saved):
         images = None if image_embeddings is None else image_embeddings.detach().clone().float()
         self.register_buffer("image_embeddings", images)
         image_width = 0 if images is None else images.shape[1]
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[], device_type="cpu"):
             torch.default_generator.manual_seed(seed)
             self.anchors = anchored_linear(stages)
             self.time = nn.Sequential(*hidden_layer(ANCHORS), *hidden_layer(HIDDEN))

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from .budget import LOOK, budget_of
 from .gradients import TokenGradients
+from .loss_scale import LossScale
 from .noise import add_noise
 from .progress import LossNotFinite, Progress, restore, snapshot
 from .representation import TokenVectors
 from .task import RichContexts, Step, TrainingTask
 
 SAVE_EVERY = 100  # steps, so that a crash costs little
-SMALLEST_SCALE = 2**-20  # of a loss: what overflows with it is not finite at all
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def train(
     progress: Progress | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
     save: Callable[[Progress], None] = lambda progress: None,
-    scaler: torch.amp.GradScaler | None = None,
+    scale: LossScale | None = None,
     micro_batch: int | None = None,
 ) -> Progress:
     """Learn the task's representation in place (PersonaMagic, section 3.4) and return its history.
@@ -67,7 +67,7 @@ def train(
     progress: where to go on from; the result is then that of a run which never stopped, because every step
     draws from its own generator. on_step may raise to stop. save is given the progress with its tensors every
     SAVE_EVERY steps and when learning ends, for whatever reason.
-    scaler: loss scaling, for denoisers that compute in fp16. micro_batch: the most rows at once, all of a step if None;
+    scale: of the loss, for denoisers that compute in fp16. micro_batch: the most rows at once, all of a step if None;
     their gradients are accumulated: it needs less memory, and what is learned is the same but for rounding. Raises
     LossNotFinite.
     """
@@ -79,11 +79,17 @@ def train(
     optimizer = torch.optim.AdamW(
         representation.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
     )
-    scaler = scaler or torch.amp.GradScaler(enabled=False)
-    restore(progress, representation, optimizer, scaler)
+    scale = scale or LossScale(enabled=False)
+    if progress.tensors:
+        restore(progress, representation, optimizer, scale)
+    else:  # whatever happens, there is something to go on from
+        progress.tensors = snapshot(progress, representation, optimizer, scale)
 
     def save_now() -> None:
-        progress.tensors = snapshot(progress, representation, optimizer, scaler)
+        try:
+            progress.tensors = snapshot(progress, representation, optimizer, scale)
+        except (MemoryError, RuntimeError):  # which are torch's; what was kept before stays, and nothing stops for it
+            return
         save(progress)
 
     try:
@@ -97,15 +103,17 @@ def train(
             # In the end too: some terms do not pull where tokens are still the word.
             if meter is not None or task.objective.relative or index == planned - 1:
                 photo = progress.meter.pull if progress.meter.count >= LOOK else 0.0
-                watch = TokenGradients(task, scaler.get_scale(), photo, progress.pulls)
-            losses = accumulate(task, sample_batch(task, index).split(rows), scaler, watch)
+                watch = TokenGradients(task, scale.value, photo, progress.pulls)
+            losses = accumulate(task, sample_batch(task, index).split(rows), scale, watch)
             check_finite(losses, index)
             pulls = watch.pulls if watch else progress.pulls
-            if not stepped(optimizer, scaler, index, all(map(math.isfinite, pulls.values()))):
+            # Before the step: behind it, nothing may fail before it counts.
+            examples = watch.examples if watch and meter is not None else None
+            if not stepped(optimizer, scale, index, all(map(math.isfinite, pulls.values()))):
                 continue
             progress.pulls = pulls
-            if watch and meter is not None:
-                meter.observe(watch.examples)
+            if meter is not None and examples is not None:
+                meter.observe(examples)
             for name, loss in losses.items():
                 progress.losses.setdefault(name, []).append(loss)
             progress.seconds = time.monotonic() - began - progress.aside
@@ -123,7 +131,7 @@ def train(
 def accumulate(
     task: TrainingTask,
     parts: Iterable[Batch],
-    scaler: torch.amp.GradScaler,
+    scale: LossScale,
     watch: TokenGradients | None = None,
 ) -> dict[str, float]:
     """Add the gradients of a step's parts to the parameters. Returns the step's loss terms.
@@ -139,7 +147,7 @@ def accumulate(
         if watch:
             watch.before(step, losses)
         together = (loss for name, loss in losses.items() if name not in task.objective.relative)
-        scaler.scale(sum(together, torch.zeros(()))).backward()
+        (scale.value * sum(together, torch.zeros(()))).backward()
         if watch:
             watch.after(len(batch.t))
         for name, loss in losses.items():
@@ -150,32 +158,40 @@ def accumulate(
     return dict(zip(totals, torch.stack(list(totals.values())).tolist()))
 
 
-def stepped(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, index: int, finite: bool = True) -> bool:
+def stepped(optimizer: torch.optim.Optimizer, scale: LossScale, index: int, finite: bool = True) -> bool:
     """Whether the optimizer took a step. Where fp16 overflowed it does not: the loss scale is halved, and the same step
     is tried again, or a short recipe would learn less than it says. finite: whether what was looked at beside the
     parameters' gradients is. Raises LossNotFinite where no scale helps."""
-    if not scaler.is_enabled():
-        if not (finite and gradients_are_finite(optimizer)):
-            raise LossNotFinite(f"the gradient is not finite at step {index + 1}")
+    gradients = [one.grad for one in parameters_of(optimizer) if one.grad is not None]
+    if scale.unscale(gradients) and finite:
+        step_or_nothing(optimizer)
+        scale.grow()
+        return True
+    if scale.shrink():
+        return False
+    how = " in fp16" if scale.enabled else ""
+    raise LossNotFinite(f"the gradient is not finite{how} at step {index + 1}{', whatever the loss scale' * bool(how)}")
+
+
+@torch.no_grad()
+def step_or_nothing(optimizer: torch.optim.Optimizer) -> None:
+    """An optimizer's step, or where it fails, for want of memory, none: not one parameter with half a step's momentum,
+    from which the same step would be taken again."""
+    parameters = parameters_of(optimizer)
+    before = [one.clone() for one in parameters]
+    state = {one: {name: value.clone() for name, value in optimizer.state[one].items()} for one in optimizer.state}
+    try:
         optimizer.step()
-        return True
-    scale = scaler.get_scale()
-    if finite:
-        scaler.step(optimizer)
-        scaler.update()
-    else:
-        scaler.update(scale * scaler.get_backoff_factor())
-    if scaler.get_scale() >= scale:
-        return True
-    if scale < SMALLEST_SCALE:
-        raise LossNotFinite(f"the gradient is not finite in fp16 at step {index + 1}, whatever the loss scale")
-    return False
+    except BaseException:
+        for parameter, value in zip(parameters, before):
+            parameter.copy_(value)
+        optimizer.state.clear()
+        optimizer.state.update(state)
+        raise
 
 
-def gradients_are_finite(optimizer: torch.optim.Optimizer) -> bool:
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    norms = [one.grad.norm() for one in parameters if one.grad is not None]
-    return not norms or bool(torch.stack(norms).isfinite().all())  # at once: reading a number makes a GPU wait
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [one for group in optimizer.param_groups for one in group["params"]]
 
 
 def sample_batch(task: TrainingTask, index: int) -> Batch:

@@ -14,6 +14,7 @@ from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import compute_dtype
+from persona_core.loss_scale import LossScale
 from persona_core.recipes import Beginning, KVTokensRecipe, Recipe, StageMapperRecipe
 from persona_core.task import References, TrainingTask
 from persona_core.training import train
@@ -50,20 +51,19 @@ class Learner:
     def ready(self):
         return differentiable(self.model, self.clip.patcher, dtype=compute_dtype(self.model))
 
-    def scaler(self) -> torch.amp.GradScaler:
-        denoiser = self.task.denoiser
-        return torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
+    def scale(self) -> LossScale:
+        return LossScale(enabled=self.task.denoiser.dtype == torch.float16)
 
     def step(self) -> float:
         """Seconds of one step."""
         with self.ready():
-            return seconds(lambda: train(self.task, scaler=self.scaler())) / self.task.settings.steps
+            return seconds(lambda: train(self.task, scale=self.scale())) / self.task.settings.steps
 
     def shares(self) -> dict[str, float]:
         """Where the time of a step goes."""
         watch = Watch(self.task.text, self.task.denoiser)
         with self.ready(), watch.watching():
-            train(replace(self.task, text=watch, denoiser=watch), scaler=self.scaler())
+            train(replace(self.task, text=watch, denoiser=watch), scale=self.scale())
         return watch.shares()
 
 

@@ -72,7 +72,7 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
             train_in_memory(learner.task, patchers, Progress(), lambda progress: None, lambda progress: None)
         else:
             with gradient_checkpointing(chosen.checkpointed):
-                train(learner.task, scaler=learner.scaler(), micro_batch=chosen.micro_batch)
+                train(learner.task, scale=learner.scale(), micro_batch=chosen.micro_batch)
         return {**found, "peak": peak_memory() - before}
 
 

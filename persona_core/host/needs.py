@@ -93,6 +93,8 @@ CONTRACT = (
     Need("comfy.model_patcher:ModelPatcher.model", None, "BaseModel, or a text encoder's"),
     Need("comfy.model_patcher:ModelPatcher.model_options", None, "{'transformer_options': {...}}"),
     Need("comfy.model_patcher:ModelPatcher.load_device", None, "a torch.device"),
+    Need("comfy.model_patcher:ModelPatcher.offload_device", None, "a torch.device"),
+    Need("comfy.model_patcher:ModelPatcher.detach", ""),
     Need("comfy.model_patcher:ModelPatcher.patches", None, "{weight's name: [patch, ...]}"),
     Need("comfy.model_patcher:ModelPatcher.backup", None, "{weight's name: what has the original as its weight}"),
     Need("comfy.model_patcher:ModelPatcher.get_model_object", "name", "a part of the model, or what was put there"),
@@ -157,6 +159,7 @@ CONTRACT = (
     # A VAE.
     Need("comfy.sd:VAE.encode", "pixels", "latents"),
     Need("comfy.sd:VAE.decode", "latents", "[B, H, W, 3]"),
+    Need("comfy.sd:VAE.memory_used_encode", None, "a function of pictures' shape and a dtype, which gives bytes"),
     Need("comfy.sd:VAE.memory_used_decode", None, "a function of latents' shape and a dtype, which gives bytes"),
     Need("comfy.sd:VAE.vae_dtype", None, "a torch.dtype"),
     Need("comfy.sd:VAE.patcher", None, "its ModelPatcher"),

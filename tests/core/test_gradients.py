@@ -9,6 +9,7 @@ import torch
 from bench.budget import Pull, cosine, in_spreads, task_of
 from persona_core.budget import LOOK
 from persona_core.gradients import TokenGradients
+from persona_core.loss_scale import LossScale
 from persona_core.progress import Progress
 from persona_core.recipes import MEASURED, PRESETS, RELATIVE, StageMapperRecipe
 from persona_core.task import NOISE, TrainingSettings
@@ -37,9 +38,7 @@ def task(length=0.0, relative=None, settings=MEASURED, seed=0):
 
 def looked_at(task, rows, scale=1.0, photo=0.0, pulls=None):
     watch = TokenGradients(task, scale, photo, pulls or {})
-    scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
-    scaler.scale(torch.zeros(()))
-    accumulate(task, sample_batch(task, 0).split(rows), scaler, watch)
+    accumulate(task, sample_batch(task, 0).split(rows), LossScale(value=scale), watch)
     return watch
 
 
@@ -149,9 +148,9 @@ def test_a_loss_that_begins_at_nothing_does_not_drown_the_photo(settings):
 
 def test_an_overflow_in_a_loss_beside_is_tried_again_with_half_the_scale():
     made = task(1.0, {"aside": 0.3}, replace(MEASURED, steps=4))
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
-    progress = train(made, scaler=scaler)
-    assert progress.step == 4 and scaler.get_scale() < 2.0**127
+    scale = LossScale(value=2.0**127)
+    progress = train(made, scale=scale)
+    assert progress.step == 4 and scale.value < 2.0**127
     assert all(map(math.isfinite, progress.pulls.values())) and math.isfinite(progress.meter.signal)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from persona_core.kv_tokens import TokenExpander
+from persona_core.loss_scale import LossScale
 from persona_core.mapper import StageMapper
 from persona_core.noise import DiffusionSchedule
 from persona_core.progress import LossNotFinite
@@ -141,17 +142,17 @@ def test_a_text_encoder_on_another_device_than_the_denoiser_is_no_matter():
     assert {tensor.device for tensor in shown} == {elsewhere}
 
 
-def learned_with(scaler, term=lambda step: step.prediction.square().mean()):
+def learned_with(scale, term=lambda step: step.prediction.square().mean()):
     learned = StageMapper(torch.ones(8), STAGES, 1)
     asked = task(Objective({"noise": term}, OBJECTIVE.prompts), learned, Reads(), Reads(), steps=3, learning_rate=0.1)
     asked = replace(asked, references=replace(REFERENCES, latents=torch.randn(3, 4, 2, 2)))
-    return train(asked, scaler=scaler), learned.state_dict()
+    return train(asked, scale=scale), learned.state_dict()
 
 
 def test_a_step_that_overflows_in_fp16_is_taken_with_a_smaller_scale():
     torch.manual_seed(0)
     (plain, expected), *_ = learned_with(None), torch.manual_seed(0)
-    scaled, found = learned_with(torch.amp.GradScaler("cpu", init_scale=2.0**126))
+    scaled, found = learned_with(LossScale(value=2.0**126))
     assert scaled.losses == plain.losses and scaled.step == 3
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
@@ -159,7 +160,7 @@ def test_a_step_that_overflows_in_fp16_is_taken_with_a_smaller_scale():
 
 def test_what_no_scale_makes_finite_stops_learning():
     with pytest.raises(LossNotFinite, match="gradient is not finite .* step 1"):
-        learned_with(torch.amp.GradScaler("cpu"), lambda step: (0 * step.prediction).sqrt().sum())
+        learned_with(LossScale(), lambda step: (0 * step.prediction).sqrt().sum())
 
 
 def test_draws_are_those_of_seed_and_step_and_no_others():

@@ -34,12 +34,12 @@ pointer_in.restype, pointer_in.argtypes = ctypes.c_void_p, (ctypes.py_object, ct
 @dataclass
 class Settings:
     """What the device is like. refuses: the dtypes that it cannot hold, as MPS cannot hold float64. fails_after: so
-    many operations it runs out of memory, once; None: never. operations: that it has done. random: its own generator
+    many tensors made on it it runs out of memory, once; None: never. made: so many it has. random: its own generator
     draws other numbers than the CPU's from the same seed."""
 
     refuses: frozenset[torch.dtype] = frozenset()
     fails_after: int | None = None
-    operations: int = 0
+    made: int = 0
     random: torch.Generator = torch.Generator().manual_seed(123)
 
 
@@ -50,7 +50,7 @@ device = Settings()
 def behaving(**changes: object) -> Iterator[Settings]:
     """Within, the device is so."""
     before = dict(device.__dict__)
-    device.__dict__.update(changes, operations=0)
+    device.__dict__.update(changes, made=0)
     try:
         yield device
     finally:
@@ -84,9 +84,10 @@ def run(operation: torch._ops.OpOverload, *args: object, **kwargs: object) -> ob
     """Whatever operation torch calls with a tensor of the device, or to make one."""
     schema, leaves = operation._schema, tree_leaves((args, kwargs))
     check_devices(operation, [one for one in leaves if isinstance(one, Tensor)])
-    device.operations += 1
-    if device.operations - 1 == device.fails_after:
-        raise torch.OutOfMemoryError(f"{NAME} out of memory. Tried to allocate 2.00 GiB.")
+    if makes_tensors(schema):
+        device.made += 1
+        if device.made - 1 == device.fails_after:
+            raise torch.OutOfMemoryError(f"{NAME} out of memory. Tried to allocate 2.00 GiB.")
     if any(argument.name == "generator" for argument in schema.arguments):
         check_generator(kwargs.setdefault("generator", None))
         kwargs["generator"] = device.random
@@ -104,6 +105,12 @@ def run(operation: torch._ops.OpOverload, *args: object, **kwargs: object) -> ob
     values = [*args, *(kwargs.get(one.name) for one in schema.arguments[len(args) :])]
     written = [value for one, value in zip(schema.arguments, values) if one.is_write]
     return None if not schema.returns else written[0] if len(schema.returns) == 1 else tuple(written)
+
+
+def makes_tensors(schema: torch._C.FunctionSchema) -> bool:
+    """Whether an operation needs memory for its results: views, numbers, and what it writes into need none."""
+    new = [one for one in schema.returns if one.alias_info is None and "Tensor" in str(one.type)]
+    return bool(new) and schema.name not in COPIES
 
 
 def check_devices(operation: torch._ops.OpOverload, tensors: list[Tensor]) -> None:

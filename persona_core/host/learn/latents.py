@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import comfy.model_management
 import torch
 import torch.nn.functional as F
 from comfy.clip_vision import ClipVisionModel
@@ -29,7 +30,11 @@ def encode(model: ModelPatcher, vae: VAE, pictures: Sequence[Photo]) -> tuple[Te
     latents, masks = [], []
     for first in range(0, len(pictures), AT_ONCE):
         some = pictures[first : first + AT_ONCE]
-        latents.append(model.model.process_latent_in(vae.encode(torch.stack([photo.image for photo in some]))))
+        images = torch.stack([photo.image for photo in some])
+        # Here: where memory ends while it loads, the VAE itself would go on with half of its weights there.
+        needed = vae.memory_used_encode(rearrange(images, "m h w c -> m c h w").shape, vae.vae_dtype)
+        comfy.model_management.load_models_gpu([vae.patcher], memory_required=needed)
+        latents.append(model.model.process_latent_in(vae.encode(images)))
         small = rearrange(torch.stack([photo.mask for photo in some]), "m h w -> m 1 h w")
         masks.append(F.interpolate(small, latents[-1].shape[-2:], mode="area").to(latents[-1]))
     return torch.cat(latents), torch.cat(masks)

@@ -26,6 +26,8 @@ from .weights import stored
 REST = None  # what is kept outside of the layers
 LAYERS = ResBlock, BasicTransformerBlock, JointTransformerBlock
 PROBED = 8, 16, 24  # a side of the latents that a step is tried with
+# How devices say it that have no error of a kind of its own: MPS, DirectML, XPU, cuBLAS, and the CPU.
+NO_MEMORY = "out of memory", "out_of_device_memory", "alloc_failed", "t allocate", "not allocate", "tried to allocate"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ class Fit:
 def layers_of(diffusion_model: nn.Module) -> list[nn.Module]:
     """The layers of a UNet or a transformer that are kept or computed twice as a whole."""
     return [layer for layer in diffusion_model.modules() if isinstance(layer, LAYERS)]
+
+
+def layers_to_checkpoint(diffusion_model: nn.Module, device: torch.device) -> list[nn.Module]:
+    """Those that can be computed twice: none where torch's checkpointing does not know the device, as DirectML's.
+
+    What that asks for in the backward pass is asked for here: some devices' threads end the process where it fails.
+    """
+    kind = device.type
+    try:
+        getattr(torch, kind)
+        if torch.amp.is_autocast_available(kind):
+            torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=False)
+    except (AttributeError, AssertionError, RuntimeError):
+        return []
+    return layers_of(diffusion_model)
 
 
 @contextmanager
@@ -87,10 +104,11 @@ def fit_into_memory(task: TrainingTask, patchers: Sequence[ModelPatcher]) -> tup
     except Exception as error:
         if not out_of_memory(error):
             raise
+    layers = layers_to_checkpoint(task.denoiser.diffusion_model, device)
     if kept is None:  # not where the error is, which holds on to all that was computed
-        return smallest(layers_of(task.denoiser.diffusion_model)), room_for(math.inf, patchers, device)
+        return smallest(layers), room_for(math.inf, patchers, device)
     room = room_for(rows * sum(kept.values()), patchers, device)
-    return fit(kept, rows, room), room
+    return fit(kept if layers else {REST: sum(kept.values())}, rows, room), room
 
 
 def saved_by_row(task: TrainingTask, weights: Iterable[Tensor]) -> dict[nn.Module | None, float]:
@@ -194,7 +212,7 @@ def room_for(wanted: float, patchers: Iterable[ModelPatcher], device: torch.devi
 
 @contextmanager
 def unloaded_after(*patchers: ModelPatcher) -> Iterator[None]:
-    """Models that were not loaded before are not loaded after."""
+    """Models that were not loaded before are not loaded after; nor halfway, where memory ended while they were."""
     before = [one for one in comfy.model_management.current_loaded_models if one.model is not None]
     bases = [patcher.model for patcher in patchers]
     ours = [base for base in bases if not any(one.model.model is base for one in before)]
@@ -205,9 +223,19 @@ def unloaded_after(*patchers: ModelPatcher) -> Iterator[None]:
         others = [one for one in loaded if one.model is None or not any(one.model.model is base for base in ours)]
         for device in {patcher.load_device for patcher in patchers}:
             comfy.model_management.free_memory(math.inf, device, keep_loaded=others)
+        known = [one.model.model for one in comfy.model_management.current_loaded_models if one.model is not None]
+        for patcher in patchers:
+            if not any(patcher.model is base for base in known) and strays(patcher):
+                patcher.detach()
+
+
+def strays(patcher: ModelPatcher) -> bool:
+    """Whether weights lie elsewhere than they do while a model is not loaded."""
+    return any(weight.device != patcher.offload_device for weight in patcher.model.parameters())
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is used up."""
-    kinds = comfy.model_management.OOM_EXCEPTION, torch.OutOfMemoryError, MemoryError
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    kinds = comfy.model_management.OOM_EXCEPTION, getattr(torch, "OutOfMemoryError", MemoryError), MemoryError
+    said = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, kinds) or any(one in said for one in NO_MEMORY)

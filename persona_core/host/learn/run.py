@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...budget import budget_of
 from ...files import read_safetensors, write_whole
+from ...loss_scale import LossScale
 from ...names import starts
 from ...noise import log_snr
 from ...persona import LAST_LAYER, Persona
@@ -35,13 +36,20 @@ from .fingerprint import Weights
 from .fingerprint import fingerprint as fingerprint_of
 from .frozen import frozen
 from .latents import encode
-from .memory import fit_into_memory, gradient_checkpointing, layers_of, out_of_memory, smallest, unloaded_after
+from .memory import (
+    fit_into_memory,
+    gradient_checkpointing,
+    layers_to_checkpoint,
+    out_of_memory,
+    smallest,
+    unloaded_after,
+)
 from .preview import Previews
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
 LOG_SNR = "log-SNR at"
-PROGRESS_FORMAT = "progress/9"  # of files of unfinished learning: those of other versions are begun anew
+PROGRESS_FORMAT = "progress/10"  # of files of unfinished learning: those of other versions are begun anew
 
 
 class TooLittleMemory(MemoryError):
@@ -196,7 +204,7 @@ def train_in_memory(
     patchers: of the loaded models. Raises TooLittleMemory.
     """
     denoiser, rows = task.denoiser, task.settings.batch_size
-    layers = layers_of(denoiser.diffusion_model)
+    layers = layers_to_checkpoint(denoiser.diffusion_model, denoiser.device)
     first, room = fit_into_memory(task, patchers)
     for fitted in dict.fromkeys((first, smallest(layers))):
         how = (
@@ -206,10 +214,10 @@ def train_in_memory(
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
         if fitted != first:
             on_trouble(f"Out of memory at step {progress.step + 1}: goes on from there with {how}.")
-        scaler = torch.amp.GradScaler(denoiser.device.type, enabled=denoiser.dtype == torch.float16)
+        scale = LossScale(enabled=denoiser.dtype == torch.float16)
         try:
             with gradient_checkpointing(fitted.checkpointed):
-                train(task, progress, on_step, save, scaler, fitted.micro_batch)
+                train(task, progress, on_step, save, scale, fitted.micro_batch)
             return
         except Exception as error:
             if not out_of_memory(error):
