@@ -98,8 +98,13 @@ class ClipTower(TextTower):
     def text(self, ids: Sequence[int]) -> str:
         return "".join(self.tokenizer.inv_vocab[one].replace("</w>", " ") for one in ids).strip()
 
+    @property
+    def special_tokens(self) -> frozenset[int]:
+        """The tokens that are of no word: start, end, padding."""
+        return frozenset((self.tokenizer.start_token, self.tokenizer.end_token, self.tokenizer.pad_token))
+
     def words_in(self, row: Sequence[object]) -> list[bool]:
-        special = {self.tokenizer.start_token, self.tokenizer.end_token, self.tokenizer.pad_token}
+        special = self.special_tokens
         return [isinstance(token, int) and token not in special for token in row]
 
     def word_ids(self, word: str, called: str = "supercategory") -> list[int]:

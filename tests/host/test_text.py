@@ -82,7 +82,7 @@ def test_what_the_layers_make_of_a_word_is_what_the_bypass_is_added_to(clip, vec
         moved = TokenVectors(word[None], word[None], (other - output)[None, None])
         encoding = text.encode(["a photo of a {}"], moved)
         tower = text.encoders[0]
-        alone = tower.finish((other / other.norm() * output.norm())[None, None])
+        alone = tower.layers.finish((other / other.norm() * output.norm())[None, None])
         torch.testing.assert_close(encoding.values[encoding.persona], alone[0], atol=2e-5, rtol=1e-4)
 
 
@@ -153,9 +153,9 @@ def test_the_gradient_is_the_numeric_one(clip, vectors):
 
 def test_a_word_of_several_tokens_is_refused_with_advice(clip):
     with pytest.raises(ValueError, match="single token.*Try 'face'"):
-        text_towers(clip).first.word_id("fluffy dog")
+        text_towers(clip).first.word_ids("fluffy dog")
     with pytest.raises(ValueError, match="makes 0"):
-        text_towers(clip).first.word_id("")
+        text_towers(clip).first.word_ids("")
 
 
 def test_no_text_encoder_is_a_sentence():

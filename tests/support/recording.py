@@ -25,9 +25,10 @@ def sample(
     batch=1,
     size=8,
     denoise=1.0,
+    channels=4,
     **more,
 ):
-    noise = torch.randn(batch, 4, size, size, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(0))
     return comfy.sample.sample(
         model,
         noise,

@@ -135,11 +135,14 @@ def clip(family: str = "sd1", dtype=torch.float32, embeddings: str | None = None
     return made
 
 
-def vae() -> comfy.sd.VAE:
+def vae(channels: int = 4) -> comfy.sd.VAE:
     """A KL VAE of the real layout, small."""
-    network = AutoencoderKL(ddconfig=VAE, embed_dim=4)
+    config = {"ddconfig": {**VAE, "z_channels": channels}, "embed_dim": channels}
+    network = AutoencoderKL(**config)
     fill(network, 2)
-    return comfy.sd.VAE(sd=network.state_dict(), config={"params": {"ddconfig": VAE, "embed_dim": 4}})
+    made = comfy.sd.VAE(sd=network.state_dict(), config={"params": config})
+    made.latent_channels = channels  # which the host tells from files only
+    return made
 
 
 def clip_vision(folder) -> ClipVisionModel:
