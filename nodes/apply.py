@@ -152,6 +152,7 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         clip = apply_to_clip(clip, applied, placeholder, hooked=not lends_weights(model))
         check_persona(model, persona)
         if place is not None:
+            check_across(model, "Apply's mask", "Leave it away.")
             check_layers(model.model.diffusion_model)
         if key_locking:
             check_across(model, "key_locking", "Set it to 0.")

@@ -23,12 +23,12 @@ def vocabulary() -> ClipTower:
 
 
 def check_word(word: str) -> None:
-    vocabulary().word_ids(word)
+    vocabulary().word_id(word)
 
 
 def check_reference(word: str) -> None:
     if word.strip():  # empty is the supercategory
-        vocabulary().word_ids(word, "reference word")
+        vocabulary().word_id(word, "reference word")
 
 
 def check_own(placeholder: str) -> None:

@@ -59,19 +59,8 @@ class TextTowers:
         return self.first.depth(layer) - self.first.model.num_layers - 1
 
     def word(self, word: str, called: str = "supercategory") -> Tensor:
-        """The input embeddings [D] of a word; of several tokens, that of the last, in which the others are read. Raises
-        ValueError for a word that cannot be used."""
-        return torch.cat([tower.embedding(tower.word_ids(word, called)[-1]) for tower in self.towers])
-
-    def starts(self, word: str, count: int) -> Tensor | None:
-        """Where `count` tokens are that begin as a word which makes several: its own one after the other, then the last
-        again. [N, D], or None for a word that is one token."""
-        ids = [tower.word_ids(word) for tower in self.towers]
-        if all(len(one) == 1 for one in ids):
-            return None
-        each = [[one[min(place, len(one) - 1)] for place in range(count)] for one in ids]
-        parts = [torch.stack(list(map(tower.embedding, one))) for tower, one in zip(self.towers, each)]
-        return torch.cat(parts, -1)
+        """The input embeddings [D] of a word. Raises ValueError if it is not one token."""
+        return torch.cat([tower.embedding(tower.word_id(word, called)) for tower in self.towers])
 
     def known(self, words: Sequence[str]) -> Tensor:
         """The input embeddings [n, D] of those words that are one token in every encoder."""

@@ -113,11 +113,13 @@ def check_diffusion(patcher: ModelPatcher) -> None:
 
 
 def check_flow(patcher: ModelPatcher) -> None:
-    sampling = patcher.get_model_object("model_sampling")
-    if not predicts(sampling, CONST) or not isinstance(sampling, ModelSamplingDiscreteFlow):
+    sampling, own = patcher.get_model_object("model_sampling"), patcher.model.model_config.sampling_settings
+    flow = predicts(sampling, CONST) and isinstance(sampling, ModelSamplingDiscreteFlow)
+    # ModelSamplingSD3 gives the transformer timesteps that are a thousand times as high as its own.
+    if not flow or sampling.multiplier != own.get("multiplier", TIMESTEPS) or not sampling.shift > 0:
         raise UnsupportedModel(
             "Personas of this family are learned with flow matching; this MODEL samples otherwise. Learn with the "
-            "checkpoint as it is loaded, without ModelSampling nodes but ModelSamplingAuraFlow and ModelSamplingSD3."
+            "checkpoint as it is loaded: of the ModelSampling nodes, only ModelSamplingAuraFlow is for it."
         )
 
 
@@ -142,10 +144,10 @@ def check_across(patcher: ModelPatcher, what: str, instead: str) -> None:
         )
 
 
-def shift_of(patcher: ModelPatcher) -> float:
-    """How far a flow's noise levels are shifted while a MODEL samples; 1 for others, where they are not."""
+def shift_of(patcher: ModelPatcher) -> float | None:
+    """How far a flow's noise levels are shifted while a MODEL samples; None for others, which are no flows."""
     sampling = patcher.get_model_object("model_sampling")
-    return float(sampling.shift) if isinstance(sampling, CONST) else 1.0
+    return float(sampling.shift) if isinstance(sampling, CONST) and sampling.shift > 0 else None
 
 
 def default_stages(patcher: ModelPatcher) -> Stages:

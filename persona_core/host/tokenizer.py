@@ -19,7 +19,7 @@ READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vec
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")  # as Unicode names letters
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
 NAME = "$persona-{}$"  # after it, for a placeholder; of characters that other packs' parsers know in a file's name too
-FIRST_MARK, LAST_MARK = 0xE000, 0xF8FF  # Unicode's letters for private use
+MARKED = "\ue000{}\ue001"  # the same where a tokenizer looks for no files: between letters for private use
 EMBEDDING = MARK + r"(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" is a word and its weight
 
 
@@ -62,6 +62,9 @@ class PersonaTokens:
 
     def __getitem__(self, index: int) -> PersonaToken:
         return self.tokens[index]
+
+    def __deepcopy__(self, memo: dict) -> "PersonaTokens":
+        return self  # as its tokens, which are known by whose they are
 
 
 class PlaceholderTokenizer:
@@ -110,14 +113,15 @@ class PlaceholderTokenizer:
 class SubwordTokenizer(PlaceholderTokenizer):
     """The same for tokenizers that have no words, but parts of a text, with the space before them.
 
-    Each placeholder is one letter of Unicode's private use, which `Marks` finds in what the host gives it piece by
-    piece: so the tokens around it are those that they would be around a word.
+    Each placeholder becomes a number between letters of Unicode's private use, which `Marks` finds in what the host
+    gives it piece by piece: so the tokens around it are those that they would be around a word and a space.
     """
 
     tokenizer: "Marks"
 
     def tokenize_with_weights(self, text: str, *args, **kwargs):
-        sections = super().tokenize_with_weights(text, *args, **kwargs)
+        # Not that of PlaceholderTokenizer: the template stands around the text by now, and words of it are nobody's.
+        sections = super(PlaceholderTokenizer, self).tokenize_with_weights(text, *args, **kwargs)
         known = list(self.placeholders.values())
         return [[one for pair in section for one in unmarked(pair, known)] for section in sections]
 
@@ -125,30 +129,41 @@ class SubwordTokenizer(PlaceholderTokenizer):
         return self.replaced(text, {placeholder: mark for mark, placeholder in self.names.items()})
 
     def instead(self, found: re.Match, by: Mapping[str, str]) -> str:
-        return found[0] if found["file"] is not None else by[found[0]]
+        file = found["file"]
+        if file is None:
+            return by[found[0]]
+        if self.embedding_directory and super()._try_get_embedding(file)[0] is not None:
+            return found[0]
+        stands = next((one for one in by if file == one or (stands_alone(one[-1]) and file.startswith(one))), None)
+        if stands is not None:
+            return by[stands] + file.removeprefix(stands)
+        return re.sub("|".join(map(whole, by)), lambda one: by[one[0]], found[0])
 
     @property
     def names(self) -> dict[str, str]:
-        return {chr(FIRST_MARK + number): placeholder for number, placeholder in enumerate(self.placeholders)}
+        return {MARKED.format(number): placeholder for number, placeholder in enumerate(self.placeholders)}
 
 
 class Marks:
-    """Stands in for transformers' tokenizer: a mark, with the space before it, becomes a number below zero, which tells
-    whose it is and whether there was a space."""
+    """Stands in for transformers' tokenizer: each of `count` marks, with the space before it, becomes a number below
+    zero, which tells whose it is and whether there was a space."""
 
-    def __init__(self, original: Callable):
-        self.original = original
+    def __init__(self, original: Callable, count: int):
+        self.original, self.count = original, count
 
     def __getattr__(self, name: str):
+        if name == "original":  # while it is being copied
+            raise AttributeError(name)
         return getattr(self.original, name)
 
     def __call__(self, text: str, *args, **kwargs):
         found = self.original(text, *args, **kwargs)
-        pieces = re.split(f"( ?[{chr(FIRST_MARK)}-{chr(LAST_MARK)}])", text)
+        each = "|".join(re.escape(MARKED.format(number)) for number in range(self.count))
+        pieces = re.split(f"( ?(?:{each}))", text)
         if len(pieces) == 1:
             return found
         ids = [
-            [-1 - 2 * (ord(piece[-1]) - FIRST_MARK) - (len(piece) == 1)]
+            [-1 - 2 * int(piece.strip()[1:-1]) - (piece[0] != " ")]
             if number % 2
             else (self.original(piece, *args, **kwargs)["input_ids"] if piece else [])
             for number, piece in enumerate(pieces)
@@ -248,15 +263,17 @@ def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTo
             without_files = copy.copy(inner)
             without_files.embedding_directory = []
             inner.without_files = without_files
-            words = inner.start_token is not None  # CLIP's; a language model begins with whatever comes
-            if not words:
-                inner.tokenizer = Marks(inner.tokenizer)
-            mixin = PlaceholderTokenizer if words else SubwordTokenizer
+            # CLIP's has words and a first token; a language model's begins with whatever comes.
+            mixin = SubwordTokenizer if inner.start_token is None else PlaceholderTokenizer
             inner.__class__ = type("PersonaTokenizer", (mixin, type(inner)), {})
-            # Without a folder for embedding files the host would not look for embeddings at all.
-            inner.embedding_directory = inner.embedding_directory or []
+            if mixin is PlaceholderTokenizer:
+                # Without a folder for embedding files the host would not look for embeddings at all.
+                inner.embedding_directory = inner.embedding_directory or []
             inner.placeholders = {}
         inner.placeholders = {**inner.placeholders, placeholder: its_tokens}
+        if isinstance(inner, SubwordTokenizer):
+            own = inner.tokenizer.original if isinstance(inner.tokenizer, Marks) else inner.tokenizer
+            inner.tokenizer = Marks(own, len(inner.placeholders))
         setattr(outer, encoder, inner)
     return outer
 

@@ -66,9 +66,15 @@ class TextTower:
         """Which of a prompt's tokens are of a word that somebody wrote; what is no number is none."""
         raise NotImplementedError
 
-    def word_ids(self, word: str, called: str = "supercategory") -> list[int]:
-        """The tokens of a common word. Raises ValueError for one that cannot be used, naming the input it came from."""
-        raise NotImplementedError
+    def word_id(self, word: str, called: str = "supercategory") -> int:
+        """The one token of a word. Raises ValueError if it has none or several, naming the input it came from."""
+        ids = self.ids(word)
+        if len(ids) != 1:
+            raise ValueError(
+                f"The {called} {shown(word, QUOTED)} must be one common word that the text encoder knows as a single "
+                f"token, but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
+            )
+        return ids[0]
 
     def embedding(self, token: int) -> Tensor:
         """The input embedding [W] of a token, on the CPU in fp32."""
@@ -107,16 +113,6 @@ class ClipTower(TextTower):
         special = self.special_tokens
         return [isinstance(token, int) and token not in special for token in row]
 
-    def word_ids(self, word: str, called: str = "supercategory") -> list[int]:
-        """The one token of a word."""
-        ids = self.ids(word)
-        if len(ids) != 1:
-            raise ValueError(
-                f"The {called} {shown(word, QUOTED)} must be one common word that the text encoder knows as a single "
-                f"token, but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
-            )
-        return ids
-
 
 @dataclass(frozen=True)
 class QwenTower(TextTower):
@@ -144,12 +140,3 @@ class QwenTower(TextTower):
         padding = sum(isinstance(token, int) and token == self.tokenizer.pad_token for token in row)
         last = len(row) - after - padding
         return [before <= place < last and isinstance(token, int) for place, token in enumerate(row)]
-
-    def word_ids(self, word: str, called: str = "supercategory") -> list[int]:
-        """The tokens of one word: it may be split."""
-        if len(word.split()) != 1:
-            raise ValueError(
-                f"The {called} {shown(word, QUOTED)} must be one common word. Try 'face', 'person', 'man', 'woman', "
-                "'cat', 'dog' or 'toy'."
-            )
-        return self.ids(word)

@@ -139,17 +139,9 @@ def test_it_learns_and_keeps_its_stage_as_noise(flow_job, tmp_path):
     assert (moved.keys - persona.representation.word).norm() > 1e-4 and moved.bypass.any()
 
 
-def test_a_word_of_several_tokens_is_where_the_vectors_begin(flow_job, clip, tmp_path):
-    """Qwen's vocabulary splits what CLIP's has whole."""
-    towers = text_towers(clip)
-    ids = towers.first.ids("axolotl")
-    assert len(ids) > 1
-    starts = towers.starts("axolotl", 4)
-    expected = [ids[min(place, len(ids) - 1)] for place in range(4)]
-    assert torch.equal(starts, torch.stack([towers.first.embedding(one) for one in expected]))
-    recipe = replace(flow_job.recipe, supercategory="axolotl")
-    persona = train_persona(replace(flow_job, recipe=recipe), "f" * 32, tmp_path / "partial", lambda progress: None)
-    assert torch.equal(persona.representation.word, towers.first.embedding(ids[-1]))
+def test_a_word_of_several_tokens_is_refused(clip):
+    with pytest.raises(ValueError, match="a single token, but it makes 4"):
+        text_towers(clip).word("axolotl")
 
 
 def test_its_attention_tells_where_the_word_looks(flow_job):

@@ -1,15 +1,22 @@
 """A persona in the pictures of a flow-matching transformer: what its layers are given at each step."""
 
+import copy
+
 import pytest
 import tiny_models
 import torch
+from comfy_extras.nodes_model_advanced import ModelSamplingAuraFlow, ModelSamplingSD3
 from recording import encode, sample
 
 from nodes import ConditioningAverage, ConditioningConcat
+from persona_core.host.apply import portions
 from persona_core.host.apply.encoding import apply_to_clip
-from persona_core.host.apply.sampling import TABLE, apply_to_model
+from persona_core.host.apply.sampling import TABLE, apply_to_model, without_padding
+from persona_core.host.clip import UnsupportedModel
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.text import DifferentiableText
+from persona_core.host.model import check_supported, shift_of
+from persona_core.host.tokenizer import PersonaToken
 from persona_core.table import AppliedPersona
 
 TEXT, PLAIN = "a photo of <ann> in snow", "a photo of face in snow"
@@ -154,3 +161,57 @@ def test_average_weighs_what_stands_at_each_step(model, clip, persona):
     found = sample(apply_to_model(model, "<ann>"), mixed, encode(clip, ""))
     [plain] = ConditioningAverage().addWeighted(encode(clip, PLAIN), encode(clip, "a photo"), 0.7)
     assert found.isfinite().all() and not torch.equal(found, sample(model, plain, encode(clip, "")))
+
+
+@pytest.mark.parametrize(
+    "text", ["\uf8ff apple", "a \ue000 b", "the user and the assistant", "a embedding:foo, bar", "{} {0}"]
+)
+def test_a_prompt_without_a_persona_is_tokenized_as_the_host_does(clip, persona, text):
+    for placeholder in ("<ann>", "user", "assistant"):
+        taught = applied(clip, persona, placeholder)
+        assert placeholder in text or taught.tokenize(text) == clip.tokenize(text)
+        copied = copy.deepcopy(taught.tokenizer).tokenize_with_weights(f"a {placeholder}")
+        assert len(copied["qwen3_4b"][0]) == len(clip.tokenize("a face")["qwen3_4b"][0]) + 3
+
+
+@pytest.mark.parametrize("text", ["embedding:<ann> x", "a embedding:foo<ann>", "a embedding:x,<ann>"])
+def test_a_placeholder_beside_what_looks_like_a_files_name_is_found(clip, persona, text):
+    tokens = applied(clip, persona).tokenize(text)["qwen3_4b"][0]
+    assert sum(isinstance(token, PersonaToken) for token, _ in tokens) == 4
+    assert [token for token, _ in tokens[-5:]] == [token for token, _ in clip.tokenize("x")["qwen3_4b"][0][-5:]]
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.125, 955), (0.25, 900), (0.5, 750), (0.0, 1000)])
+def test_a_share_of_the_sampling_is_the_hosts(model, clip, persona, share, first):
+    """The steps of Conditioning (Set Timestep Range) with the same start."""
+    use = AppliedPersona(persona, early="persona", start_at=share, shift=shift_of(model))
+    assert use.reach[1] == min(first, 999) and AppliedPersona(persona, start_at=0.5).reach == (0, 499)
+
+
+def test_rows_of_different_prompts_keep_their_tokens():
+    """Packs that schedule prompts join contexts; only what no row has is no token."""
+    rows = torch.ones(2, 6, 4)
+    rows[0, 3:], rows[1, 5:] = 0, 0
+    assert torch.equal(without_padding(rows), rows[:, :5]) and without_padding(torch.zeros(1, 3, 4)).shape[1] == 3
+
+
+def test_a_long_prompt_goes_through_the_language_model_in_portions(clip, persona, monkeypatch):
+    monkeypatch.setattr(portions, "AT_ONCE", 1)
+    taught, seen = applied(clip, persona), []
+    layer = taught.cond_stage_model.qwen3_4b.transformer.model.layers[0]
+    hook = layer.register_forward_pre_hook(lambda _, args, given: seen.append(given["x"].shape[:2]), with_kwargs=True)
+    context, extra = encode(taught, "a photo of <ann> in a garden " + "with flowers " * 60)[0]
+    hook.remove()
+    rows = [rows for rows, _ in seen]
+    assert max(rows * tokens for rows, tokens in seen) <= 77 * 768 // 64
+    assert sum(rows) == 1 + 16 + 1  # the plain prompt, the stage's grid, and below it
+    assert extra[TABLE].at(700)[1].shape[1] == context.shape[1] == max(tokens for _, tokens in seen)
+
+
+def test_modelsamplingsd3_is_not_for_it(model):
+    [patched] = ModelSamplingSD3().patch(model, 3.0)
+    with pytest.raises(UnsupportedModel, match="only ModelSamplingAuraFlow is for it"):
+        check_supported(patched)
+    [patched] = ModelSamplingAuraFlow().patch_aura(model, 6.0)
+    check_supported(patched)
+    assert shift_of(patched) == 6.0 and shift_of(tiny_models.model()) is None

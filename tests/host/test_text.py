@@ -153,9 +153,9 @@ def test_the_gradient_is_the_numeric_one(clip, vectors):
 
 def test_a_word_of_several_tokens_is_refused_with_advice(clip):
     with pytest.raises(ValueError, match="single token.*Try 'face'"):
-        text_towers(clip).first.word_ids("fluffy dog")
+        text_towers(clip).first.word_id("fluffy dog")
     with pytest.raises(ValueError, match="makes 0"):
-        text_towers(clip).first.word_ids("")
+        text_towers(clip).first.word_id("")
 
 
 def test_no_text_encoder_is_a_sentence():

@@ -18,7 +18,7 @@ from ..messages import warn
 from ..tokenizer import PersonaTokens, check_placeholder, known_placeholders, warn_of_text, whole, with_placeholder
 from ..towers import QwenTower
 from .bypass import Bypass, ClipLayers, QwenLayers
-from .portions import check_room, portions
+from .portions import at_once, check_room, portions
 from .prompt import (
     PlaceholderEmbeddings,
     Point,
@@ -100,7 +100,7 @@ class PersonaEncode(StandIn):
             return self.original(pairs)
         self.compare_layers(subjects)
         segments, moving = plan([subject.applied for subject in subjects]), self.moving(sections)
-        self.check_room(segments, len(moving))
+        self.check_room(segments, len(moving), max(len(one) for encoder in sections.values() for one in encoder))
         words = {
             key: [fill(section, key, columns, {}) for section in sections[key]] for key, columns in self.columns.items()
         }
@@ -167,10 +167,10 @@ class PersonaEncode(StandIn):
             return list(each)
         return [number for number in each if subjects_in({key: [one[number]] for key, one in sections.items()})]
 
-    def check_room(self, segments: Sequence[Segment], moving: int) -> None:
+    def check_room(self, segments: Sequence[Segment], moving: int, length: int) -> None:
         """Of the contexts of so many sections, before anything is encoded."""
         points = sum(len(segment.grid) for segment in segments)
-        check_room((2 * points + len(segments)) * moving, max(columns.stop for columns in self.columns.values()))
+        check_room((2 * points + len(segments)) * moving, self.towers.width, length)
 
     def places(
         self, rows: Mapping[str, Sequence[Row]], first: int, numbers: Sequence[int], count: int
@@ -210,7 +210,8 @@ class PersonaEncode(StandIn):
         for length in set(lengths):
             alike = [prompt for prompt in range(prompts) if lengths[prompt] == length]
             alone = ((range(0), [number]) for number in range(len(alike)))
-            together = portions(len(alike), count, sum(prompt < points for prompt in alike))
+            most = at_once(length, self.towers.width) if self.towers.joint else None
+            together = portions(len(alike), count, sum(prompt < points for prompt in alike), most)
             for keys, others in together if self.sections_are_independent() else alone:
                 some = [alike[number] for number in (*keys, *others)]
                 places = [prompt * count + section for prompt in some for section in range(count)]

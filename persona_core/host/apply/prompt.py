@@ -20,8 +20,8 @@ Section = list[tuple]
 
 @dataclass(frozen=True)
 class Word:
-    """The supercategory's tokens, behind a space and without, and the padding that fills what its N - 1 missing tokens
-    leave; None where prompts are as long as they are."""
+    """The supercategory's token behind a space, its tokens without one, and the padding that fills what its N - 1
+    missing tokens leave; None where prompts are as long as they are."""
 
     spaced: Sequence[int]
     unspaced: Sequence[int]
@@ -30,7 +30,7 @@ class Word:
     @classmethod
     def of(cls, word: str, tower: TextTower) -> "Word":
         """Raises ValueError for a word that cannot be used."""
-        ids = tower.word_ids(word)
+        ids = [tower.word_id(word)]
         if isinstance(tower, QwenTower):
             return cls(ids, tower.plain(word.strip()), None)
         return cls(ids, ids, tower.tokenizer.pad_token)

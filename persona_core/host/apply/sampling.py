@@ -225,9 +225,9 @@ def with_context(cond: dict, name: str, context: Tensor) -> dict:
 
 
 def without_padding(context: Tensor) -> Tensor:
-    """A context [1, L, D] without its rows of zeros, which stand where a prompt is longer with a persona than with the
+    """A context [B, L, D] without its rows of zeros, which stand where a prompt is longer with a persona than with the
     word: a table has all of one length. What somebody zeroed as a whole stays."""
-    there = context[0].any(-1)
+    there = context.any(-1).any(0)
     return context[:, there] if there.any() else context
 
 

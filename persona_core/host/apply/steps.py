@@ -19,7 +19,7 @@ def tell_of_steps(sampling, sigmas: Tensor, tables: Sequence[Table]) -> None:
     for table in tables:
         if table.constant:
             continue
-        names = " and ".join(sorted(table.placeholders))
+        names = " or ".join(sorted(table.placeholders))
         there = [t for t in timesteps if table.at(t)[0] is not table.base]
         log.info("%s: in %d of %d steps, t %s", names, len(there), len(timesteps), ", ".join(f"{t:.0f}" for t in there))
         if whole and not there:

@@ -104,9 +104,7 @@ def train_persona(
             device = denoiser.device
             images = None if job.image_embeddings is None else job.image_embeddings.clone()
             word = towers.word(recipe.supercategory)
-            start = towers.starts(recipe.supercategory, recipe.tokens)
-            if recipe.starts_at_names:
-                start = starts(recipe.tokens, word, towers.known)
+            start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
             text = DifferentiableText(clip, recipe.tokens, recipe.supercategory, denoiser.dtype)
             output = text.output_of(word)
             representation = recipe.representation(Beginning(word, images, towers.widths, start, output)).to(device)

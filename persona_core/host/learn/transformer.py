@@ -47,7 +47,7 @@ class FrozenTransformer:
     def predict_watched(
         self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor, pooled: Tensor | None = None
     ) -> tuple[Tensor, list[CrossAttention]]:
-        """Nobody asks: see `model.check_attention_loss`."""
+        """Of no such model: `model.check_across` says so before."""
         raise NotImplementedError
 
     @torch.no_grad()
