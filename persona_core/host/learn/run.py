@@ -185,7 +185,8 @@ def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
 def stage_as_noise(task: TrainingTask) -> dict[str, object]:
     """The stage's ends in what means the same in every model."""
     stages = task.representation.stages
-    ratios = log_snr(task.denoiser.schedule, torch.tensor([stages.t_lo, stages.t_hi])).tolist()
+    ends = torch.tensor([stages.t_lo, stages.t_hi], device=task.references.latents.device)
+    ratios = log_snr(task.denoiser.schedule, ends).tolist()
     return {f"{LOG_SNR} {name}": round(one, 3) for name, one in zip(("t_lo", "t_hi"), ratios) if math.isfinite(one)}
 
 
