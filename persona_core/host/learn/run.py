@@ -185,8 +185,9 @@ def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
 def stage_as_noise(task: TrainingTask) -> dict[str, object]:
     """The stage's ends in what means the same in every model."""
     stages = task.representation.stages
-    ends = torch.tensor([stages.t_lo, stages.t_hi], device=task.references.latents.device)
-    ratios = log_snr(task.denoiser.schedule, ends).tolist()
+    with torch.inference_mode(False):  # as the schedule was made
+        ends = torch.tensor([stages.t_lo, stages.t_hi], device=task.references.latents.device)
+        ratios = log_snr(task.denoiser.schedule, ends).tolist()
     return {f"{LOG_SNR} {name}": round(one, 3) for name, one in zip(("t_lo", "t_hi"), ratios) if math.isfinite(one)}
 
 
