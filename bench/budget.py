@@ -23,6 +23,7 @@ from bench.pages import made, markdown
 from persona_core.budget import pace
 from persona_core.kv_tokens import TokenExpander
 from persona_core.mapper import StageMapper, learning_units
+from persona_core.noise import DiffusionSchedule
 from persona_core.recipes import AUTO, KV_PRESETS, MEASURED, PRESETS
 from persona_core.representation import Learnable, TokenVectors, spread
 from persona_core.stages import Stages
@@ -75,7 +76,7 @@ what it looks at counts. Beside it the fewest passes with which a fixed budget r
 class Nothing:
     """A text encoder and a denoiser that make nothing of anything: the loss looks at the tokens alone."""
 
-    alphas_cumprod = torch.linspace(1, 0, 1000)
+    schedule = DiffusionSchedule(torch.linspace(1, 0, 1000))
 
     def encode(self, prompts, vectors: TokenVectors, rich=()) -> TextEncoding:
         nothing = torch.zeros(len(prompts), 1)
@@ -83,9 +84,6 @@ class Nothing:
 
     def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None) -> Tensor:
         return noisy
-
-    def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return noise
 
 
 @dataclass

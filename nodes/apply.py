@@ -9,7 +9,7 @@ from ..persona_core.host.apply.encoding import apply_to_clip
 from ..persona_core.host.apply.sampling import apply_to_model
 from ..persona_core.host.compat import lends_weights
 from ..persona_core.host.consent import check_consent, consent_asked_on
-from ..persona_core.host.model import check_layers, check_persona
+from ..persona_core.host.model import check_across, check_layers, check_persona, shift_of
 from ..persona_core.persona import Persona
 from ..persona_core.photos import BLACK, reduced
 from ..persona_core.table import PERSONA, WORD, AppliedPersona
@@ -145,13 +145,17 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         placeholder = placeholder if placeholder.strip() else persona.placeholder
         place = None if mask is None else place_of(mask)
         applied = AppliedPersona(
-            persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation, place
-        )
+            persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation, place,
+            shift_of(model),
+        )  # fmt: skip
         # A host that lends weights paints a conditioning with hooks on a second copy of the MODEL, read from disk.
         clip = apply_to_clip(clip, applied, placeholder, hooked=not lends_weights(model))
         check_persona(model, persona)
         if place is not None:
+            check_across(model, "Apply's mask", "Leave it away.")
             check_layers(model.model.diffusion_model)
+        if key_locking:
+            check_across(model, "key_locking", "Set it to 0.")
         return io.NodeOutput(apply_to_model(model, placeholder), clip)
 
 

@@ -10,16 +10,16 @@ from comfy.sd1_clip import SDTokenizer
 from ..persona_core.consent import is_day
 from ..persona_core.file_names import check_name
 from ..persona_core.files import shown
-from ..persona_core.host.apply.encoding import check_placeholder
-from ..persona_core.host.clip import TextTower
+from ..persona_core.host.tokenizer import check_placeholder
+from ..persona_core.host.towers import ClipTower
 
 ROUTE = "/persona/check"
 
 
 @cache
-def vocabulary() -> TextTower:
+def vocabulary() -> ClipTower:
     """That of CLIP, the same in SD1.x, SD2.x and SDXL. Which one a checkpoint has is known once that is loaded."""
-    return TextTower("clip_l", None, SDTokenizer())
+    return ClipTower("clip_l", None, SDTokenizer())
 
 
 def check_word(word: str) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..persona_core.file_names import check_name
 from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.host.model import best_resolution
+from ..persona_core.host.model import best_resolution, check_across
 from ..persona_core.losses import COMPARED, REDUCTIONS
 from ..persona_core.photos import augmented
 from ..persona_core.recipes import DEFAULT, KV_PRESETS, STARTS, WEIGHTS, KVTokensRecipe, kv_prompts, settings_of
@@ -144,6 +144,7 @@ class FaceWiseKVTokens(io.ComfyNode):
         loss_weights: str = WEIGHTS[0],
     ) -> io.NodeOutput:
         name = check_name(name, folders=False)
+        check_across(model, "Face-Wise K/V Tokens", "Use Learn Persona with it.")
         supercategory = supercategory.strip()
         recipe = KVTokensRecipe(
             supercategory=supercategory,

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..persona_core.file_names import check_name
 from ..persona_core.host.learn.latents import embed
 from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.host.model import best_resolution
+from ..persona_core.host.model import best_resolution, default_stages
 from ..persona_core.losses import REDUCTIONS
 from ..persona_core.recipes import DEFAULT, PRESETS, STARTS, WEIGHTS, StageMapperRecipe, settings_of
 from ..persona_core.stages import Stages
@@ -147,7 +147,7 @@ class LearnPersona(io.ComfyNode):
             te_weight=te_weight,
             resolution=resolution or best_resolution(model),
             mirror=mirror,
-            stages=stages or Stages(),
+            stages=stages or default_stages(model),
             learning=settings_of(preset, train_seed, steps, learning_rate, batch_size, minutes),
             attention_weight=attention_weight,
             attention_reduction=attention_reduction,

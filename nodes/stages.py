@@ -9,7 +9,7 @@ from torch import Tensor
 from ..persona_core.charts import iou_chart, map_grid
 from ..persona_core.host.learn.attention_curve import attention_curve
 from ..persona_core.host.learn.latents import size_multiple
-from ..persona_core.host.model import best_resolution, check_models
+from ..persona_core.host.model import best_resolution, check_models, default_stages
 from ..persona_core.photos import photos
 from ..persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 from . import notices, sockets
@@ -109,7 +109,7 @@ class StagePartition(io.ComfyNode):
             bar.update_absolute(done, total)
 
         curve = attention_curve(model, clip, vae, photo, supercategory, grid_step, noise_draws, draw_seed, on_step)
-        found = partition(curve.timesteps, curve.iou)
+        found = partition(curve.timesteps, curve.iou, default=default_stages(model))
         why = "the attention says nothing (flat curve), so the default is kept" if found.flat else "from attention"
         said = notices.line(f"Dynamic stage {found.stages.t_lo} to {found.stages.t_hi}: {why}.")
         chart = iou_chart(curve.timesteps, curve.iou, found.smoothed, found.stages, found.flat)

@@ -12,7 +12,7 @@ from ..persona_core.host.insightface import pack_without
 from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.learn.reuse import find_or_train
 from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.host.model import check_models
+from ..persona_core.host.model import check_across, check_models
 from ..persona_core.losses import REDUCTIONS
 from ..persona_core.photos import Photo, cropped, sized
 from ..persona_core.recipes import STARTS, WEIGHTS, Recipe
@@ -168,6 +168,8 @@ def photos_of(
     """What a recipe is learned from, once all that goes into learning is checked. image, mask: as the node has them."""
     pack = pack_without(mask)
     check_models(model, clip, vae, recipe.supercategory, recipe.reference if recipe.attention_weight else "")
+    if recipe.attention_weight:
+        check_across(model, "The attention loss", "Set attention_weight to 0.")
     notices.warn_of_white(image)
     parts = cropped(image, mask, recipe, crop_to_face, pack)
     notices.warn_of_blur(parts, recipe.resolution)

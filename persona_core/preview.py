@@ -9,10 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .noise import add_noise, taken_apart
 from .progress import Progress
-from .stages import LAST_TIMESTEP
-from .task import Denoiser, TextEncoding, TrainingTask
-from .training import add_noise
+from .task import TextEncoding, TrainingTask
 
 PROMPT, NEGATIVE = "a photo of a {}", ""
 STEPS, GUIDANCE = 8, 4.0
@@ -47,15 +46,16 @@ class Painter:
         # Other packs' patches may draw from the global generators: the CPU's, and the device's if it has one.
         drawing = [device] if hasattr(getattr(torch, device.type, None), "get_rng_state") else []
         with torch.random.fork_rng(drawing, device_type=device.type if drawing else "cpu"):
-            ts = torch.linspace(LAST_TIMESTEP, 0, STEPS + 1).round().long()
+            ts = denoiser.schedule.spaced(STEPS + 1)
             contexts = self.contexts(ts[:-1])
             for index, (t, then) in enumerate(zip(ts.to(device).split(1), ts.to(device)[1:].split(1)), start=1):
                 on_step()
                 both = with_the_first(contexts, index)
                 given = latents.expand(2, -1, -1, -1), t.expand(2), both.keys, both.values
                 plain, prompted = denoiser.predict(*given, pooled=both.pooled).split(1)
-                clean, noise = taken_apart(denoiser, latents, torch.lerp(plain, prompted, GUIDANCE), t)
-                latents = add_noise(clean, noise, denoiser.alphas_cumprod[then])
+                output = torch.lerp(plain, prompted, GUIDANCE)
+                clean, noise = taken_apart(denoiser.schedule, latents, output, t)
+                latents = add_noise(denoiser.schedule, clean, noise, then)
         return clean
 
     def contexts(self, ts: Tensor) -> TextEncoding:
@@ -102,14 +102,3 @@ def size_of(height: int, width: int) -> tuple[int, int]:
     if share >= 1:
         return height, width
     return max(CELL, round(height * share / CELL) * CELL), max(CELL, round(width * share / CELL) * CELL)
-
-
-def taken_apart(denoiser: Denoiser, noisy: Tensor, output: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """The clean latents and the noise of noisy ones, if the denoiser's output at t [1] is right: both are sums of them,
-    the output that of `Denoiser.target`."""
-    a = denoiser.alphas_cumprod[t][:, None, None, None]
-    signal, spread = a.sqrt(), (1 - a).sqrt()
-    one, none = torch.ones_like(noisy), torch.zeros_like(noisy)
-    of_clean, of_noise = denoiser.target(one, none, t), denoiser.target(none, one, t)
-    share = of_noise * signal - of_clean * spread
-    return (of_noise * noisy - spread * output) / share, (signal * output - of_clean * noisy) / share

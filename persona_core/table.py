@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from .noise import TIMESTEPS, shifted
 from .persona import Persona
 from .representation import TokenVectors
 from .stages import GRID, LAST_TIMESTEP
 
 WORD, PERSONA = "supercategory", "persona"
+ROUNDING = 1e-6  # of a timestep
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,7 @@ class AppliedPersona:
     context_preservation: 0..1, how far K and V of all other tokens go back to what they are beside the word (AlignIT,
     arXiv 2406.18893).
     mask: [H, W] in 0..1, of the picture, outside which the persona draws no attention; None: everywhere.
+    shift: of a flow's noise levels over the sampling, see `noise.shifted`; None: it is no flow.
     """
 
     persona: Persona
@@ -47,6 +50,7 @@ class AppliedPersona:
     key_locking: float = 0.0
     context_preservation: float = 0.0
     mask: Tensor | None = field(default=None, compare=False)
+    shift: float | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError with a sentence for a number out of range: the host checks those over a link not at all."""
@@ -63,7 +67,12 @@ class AppliedPersona:
     @property
     def reach(self) -> tuple[int, int]:
         """The lowest and the highest timestep at which the persona may stand. Shares count as the host's do."""
-        return math.ceil((1 - self.end_at) * LAST_TIMESTEP), math.floor((1 - self.start_at) * LAST_TIMESTEP)
+        shares = 1 - self.end_at, 1 - self.start_at
+        if self.shift is None:
+            return math.ceil(shares[0] * LAST_TIMESTEP), math.floor(shares[1] * LAST_TIMESTEP)
+        # A flow's timesteps are no whole numbers: one that begins at a step must have it.
+        lowest, highest = (TIMESTEPS * shifted(share, self.shift) for share in shares)
+        return math.floor(lowest + ROUNDING), min(math.ceil(highest - ROUNDING), LAST_TIMESTEP)
 
     @property
     def starts(self) -> set[int]:

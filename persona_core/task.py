@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .noise import NoiseSchedule
 from .representation import Learnable, TokenVectors
 
 NOISE = "noise"  # the name of the loss term that tells who it is; others keep something as it is
@@ -116,10 +117,9 @@ class TextEncoder(Protocol):
 
 
 class Denoiser(Protocol):
-    """The frozen UNet, differentiable in its contexts. alphas_cumprod: [1000], the noise
-    schedule, on the latents' device."""
+    """The frozen UNet or transformer, differentiable in its contexts. schedule: on the latents' device."""
 
-    alphas_cumprod: Tensor
+    schedule: NoiseSchedule
 
     def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None) -> Tensor:
         """The model's own output [B, C, h, w] for noisy latents at timesteps t [B]."""
@@ -129,10 +129,6 @@ class Denoiser(Protocol):
         self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, reference: Tensor, pooled: Tensor | None = None
     ) -> tuple[Tensor, list["CrossAttention"]]:
         """The same, and how each cross-attention layer looked at the context for K and would at `reference`."""
-        ...
-
-    def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What `predict` should give: the noise, or the velocity of a v-prediction model."""
         ...
 
 

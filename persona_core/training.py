@@ -17,6 +17,7 @@ from torch import Tensor
 from .budget import LOOK, budget_of
 from .gradients import TokenGradients
 from .loss_scale import LossScale
+from .noise import add_noise
 from .progress import LossNotFinite, Progress, restore, snapshot
 from .representation import TokenVectors
 from .task import RichContexts, Step, TrainingTask
@@ -202,7 +203,7 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 def sample_batch(task: TrainingTask, index: int) -> Batch:
     """Pictures, timesteps, noise and prompts for step `index`: always the same."""
     stages, latents, objective = task.representation.stages, task.references.latents, task.objective
-    settings, rows = task.settings, task.settings.batch_size
+    settings, rows, schedule = task.settings, task.settings.batch_size, task.denoiser.schedule
     # On the CPU, and one a step: the same draws on every device, and after an interrupt. Mixed, because torch keeps
     # only 32 bits of a seed.
     generator = torch.Generator().manual_seed(random.Random(f"{settings.seed} {index}").getrandbits(32))
@@ -217,12 +218,12 @@ def sample_batch(task: TrainingTask, index: int) -> Batch:
     rich = 1 if objective.rich else 0
     return Batch(
         picture=drawn(len(latents))[example],
-        t=stages.random(examples, generator)[example].to(latents.device),
+        t=schedule.random(stages, examples, generator)[example].to(latents.device),
         noise=torch.randn(rows, *latents.shape[1:], generator=generator).to(latents),
         keep_bypass=(torch.rand(examples, generator=generator) >= settings.bypass_dropout)[example],
         prompts=[objective.prompts[i] for i in drawn(len(objective.prompts))[example]],
         rich=[objective.rich[i] for i in drawn(len(objective.rich), rich)] if rich else (),
-        rich_t=stages.random(rich, generator).to(latents.device),
+        rich_t=schedule.random(stages, rich, generator).to(latents.device),
     )
 
 
@@ -237,8 +238,8 @@ def forward(task: TrainingTask, batch: Batch) -> Step:
     encoding = text.encode(batch.prompts[each], vectors.keep_bypass(batch.keep_bypass[each]), batch.rich)
     encoding = encoding.to(references.latents.device).repeated(task.noise_multiplicity, len(t))
     clean, mask = references.latents[picture], references.masks[picture]
-    noisy = add_noise(clean, batch.noise, denoiser.alphas_cumprod[t])
-    target = denoiser.target(clean, batch.noise, t)
+    noisy = add_noise(denoiser.schedule, clean, batch.noise, t)
+    target = denoiser.schedule.target(clean, batch.noise, t)
     inputs = noisy, t, encoding.keys, encoding.values
     context = rich_contexts(task, batch, vectors)
     if task.objective.reference is None:
@@ -260,12 +261,6 @@ def rich_contexts(task: TrainingTask, batch: Batch, vectors: TokenVectors) -> Ri
     device = task.references.latents.device
     plain = word.contexts(task.text, batch.rich, those)
     return RichContexts([side.to(device) for side in sides], plain.to(device), encoding.words.to(device))
-
-
-def add_noise(latents: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
-    """z_t = sqrt(a) z + sqrt(1 - a) noise, for latents [B, C, h, w] and a [B]."""
-    a = alphas_cumprod[:, None, None, None]
-    return a.sqrt() * latents + (1 - a).sqrt() * noise
 
 
 def check_finite(losses: Mapping[str, float], index: int) -> None:

@@ -25,7 +25,7 @@ class Watch:
         self.spent, self.since = Counter(), 0.0
 
     def __getattr__(self, name: str):
-        return getattr(self.denoiser, name)  # alphas_cumprod, target
+        return getattr(self.denoiser, name)  # schedule
 
     def lap(self, part: str) -> None:
         wait()

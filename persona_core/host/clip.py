@@ -7,9 +7,10 @@ from functools import update_wrapper
 import comfy.sd
 import torch
 from comfy.sdxl_clip import SDXLClipModel
+from comfy.text_encoders.llama import Qwen3_4B
 from torch import Tensor, nn
 
-from ..files import QUOTED, shown
+from .towers import ClipTower, QwenTower, TextTower
 
 
 class UnsupportedModel(ValueError):
@@ -25,68 +26,6 @@ class StandIn:
 
 
 @dataclass(frozen=True)
-class TextTower:
-    """One text encoder inside a CLIP.
-
-    name: "clip_l" (SD1.x, SDXL), "clip_h" (SD2.x) or "clip_g" (SDXL). model: the host's SDClipModel. tokenizer: its
-    SDTokenizer.
-    """
-
-    name: str
-    model: nn.Module
-    tokenizer: object
-
-    @property
-    def transformer(self) -> nn.Module:
-        return self.model.transformer.text_model
-
-    @property
-    def width(self) -> int:
-        return self.model.transformer.get_input_embeddings().weight.shape[1]
-
-    @property
-    def key(self) -> str:
-        """Under which name the host's tokens hold this encoder's pairs."""
-        return self.name.removeprefix("clip_")
-
-    def depth(self, layer: int | None) -> int:
-        """How many of its layers make the context. layer: of CLIP Set Last Layer; None: the family's own."""
-        layer, layers = layer if layer is not None else self.model.options_default[1], self.model.num_layers
-        if layer is None or abs(layer) > layers:
-            return layers
-        return (layer + layers if layer < 0 else layer) + 1
-
-    @property
-    def special_tokens(self) -> frozenset[int]:
-        """The tokens that are of no word: start, end, padding."""
-        return frozenset((self.tokenizer.start_token, self.tokenizer.end_token, self.tokenizer.pad_token))
-
-    def ids(self, word: str) -> list[int]:
-        """The tokens of a word."""
-        return self.tokenizer.tokenizer(word.strip())["input_ids"][1:-1]
-
-    def word_id(self, word: str, called: str = "supercategory") -> int:
-        """The one token of a word. Raises ValueError if it has none or several, naming the input it came from."""
-        ids = self.ids(word)
-        if len(ids) != 1:
-            raise ValueError(
-                f"The {called} {shown(word, QUOTED)} must be one common word that the text encoder knows as a single "
-                f"token, but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
-            )
-        return ids[0]
-
-    def text(self, ids: Sequence[int]) -> str:
-        """The text of tokens, with a space behind each of their words."""
-        return "".join(self.tokenizer.inv_vocab[one].replace("</w>", " ") for one in ids).strip()
-
-    def embedding(self, token: int) -> Tensor:
-        """The input embedding [W] of a token, on the CPU in fp32."""
-        weight = self.model.transformer.get_input_embeddings().weight
-        with torch.inference_mode(False):
-            return weight[token].detach().to("cpu", torch.float32, copy=True).clone()
-
-
-@dataclass(frozen=True)
 class TextTowers:
     """All text encoders of a CLIP; their contexts lie one behind the other."""
 
@@ -95,6 +34,11 @@ class TextTowers:
     @property
     def first(self) -> TextTower:
         return self.towers[0]
+
+    @property
+    def joint(self) -> bool:
+        """Whether K and V are made of one context: that of a model in which text and picture attend jointly."""
+        return self.first.name in QWEN
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -138,19 +82,31 @@ def text_towers(clip: comfy.sd.CLIP) -> TextTowers:
         raise UnsupportedModel(
             "The CLIP is empty: this checkpoint carries no text encoder. Load one with a CLIP loader."
         )
-    stage_model = clip.cond_stage_model
+    stage_model, tokenizer = clip.cond_stage_model, clip.tokenizer
     names = ("clip_l", "clip_g") if isinstance(stage_model, SDXLClipModel) else (getattr(stage_model, "clip", ""),)
-    if names not in FAMILIES or not all(hasattr(stage_model, name) for name in names):
+    models = [getattr(stage_model, name, None) for name in names]
+    if names not in FAMILIES or None in models or (names == QWEN and not is_z_images(models[0])):
         raise UnsupportedModel(
-            f"Personas work with the text encoders of SD1.x, SD2.x and SDXL; this CLIP is a "
+            "Personas work with the text encoders of SD1.x, SD2.x, SDXL and Z-Image; this CLIP is a "
             f"{type(stage_model).__name__}. Use a checkpoint of these families, and for SDXL its base, not its refiner."
         )
-    return TextTowers(
-        tuple(TextTower(name, getattr(stage_model, name), getattr(clip.tokenizer, name)) for name in names)
-    )
+    if names == QWEN:
+        return TextTowers((QwenTower(QWEN[0], models[0], getattr(tokenizer, QWEN[0]), tokenizer.llama_template),))
+    return TextTowers(tuple(ClipTower(name, model, getattr(tokenizer, name)) for name, model in zip(names, models)))
 
 
-FAMILIES = {("clip_l",): ("SD1.x", 768), ("clip_h",): ("SD2.x", 1024), ("clip_l", "clip_g"): ("SDXL", 2048)}
+def is_z_images(model: nn.Module) -> bool:
+    """Others take several layers of the same language model."""
+    return isinstance(model.transformer, Qwen3_4B) and model.options_default[:2] == ("hidden", -2)
+
+
+QWEN = ("qwen3_4b",)
+FAMILIES = {
+    ("clip_l",): ("SD1.x", 768),
+    ("clip_h",): ("SD2.x", 1024),
+    ("clip_l", "clip_g"): ("SDXL", 2048),
+    QWEN: ("Z-Image", 2560),
+}
 
 
 def family(encoders: list[str], width: int) -> str:

@@ -15,9 +15,10 @@ from comfy.clip_vision import ClipVisionModel
 from comfy.sd import CLIP
 from torch import Tensor
 
-from .clip import text_towers
+from .clip import UnsupportedModel, text_towers
 from .messages import warn
 from .tokenizer import PromptTokenizer
+from .towers import ClipTower
 
 DESCRIPTION = "a photo of a person"
 UNRELATED = "a bowl of fruit", "a page of printed text", "an empty street at night"  # what no portrait shows
@@ -59,9 +60,11 @@ def prompt_scores(clip: CLIP, clip_vision: ClipVisionModel, text: str, images: T
 def embed_texts(clip: CLIP, texts: Sequence[str]) -> Tensor:
     """[n, E], of length 1. A persona's placeholder counts as its common word if `clip` is from Apply.
 
-    Raises UnsupportedModel for a CLIP of another family than SD1.x, SD2.x, SDXL.
+    Raises UnsupportedModel with a sentence for another text encoder than those of SD1.x, SD2.x and SDXL.
     """
     tower = text_towers(clip).towers[-1]  # of SDXL's two, whose pooled output the host gives
+    if not isinstance(tower, ClipTower):
+        raise UnsupportedModel(f"The prompt figures need a CLIP's text encoder; this one is a language model. {PAIRS}")
     pooled = torch.cat([clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)[1] for text in texts])
     if not tower.model.return_projected_pooled:  # SD1.x and a clip_l alone
         projection = tower.model.transformer.text_projection.weight

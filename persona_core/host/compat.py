@@ -3,10 +3,16 @@
 Each answer says since when the newer way is there; the older one is that of 0.3.75.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import comfy.model_management
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
 from .clip import UnsupportedModel
+
+TRAINING = "in_training"  # what newer hosts call it
 
 
 def embedding_answer(own: tuple, embedding: object, leftover: str) -> tuple:
@@ -47,6 +53,20 @@ def with_own_weights(patcher: ModelPatcher, what: str) -> ModelPatcher:
             "--disable-dynamic-vram."
         )
     return patcher.clone(disable_dynamic=True)
+
+
+@contextmanager
+def told_that_it_trains() -> Iterator[None]:
+    """Within, the host computes with what has a backward pass. Older hosts compute with nothing else."""
+    before = getattr(comfy.model_management, TRAINING, None)
+    if before is None:
+        yield
+        return
+    setattr(comfy.model_management, TRAINING, True)
+    try:
+        yield
+    finally:
+        setattr(comfy.model_management, TRAINING, before)
 
 
 def holding_on(patcher: ModelPatcher) -> list[str]:

@@ -1,15 +1,27 @@
 """What a MODEL of the host holds, and what is supported: said once, before anything is computed."""
 
+from functools import cache
+
 import torch
+from comfy.ldm.lumina.model import NextDiT
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_base import SDXL
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
+from comfy.model_sampling import (
+    CONST,
+    EPS,
+    V_PREDICTION,
+    ModelSamplingDiscrete,
+    ModelSamplingDiscreteEDM,
+    ModelSamplingDiscreteFlow,
+)
 from comfy.sd import CLIP, VAE
+from torch import Tensor
 
+from ..noise import TIMESTEPS, FlowSchedule, same_noise, usual
 from ..persona import Persona
-from ..stages import LAST_TIMESTEP
+from ..stages import LAST_TIMESTEP, Stages
 from .clip import FAMILIES, UnsupportedModel, text_towers
 
 SD2_WIDTH = FAMILIES[("clip_h",)][1]
@@ -43,7 +55,7 @@ def check_persona(model: ModelPatcher, persona: Persona) -> None:
     UnsupportedModel for one of another kind."""
     width = text_width(model)
     if width is None:
-        raise not_a_unet(model)
+        raise unknown(model)
     if width != len(persona.representation.word):
         raise persona.not_for(f"this MODEL takes text {width} wide")
 
@@ -72,6 +84,13 @@ def check_vae(model: ModelPatcher, vae: VAE) -> None:
 
 def check_supported(patcher: ModelPatcher) -> None:
     """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
+    if attends_jointly(patcher):
+        check_flow(patcher)
+    else:
+        check_diffusion(patcher)
+
+
+def check_diffusion(patcher: ModelPatcher) -> None:
     check_unet(patcher)
     model, sampling = patcher.model, patcher.get_model_object("model_sampling")
     unet, name = model.diffusion_model, type(model.model_config).__name__
@@ -93,15 +112,54 @@ def check_supported(patcher: ModelPatcher) -> None:
         )
 
 
+def check_flow(patcher: ModelPatcher) -> None:
+    sampling, own = patcher.get_model_object("model_sampling"), patcher.model.model_config.sampling_settings
+    flow = predicts(sampling, CONST) and isinstance(sampling, ModelSamplingDiscreteFlow)
+    # ModelSamplingSD3 gives the transformer timesteps that are a thousand times as high as its own.
+    if not flow or sampling.multiplier != own.get("multiplier", TIMESTEPS) or not sampling.shift > 0:
+        raise UnsupportedModel(
+            "Personas of this family are learned with flow matching; this MODEL samples otherwise. Learn with the "
+            "checkpoint as it is loaded: of the ModelSampling nodes, only ModelSamplingAuraFlow is for it."
+        )
+
+
 def check_unet(patcher: ModelPatcher) -> None:
-    """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those that the pack knows."""
+    """Raise UnsupportedModel with a sentence for a MODEL whose layers are not those of a UNet."""
     if not isinstance(patcher.model.diffusion_model, UNetModel):
-        raise not_a_unet(patcher)
+        raise unknown(patcher)
 
 
-def not_a_unet(patcher: ModelPatcher) -> UnsupportedModel:
+def attends_jointly(patcher: ModelPatcher) -> bool:
+    """Whether the text runs through the layers with the picture, so that it is not looked at across."""
+    return isinstance(patcher.model.diffusion_model, NextDiT)
+
+
+def check_across(patcher: ModelPatcher, what: str, instead: str) -> None:
+    """Raise UnsupportedModel with a sentence where `what` needs cross-attention, and a MODEL has none."""
+    if attends_jointly(patcher):
+        name = type(patcher.model.model_config).__name__
+        raise UnsupportedModel(
+            f"{what} needs a model whose picture looks across at the text, as a UNet's; in this MODEL ({name}) both "
+            f"run through the layers together. {instead}"
+        )
+
+
+def shift_of(patcher: ModelPatcher) -> float | None:
+    """How far a flow's noise levels are shifted while a MODEL samples; None for others, which are no flows."""
+    sampling = patcher.get_model_object("model_sampling")
+    return float(sampling.shift) if isinstance(sampling, CONST) and sampling.shift > 0 else None
+
+
+def default_stages(patcher: ModelPatcher) -> Stages:
+    """The papers' stage; in a flow, where there is as much noise."""
+    return same_noise(Stages(), usual(), FlowSchedule()) if attends_jointly(patcher) else Stages()
+
+
+def unknown(patcher: ModelPatcher) -> UnsupportedModel:
     name = type(patcher.model.model_config).__name__
-    return UnsupportedModel(f"Personas work with UNet models of the SD1.5, SD2 and SDXL kind; this MODEL is {name}.")
+    return UnsupportedModel(
+        f"Personas work with models of the SD1.5, SD2, SDXL and Z-Image kind; this MODEL is {name}."
+    )
 
 
 def predicts(sampling, kind: type) -> bool:
@@ -116,7 +174,7 @@ def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
 
 def best_resolution(patcher: ModelPatcher) -> int:
     """Pixels a side that checkpoints of a MODEL's family paint best at."""
-    if isinstance(patcher.model, SDXL):
+    if isinstance(patcher.model, SDXL) or attends_jointly(patcher):
         return 1024
     velocity = predicts(patcher.get_model_object("model_sampling"), V_PREDICTION)
     return 768 if velocity and text_width(patcher) == SD2_WIDTH else 512
@@ -124,7 +182,8 @@ def best_resolution(patcher: ModelPatcher) -> int:
 
 def text_width(patcher: ModelPatcher) -> int | None:
     """The width of the text contexts that a MODEL takes, or None where it has no such setting."""
-    width = patcher.model.model_config.unet_config.get("context_dim")
+    config = patcher.model.model_config.unet_config
+    width = config.get("cap_feat_dim", config.get("context_dim"))
     return width[0] if isinstance(width, list) else width
 
 
@@ -144,3 +203,22 @@ def cross_attention_blocks(unet: UNetModel) -> list[tuple[str, int, int]]:
         if isinstance(layer, SpatialTransformer)
         for index in range(len(layer.transformer_blocks))
     ]
+
+
+def discrete_timestep(sampling, sigma: Tensor) -> float:
+    """The timestep 0..999 of a noise level [1], as the UNet gets it.
+
+    Continuous samplings (ModelSamplingContinuousEDM) count otherwise: for them it is the timestep that has the
+    nearest noise in the usual schedule.
+    """
+    if isinstance(sampling, CONST):
+        return min(TIMESTEPS * float(sigma), LAST_TIMESTEP)
+    if isinstance(sampling, ModelSamplingDiscrete) and not isinstance(sampling, ModelSamplingDiscreteEDM):
+        return float(sampling.timestep(sigma).float())
+    return float((usual_log_sigmas() - sigma.log().cpu()).abs().argmin())
+
+
+@cache
+def usual_log_sigmas() -> Tensor:
+    """[1000], of the schedule that SD1.x and SD2.x were trained with."""
+    return ModelSamplingDiscrete().log_sigmas.clone()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from ..files import QUOTED, shown
 from .compat import embedding_answer
 from .messages import warn
 
@@ -18,6 +19,7 @@ READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vec
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")  # as Unicode names letters
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
 NAME = "$persona-{}$"  # after it, for a placeholder; of characters that other packs' parsers know in a file's name too
+MARKED = "\ue000{}\ue001"  # the same where a tokenizer looks for no files: between letters for private use
 EMBEDDING = MARK + r"(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" is a word and its weight
 
 
@@ -27,11 +29,12 @@ class PersonaToken(Tensor):
 
     subject: object
     index: int
+    spaced: bool  # whether a space stood before the placeholder, where the space is part of a word's tokens
 
     @staticmethod
-    def of(word: Tensor, subject: object, index: int) -> "PersonaToken":
+    def of(word: Tensor, subject: object, index: int, spaced: bool = True) -> "PersonaToken":
         token = torch.Tensor._make_subclass(PersonaToken, word.detach())
-        token.subject, token.index = subject, index
+        token.subject, token.index, token.spaced = subject, index, spaced
         return token
 
     def __deepcopy__(self, memo: dict) -> "PersonaToken":
@@ -55,9 +58,13 @@ class PersonaTokens:
     def __init__(self, word: Tensor, subject: object, count: int):
         self.shape, self.subject = (count, len(word)), subject
         self.tokens = [PersonaToken.of(word, subject, index) for index in range(count)]
+        self.unspaced = [PersonaToken.of(word, subject, index, spaced=False) for index in range(count)]
 
     def __getitem__(self, index: int) -> PersonaToken:
         return self.tokens[index]
+
+    def __deepcopy__(self, memo: dict) -> "PersonaTokens":
+        return self  # as its tokens, which are known by whose they are
 
 
 class PlaceholderTokenizer:
@@ -103,6 +110,77 @@ class PlaceholderTokenizer:
         return embedding_answer(own, self.placeholders[placeholder], leftover.strip())
 
 
+class SubwordTokenizer(PlaceholderTokenizer):
+    """The same for tokenizers that have no words, but parts of a text, with the space before them.
+
+    Each placeholder becomes a number between letters of Unicode's private use, which `Marks` finds in what the host
+    gives it piece by piece: so the tokens around it are those that they would be around a word and a space.
+    """
+
+    tokenizer: "Marks"
+
+    def tokenize_with_weights(self, text: str, *args, **kwargs):
+        # Not that of PlaceholderTokenizer: the template stands around the text by now, and words of it are nobody's.
+        sections = super(PlaceholderTokenizer, self).tokenize_with_weights(text, *args, **kwargs)
+        known = list(self.placeholders.values())
+        return [[one for pair in section for one in unmarked(pair, known)] for section in sections]
+
+    def with_names(self, text: str) -> str:
+        return self.replaced(text, {placeholder: mark for mark, placeholder in self.names.items()})
+
+    def instead(self, found: re.Match, by: Mapping[str, str]) -> str:
+        file = found["file"]
+        if file is None:
+            return by[found[0]]
+        if self.embedding_directory and super()._try_get_embedding(file)[0] is not None:
+            return found[0]
+        stands = next((one for one in by if file == one or (stands_alone(one[-1]) and file.startswith(one))), None)
+        if stands is not None:
+            return by[stands] + file.removeprefix(stands)
+        return re.sub("|".join(map(whole, by)), lambda one: by[one[0]], found[0])
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {MARKED.format(number): placeholder for number, placeholder in enumerate(self.placeholders)}
+
+
+class Marks:
+    """Stands in for transformers' tokenizer: each of `count` marks, with the space before it, becomes a number below
+    zero, which tells whose it is and whether there was a space."""
+
+    def __init__(self, original: Callable, count: int):
+        self.original, self.count = original, count
+
+    def __getattr__(self, name: str):
+        if name == "original":  # while it is being copied
+            raise AttributeError(name)
+        return getattr(self.original, name)
+
+    def __call__(self, text: str, *args, **kwargs):
+        found = self.original(text, *args, **kwargs)
+        each = "|".join(re.escape(MARKED.format(number)) for number in range(self.count))
+        pieces = re.split(f"( ?(?:{each}))", text)
+        if len(pieces) == 1:
+            return found
+        ids = [
+            [-1 - 2 * int(piece.strip()[1:-1]) - (piece[0] != " ")]
+            if number % 2
+            else (self.original(piece, *args, **kwargs)["input_ids"] if piece else [])
+            for number, piece in enumerate(pieces)
+        ]
+        return {**found, "input_ids": [one for some in ids for one in some]}
+
+
+def unmarked(pair: tuple, known: list["PersonaTokens"]) -> list[tuple]:
+    """The host's (token, weight) pair; of a mark's number one for each of the persona's tokens."""
+    token, *rest = pair
+    if not isinstance(token, int) or token >= 0:
+        return [pair]
+    number, unspaced = divmod(-1 - token, 2)
+    tokens = known[number].unspaced if unspaced else known[number].tokens
+    return [(one, *rest) for one in tokens]
+
+
 class PromptTokenizer:
     """Mixed into the class of a copy of a CLIP's tokenizer, which asks one for each text encoder.
 
@@ -136,6 +214,31 @@ def warn_of_text(placeholders: Iterable[str]) -> None:
     )
 
 
+def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
+    said = shown(placeholder, QUOTED)
+    if not placeholder.strip() or placeholder != placeholder.strip():
+        raise ValueError(
+            f"The placeholder {said} must not be empty or begin or end with a space. Use a word such as <ann>."
+        )
+    if any(character in placeholder for character in "():\\"):
+        raise ValueError(
+            f"The placeholder {said} must not hold brackets, colons or backslashes: prompts use them for "
+            "weights. Use a word such as <ann>."
+        )
+    if any(character.isspace() or not character.isprintable() or character in "\"'`=" for character in placeholder):
+        raise ValueError(
+            f"The placeholder {said} must be one word, without spaces, quotes or '='. Use a word such as <ann>."
+        )
+    if not any(character.isalpha() for character in placeholder):
+        raise ValueError(f"The placeholder {said} must hold a letter. Use a word such as <ann>.")
+    for other in taken:
+        if placeholder in other or other in placeholder:
+            raise ValueError(
+                f"The placeholder {said} cannot be told from '{other}', which an earlier Apply uses. Give "
+                "each persona its own, such as <ann> and <bob>."
+            )
+
+
 def stands_alone(character: str) -> bool:
     """Whether a word ends at it by itself: at the brackets of <ann>, and in scripts that put no space between words."""
     return not character.isalnum() or unicodedata.name(character, "").startswith(UNSPACED)
@@ -160,11 +263,17 @@ def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTo
             without_files = copy.copy(inner)
             without_files.embedding_directory = []
             inner.without_files = without_files
-            inner.__class__ = type("PersonaTokenizer", (PlaceholderTokenizer, type(inner)), {})
-            # Without a folder for embedding files the host would not look for embeddings at all.
-            inner.embedding_directory = inner.embedding_directory or []
+            # CLIP's has words and a first token; a language model's begins with whatever comes.
+            mixin = SubwordTokenizer if inner.start_token is None else PlaceholderTokenizer
+            inner.__class__ = type("PersonaTokenizer", (mixin, type(inner)), {})
+            if mixin is PlaceholderTokenizer:
+                # Without a folder for embedding files the host would not look for embeddings at all.
+                inner.embedding_directory = inner.embedding_directory or []
             inner.placeholders = {}
         inner.placeholders = {**inner.placeholders, placeholder: its_tokens}
+        if isinstance(inner, SubwordTokenizer):
+            own = inner.tokenizer.original if isinstance(inner.tokenizer, Marks) else inner.tokenizer
+            inner.tokenizer = Marks(own, len(inner.placeholders))
         setattr(outer, encoder, inner)
     return outer
 

@@ -10,6 +10,7 @@ import torch
 from persona_core.kv_tokens import TokenExpander
 from persona_core.loss_scale import LossScale
 from persona_core.mapper import StageMapper
+from persona_core.noise import DiffusionSchedule
 from persona_core.progress import LossNotFinite
 from persona_core.recipes import DEFAULT, PRESETS, Beginning, KVTokensRecipe, StageMapperRecipe, settings_of
 from persona_core.representation import TokenVectors
@@ -17,7 +18,7 @@ from persona_core.stages import Stages
 from persona_core.task import Objective, References, RichPrompts, TextEncoding, TrainingSettings, TrainingTask
 from persona_core.training import forward, sample_batch, train
 
-STAGES = Stages(400, 800)
+STAGES, SCHEDULE = Stages(400, 800), DiffusionSchedule(torch.linspace(1, 0, 1000))
 REFERENCES = References(torch.zeros(3, 4, 2, 2), torch.ones(3, 1, 2, 2))
 OBJECTIVE = Objective({}, ["a {}", "the {}", "one {}"], ["{} reads", "{} runs"])
 
@@ -29,8 +30,8 @@ def task(objective=OBJECTIVE, learned=MAPPER, text=None, denoiser=None, **settin
     return TrainingTask(learned, REFERENCES, text, denoiser, objective, TrainingSettings(**settings))
 
 
-def drawn(index=0, objective=OBJECTIVE, learned=MAPPER, **settings):
-    return sample_batch(task(objective, learned, **settings), index)
+def drawn(index=0, objective=OBJECTIVE, learned=MAPPER, schedule=SCHEDULE, **settings):
+    return sample_batch(task(objective, learned, denoiser=SimpleNamespace(schedule=schedule), **settings), index)
 
 
 def test_each_timestep_of_the_stage_is_as_likely():
@@ -77,7 +78,7 @@ def test_from_four_rows_on_two_of_kv_tokens_are_one_example_under_noises_of_thei
 class Reads:
     """A text encoder and a denoiser: a context is the sum of the prompt's letters and of the vectors."""
 
-    alphas_cumprod = torch.linspace(1, 0, 1000)
+    schedule = SCHEDULE
 
     def __init__(self):
         self.read = []
@@ -93,9 +94,6 @@ class Reads:
 
     def predict(self, noisy, t, keys, values, pooled=None):
         return noisy * (keys + 2 * values + 3 * pooled[..., None])[..., None]
-
-    def target(self, latents, noise, t):
-        return noise
 
 
 @pytest.mark.parametrize(
@@ -123,7 +121,7 @@ def test_an_example_is_read_once_and_each_of_its_rows_gets_it(rows, micro_batch,
     expected = {"keys": keys[..., None], "values": values[..., None], "persona": letters, "words": -letters}
     for name, tensor in expected.items():
         torch.testing.assert_close(torch.cat([getattr(encoding, name) for encoding, _ in seen]), tensor)
-    noisy = (1 - stub.alphas_cumprod[draws.t]).sqrt()[:, None, None, None] * draws.noise
+    noisy = (1 - stub.schedule.alphas_cumprod[draws.t]).sqrt()[:, None, None, None] * draws.noise
     prediction = noisy * (keys + 2 * values + 6 * letters)[..., None, None]
     torch.testing.assert_close(torch.cat([one for _, one in seen]), prediction)
 
@@ -135,7 +133,7 @@ def test_a_text_encoder_on_another_device_than_the_denoiser_is_no_matter():
     vectors = TokenVectors(torch.ones(2, 1, 8), torch.ones(2, 1, 8))
     learned = SimpleNamespace(stages=STAGES, noise_multiplicity=1, at=lambda t, picture: vectors)
     denoiser = Reads()
-    denoiser.alphas_cumprod = denoiser.alphas_cumprod.to(elsewhere)
+    denoiser.schedule = DiffusionSchedule(denoiser.schedule.alphas_cumprod.to(elsewhere))
     asked = TrainingTask(learned, references, Reads(), denoiser, OBJECTIVE, TrainingSettings())
     step = forward(asked, sample_batch(asked, 0))
     encoding, rich = step.encoding, step.encoding.rich

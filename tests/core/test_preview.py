@@ -1,12 +1,10 @@
 """Pictures while learning: how often, how large, and what is painted."""
 
 import pytest
-import torch
 
 from persona_core import preview
-from persona_core.preview import SHARE, Pace, size_of, taken_apart
+from persona_core.preview import SHARE, Pace, size_of
 from persona_core.progress import Progress
-from persona_core.training import add_noise
 
 STEP = 0.5  # seconds
 
@@ -44,27 +42,3 @@ def test_there_is_nothing_to_see_while_the_photo_is_only_looked_at_nor_at_the_en
 def test_pictures_are_smaller_than_a_large_photo_and_of_its_shape():
     assert size_of(16, 16) == (16, 16) and size_of(64, 64) == (48, 48) and size_of(128, 128) == (64, 64)
     assert size_of(112, 80) == (56, 40)
-
-
-class Right:
-    """A denoiser that is right."""
-
-    alphas_cumprod = torch.tensor([0.99, 0.5, 0.01])
-
-    def __init__(self, velocity: bool):
-        self.velocity = velocity
-
-    def target(self, latents, noise, t):
-        a = self.alphas_cumprod[t][:, None, None, None]
-        return a.sqrt() * noise - (1 - a).sqrt() * latents if self.velocity else noise
-
-
-@pytest.mark.parametrize("velocity", [False, True])
-@pytest.mark.parametrize("t", range(3))
-def test_what_is_painted_is_what_the_denoiser_sees_in_the_noise(velocity, t):
-    generator, denoiser, t = torch.Generator().manual_seed(0), Right(velocity), torch.tensor([t])
-    latents, noise = torch.randn(2, 1, 4, 8, 8, generator=generator)
-    noisy = add_noise(latents, noise, denoiser.alphas_cumprod[t])
-    clean, rest = taken_apart(denoiser, noisy, denoiser.target(latents, noise, t), t)
-    torch.testing.assert_close(clean, latents, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(rest, noise, atol=1e-4, rtol=1e-4)

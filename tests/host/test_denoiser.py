@@ -9,7 +9,7 @@ from persona_core.host.learn import denoiser as denoiser_module
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser, cpu_has_bf16, model_for_learning
 from persona_core.host.model import compute_dtype, cross_attention_blocks
-from persona_core.training import add_noise
+from persona_core.noise import add_noise
 
 
 def random(*shape, seed=0):
@@ -24,14 +24,14 @@ def test_the_prediction_is_what_the_hosts_denoised_picture_comes_from(velocity):
         denoiser = FrozenDenoiser(model)
         clean, noise, context = random(2, 4, 8, 8), random(2, 4, 8, 8, seed=1), random(2, 77, 64, seed=2)
         t = torch.tensor([450, 799])
-        prediction = denoiser.predict(add_noise(clean, noise, denoiser.alphas_cumprod[t]), t, context, context)
+        prediction = denoiser.predict(add_noise(denoiser.schedule, clean, noise, t), t, context, context)
         sampling = model.model.model_sampling
         sigma = sampling.sigma(t)
         x = clean + sigma[:, None, None, None] * noise
         denoised = model.model.apply_model(x, sigma, c_crossattn=context)
         # The host's own formula takes us from the prediction to the denoised latents, and from the target to the clean ones.
         torch.testing.assert_close(sampling.calculate_denoised(sigma, prediction, x), denoised, atol=1e-3, rtol=1e-3)
-        target = denoiser.target(clean, noise, t)
+        target = denoiser.schedule.target(clean, noise, t)
         torch.testing.assert_close(sampling.calculate_denoised(sigma, target, x), clean, atol=1e-3, rtol=1e-3)
 
 

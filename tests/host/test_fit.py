@@ -2,62 +2,25 @@
 
 import math
 import random
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
+from fitting import kept_by_a_step, opened, weights_of
 from jobs import alike, moved, noise
 from torch import nn
 
-from persona_core.host.clip import text_towers
-from persona_core.host.learn.autograd import differentiable
-from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.memory import (
     REST,
     Fit,
-    first_terms,
     fit,
     gradient_checkpointing,
-    kept_by,
     layers_of,
     saved_by_row,
 )
-from persona_core.host.learn.text import DifferentiableText
-from persona_core.host.model import compute_dtype
-from persona_core.recipes import Beginning, KVTokensRecipe, StageMapperRecipe
-from persona_core.task import References, TrainingSettings, TrainingTask
+from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
+from persona_core.task import TrainingSettings
 from persona_core.training import train
-
-
-@contextmanager
-def opened(model, clip, recipe, size=(8, 8), cells=math.inf):
-    """What learning hands to `learn`, of random latents of a size."""
-    dtype = compute_dtype(model)
-    with differentiable(model, clip.patcher, dtype=dtype):
-        towers = text_towers(clip)
-        representation = recipe.representation(Beginning(towers.word(recipe.supercategory), widths=towers.widths))
-        text = DifferentiableText(clip, representation.tokens, recipe.supercategory, dtype)
-        y, x = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in size), indexing="ij")
-        references = References(noise(1, 4, *size), (x**2 + y**2 < 0.5).float()[None, None])
-        yield TrainingTask(
-            representation,
-            references,
-            text,
-            FrozenDenoiser(model, cells),
-            recipe.objective(text.towers.word),
-            recipe.learning,
-        )
-
-
-def weights_of(*patchers):
-    return [weight for patcher in patchers for weight in patcher.model.parameters()]
-
-
-def kept_by_a_step(task, layers, weights):
-    """Bytes that a step of one row really keeps."""
-    task = replace(task, settings=replace(task.settings, batch_size=1))
-    return kept_by(lambda: first_terms(task), layers, weights)
 
 
 @pytest.mark.parametrize("dtype, cells", [(torch.float32, 1), (torch.bfloat16, 1), (torch.bfloat16, math.inf)])

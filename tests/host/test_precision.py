@@ -84,6 +84,6 @@ def test_learning_says_how_large_its_latents_are(job, tmp_path, monkeypatch):
         told.append(cells)
         return FrozenDenoiser(model, cells)
 
-    monkeypatch.setattr(run, "FrozenDenoiser", denoiser)
+    monkeypatch.setattr(run, "frozen", denoiser)
     learned(job, tmp_path)
     assert told == [8 * 8]

@@ -73,8 +73,10 @@ def test_weights_are_there_anyway_but_what_is_made_of_them_is_not(kind):
         with differentiable(one):
             denoiser, context = FrozenDenoiser(one), torch.randn(1, 77, 64, requires_grad=True)
             step = lambda: denoiser.predict(torch.randn(1, 4, 16, 16), torch.tensor([500]), context, context)  # noqa: B023, E731
-            kept[one] = sum(kept_by(step, layers_of(denoiser.unet), list(denoiser.unet.parameters())).values())
-    linear = [part for part in denoiser.unet.modules() if isinstance(part, torch.nn.Linear)]
+            kept[one] = sum(
+                kept_by(step, layers_of(denoiser.diffusion_model), list(denoiser.diffusion_model.parameters())).values()
+            )
+    linear = [part for part in denoiser.diffusion_model.modules() if isinstance(part, torch.nn.Linear)]
     read = sum(part.weight.numel() * 4 for part in linear)
     # Newer hosts make them once more for the backward pass.
     least = 0 if kind == "fp8" else 0.5 * read

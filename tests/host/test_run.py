@@ -23,6 +23,7 @@ from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import check_models, check_persona
 from persona_core.losses import TandemEquilibrium, masked_diffusion_loss
 from persona_core.mapper import StageMapper
+from persona_core.noise import add_noise
 from persona_core.photos import Photo, size_for
 from persona_core.progress import LossNotFinite
 from persona_core.prompts import PHOTO_PROMPTS, RICH_PROMPTS
@@ -30,7 +31,7 @@ from persona_core.recipes import MEASURED, KVTokensRecipe, StageMapperRecipe
 from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
 from persona_core.task import Objective, References, TrainingSettings, TrainingTask
-from persona_core.training import add_noise, train
+from persona_core.training import train
 
 
 def same(one, other):
@@ -51,8 +52,8 @@ def held_out_loss(job, persona, samples=24):
             t = torch.randint(400, 801, (1,), generator=generator)
             noise = torch.randn(latents.shape, generator=generator)
             encoding = text.encode(["a picture of one {}"], persona.representation.at(t))
-            a = denoiser.alphas_cumprod[t]
-            output = denoiser.predict(add_noise(latents, noise, a), t, encoding.keys, encoding.values)
+            noisy = add_noise(denoiser.schedule, latents, noise, t)
+            output = denoiser.predict(noisy, t, encoding.keys, encoding.values)
             losses.append((masks * (output - noise) ** 2).sum() / (masks.sum() * latents.shape[1]))
     return torch.stack(losses)
 
@@ -247,7 +248,7 @@ def test_weights_that_a_checkpoint_lacks_do_not_change_the_fingerprint(job):
 
 def test_a_v_prediction_node_on_an_epsilon_model_is_learned_as_it_samples(job, tmp_path):
     model = ModelSamplingDiscrete().patch(job.model, "v_prediction", False)[0]
-    assert FrozenDenoiser(model).velocity and not FrozenDenoiser(job.model).velocity
+    assert FrozenDenoiser(model).schedule.velocity and not FrozenDenoiser(job.model).schedule.velocity
 
 
 def test_a_model_with_few_timesteps_is_refused(job):

@@ -82,7 +82,7 @@ def test_what_the_layers_make_of_a_word_is_what_the_bypass_is_added_to(clip, vec
         moved = TokenVectors(word[None], word[None], (other - output)[None, None])
         encoding = text.encode(["a photo of a {}"], moved)
         tower = text.encoders[0]
-        alone = tower.finish((other / other.norm() * output.norm())[None, None])
+        alone = tower.layers.finish((other / other.norm() * output.norm())[None, None])
         torch.testing.assert_close(encoding.values[encoding.persona], alone[0], atol=2e-5, rtol=1e-4)
 
 

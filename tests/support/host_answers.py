@@ -24,6 +24,7 @@ from comfy import cli_args, clip_model, patcher_extension
 from comfy.ldm.modules import attention
 from comfy.ldm.modules.diffusionmodules import openaimodel
 from comfy_api.latest import io, ui
+from flow_answers import FLOW_GIVES
 from host_objects import Given
 from recording import encode, sample
 from torch import Tensor, nn
@@ -60,6 +61,11 @@ def of_patch(given: Given) -> bool:
         and len(query) % len(extra["uuids"]) == 0
         and told <= extra.keys()
     )
+
+
+def of_run(given: Given) -> bool:
+    executor, (noise, latents, _, sigmas, *_) = given.run[patcher_extension.WrappersMP.OUTER_SAMPLE][0]
+    return noise.shape == latents.shape == (1, 4, 8, 8) and len(sigmas) == 2 and sigmas[-1] == 0
 
 
 def of_layer(clip) -> bool:
@@ -157,6 +163,8 @@ GIVES = {
     CLIP_MODEL + "CLIPAttention.heads": lambda g: g.layer.self_attn.heads == 4,
     CLIP_MODEL + "CLIPAttention.q_proj": lambda g: isinstance(g.layer.self_attn.q_proj, nn.Linear),
     CLIP_MODEL + "CLIPAttention.k_proj": lambda g: isinstance(g.layer.self_attn.k_proj, nn.Linear),
+    "comfy.samplers:CFGGuider.outer_sample": of_run,
+    "comfy.samplers:CFGGuider.model_patcher": lambda g: comfy.samplers.CFGGuider(g.patcher).model_patcher is g.patcher,
     PATCHER + "clone": lambda g: (c := g.patcher.clone()) is not g.patcher and c.model is g.model,
     PATCHER + "model": lambda g: isinstance(g.patcher.model, comfy.model_base.BaseModel),
     PATCHER + "model_options": lambda g: "transformer_options" in g.patcher.model_options,
@@ -266,4 +274,5 @@ GIVES = {
     FOLDERS + "annotated_filepath": lambda g: folder_paths.annotated_filepath("a.png [output]")
     == ("a.png", folder_paths.get_output_directory()) and folder_paths.annotated_filepath("a.png") == ("a.png", None),
     FOLDERS + "filter_files_content_types": lambda g: folder_paths.filter_files_content_types(["a.png", "b.txt"], ["image"]) == ["a.png"],
+    **FLOW_GIVES,
 }  # fmt: skip

@@ -53,6 +53,22 @@ class Given:
         return self.model.diffusion_model
 
     @cached_property
+    def language_clip(self):
+        return tiny_models.clip("z_image")
+
+    @cached_property
+    def language(self):
+        return self.language_clip.cond_stage_model.qwen3_4b.transformer.model
+
+    @cached_property
+    def flow(self):
+        return tiny_models.z_image().model
+
+    @cached_property
+    def transformer(self):
+        return self.flow.diffusion_model
+
+    @cached_property
     def vae(self):
         return tiny_models.vae()
 

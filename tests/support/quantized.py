@@ -1,7 +1,8 @@
-"""UNets of quantized weights: of a tensor class that a pack brings, as GGUF's, and of the host's own in 8 bit."""
+"""Models of quantized weights: of a tensor class that a pack brings, as GGUF's, and of the host's own in 8 bit."""
 
 import inspect
 import json
+from collections.abc import Callable
 
 import comfy.model_management
 import comfy.ops
@@ -52,9 +53,9 @@ def read(weight: Tensor) -> Tensor:
     return weight.read() if isinstance(weight, Packed) else weight.dequantize()
 
 
-def model(kind: str) -> ModelPatcher:
-    """The UNet of `tiny_models.model` with the weights of its linear layers quantized. kind: "packed" or "fp8"."""
-    plain = tiny_models.model().model
+def model(kind: str, plain: Callable[[], ModelPatcher] = tiny_models.model) -> ModelPatcher:
+    """A tiny model with the weights of its linear layers quantized. kind: "packed" or "fp8"."""
+    plain = plain().model
     config, weights = plain.model_config, dict(plain.diffusion_model.state_dict())
     linear = [name for name, part in plain.diffusion_model.named_modules() if isinstance(part, nn.Linear)]
     config.custom_operations = PackedOps if kind == "packed" else in_8_bit(linear, weights)
@@ -81,9 +82,9 @@ def in_8_bit(layers: list[str], weights: dict[str, Tensor]) -> type:
     return make({}, torch.float32, full_precision_mm=True)
 
 
-def read_out(quantized: ModelPatcher) -> ModelPatcher:
-    """The same UNet with what its weights stand for in ordinary layers."""
-    plain = tiny_models.model()
+def read_out(quantized: ModelPatcher, plain: Callable[[], ModelPatcher] = tiny_models.model) -> ModelPatcher:
+    """The same model with what its weights stand for in ordinary layers."""
+    plain = plain()
     weights = dict(quantized.model.diffusion_model.named_parameters())
     with torch.no_grad():
         for name, weight in plain.model.diffusion_model.named_parameters():

@@ -25,9 +25,10 @@ def sample(
     batch=1,
     size=8,
     denoise=1.0,
+    channels=4,
     **more,
 ):
-    noise = torch.randn(batch, 4, size, size, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(0))
     return comfy.sample.sample(
         model,
         noise,
@@ -47,20 +48,27 @@ def sample(
 class Recorder:
     """What the UNet's cross-attentions were really given.
 
-    passes: each {"t", "rows" of cond_or_uncond, "size" of the latent, "y" (SDXL's size and pooled text), and of every
-    layer what "k" and "v" are made of}.
+    passes: each {"t" in 0..999, or 1000 where a flow begins, "rows" of cond_or_uncond, "size" of the latent, "y" (what
+    SDXL takes), and of every layer what "k" and "v" are made of}.
     """
 
     def __init__(self, model):
         unet, self.passes = model.model.diffusion_model, []
         unet.register_forward_pre_hook(self.begin, with_kwargs=True)
+        if hasattr(unet, "cap_embedder"):  # text and picture attend jointly: all of a text comes in here
+            unet.cap_embedder.register_forward_pre_hook(self.whole)
         for name, module in unet.named_modules():
             if name.endswith(("attn2.to_k", "attn2.to_v")):
                 module.register_forward_hook(
                     lambda m, inputs, output, side=name[-1]: self.passes[-1][side].append(inputs[0].clone())
                 )
 
+    def whole(self, module, inputs):
+        for side in "kv":
+            self.passes[-1][side].append(inputs[0].clone())
+
     def begin(self, module, args, kwargs):
         rows = kwargs["transformer_options"]["cond_or_uncond"]
-        given = {"t": float(args[1][0]), "rows": rows, "size": tuple(args[0].shape[-2:]), "y": kwargs.get("y")}
+        t = float(args[1][0]) * (1000 if hasattr(module, "cap_embedder") else 1)
+        given = {"t": t, "rows": rows, "size": tuple(args[0].shape[-2:]), "y": kwargs.get("y")}
         self.passes.append({**given, "k": [], "v": []})

@@ -4,6 +4,7 @@ import json
 import math
 from functools import cache
 
+import comfy.latent_formats
 import comfy.model_management
 import comfy.sd
 import comfy.supported_models
@@ -16,6 +17,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
 from comfy.sdxl_clip import SDXLClipModel, SDXLRefinerClipModel, SDXLTokenizer
 from comfy.text_encoders.sd2_clip import SD2ClipModel, SD2Tokenizer
+from comfy.text_encoders.z_image import ZImageTEModel, ZImageTokenizer
 
 from persona_core.host.clip import text_towers
 from persona_core.mapper import StageMapper
@@ -24,6 +26,10 @@ from persona_core.stages import Stages
 
 TEXT = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128, projection_dim=64)
 TEXT_G = dict(TEXT, hidden_size=128, intermediate_size=256)
+QWEN = dict(
+    hidden_size=64, num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1, intermediate_size=128,
+    vocab_size=151936,
+)  # fmt: skip
 VAE = dict(
     double_z=True, z_channels=4, resolution=64, in_channels=3, out_ch=3, ch=32, ch_mult=[1, 1, 1, 1], num_res_blocks=1,
     attn_resolutions=[], dropout=0.0,
@@ -39,7 +45,9 @@ def fill(module: torch.nn.Module, seed: int) -> None:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.ndim >= 2:
-                scale = 0.02 if "token_embedding" in name else 1 / math.sqrt(parameter[0].numel())
+                scale = (
+                    0.02 if "token_embedding" in name or "embed_tokens" in name else 1 / math.sqrt(parameter[0].numel())
+                )
                 parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
             else:
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)
@@ -85,7 +93,24 @@ def flux() -> ModelPatcher:
     return ModelPatcher(config.get_model({}, "", device=device), device, device)
 
 
+def z_image(dtype=torch.float32, cast=None) -> ModelPatcher:
+    """A MODEL of Z-Image's kind, small: text and picture run through its layers together."""
+    settings = dict(
+        image_model="lumina2", patch_size=2, in_channels=4, dim=256, n_layers=2, n_refiner_layers=1, n_heads=4,
+        n_kv_heads=4, axes_dims=[16, 24, 24], axes_lens=[1536, 512, 512], rope_theta=256.0, ffn_dim_multiplier=1.0,
+        qk_norm=True, cap_feat_dim=QWEN["hidden_size"], z_image_modulation=True, time_scale=1000.0,
+        pad_tokens_multiple=32,
+    )  # fmt: skip
+    config = comfy.supported_models.ZImage(settings)
+    config.latent_format = comfy.latent_formats.SD15()
+    config.set_inference_dtype(dtype, cast)
+    base = config.get_model({}, "", device=torch.device("cpu"))
+    fill(base.diffusion_model, 0)
+    return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
+
+
 CLIPS = {
+    "z_image": (ZImageTokenizer, ZImageTEModel),
     "sd1": (SD1Tokenizer, SD1ClipModel),
     "sd2": (SD2Tokenizer, SD2ClipModel),
     "sdxl": (SDXLTokenizer, SDXLClipModel),
@@ -103,17 +128,21 @@ def clip(family: str = "sd1", dtype=torch.float32, embeddings: str | None = None
     """The text encoders of a family, of 3 layers and 64 wide (clip_g 128), with the real tokenizers."""
     usual = CLIPS[family][0] if embeddings else lambda **_: tokenizer(family)
     target = comfy.supported_models_base.ClipTarget(usual, CLIPS[family][1])
-    sizes = {"clip_l_model_config": dict(TEXT), "clip_h_model_config": dict(TEXT), "clip_g_model_config": dict(TEXT_G)}
+    sizes = {"clip_l": TEXT, "clip_h": TEXT, "clip_g": TEXT_G, "qwen3_4b": QWEN}
+    sizes = {f"{name}_model_config": dict(size) for name, size in sizes.items()}
     made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options={"dtype": dtype, **sizes})
     fill(made.cond_stage_model, 1)
     return made
 
 
-def vae() -> comfy.sd.VAE:
+def vae(channels: int = 4) -> comfy.sd.VAE:
     """A KL VAE of the real layout, small."""
-    network = AutoencoderKL(ddconfig=VAE, embed_dim=4)
+    config = {"ddconfig": {**VAE, "z_channels": channels}, "embed_dim": channels}
+    network = AutoencoderKL(**config)
     fill(network, 2)
-    return comfy.sd.VAE(sd=network.state_dict(), config={"params": {"ddconfig": VAE, "embed_dim": 4}})
+    made = comfy.sd.VAE(sd=network.state_dict(), config={"params": config})
+    made.latent_channels = channels  # which the host tells from files only
+    return made
 
 
 def clip_vision(folder) -> ClipVisionModel:

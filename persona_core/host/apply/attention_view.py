@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ...attention import shown_sizes, token_maps
 from ...stages import Stages
-from ..clip import TextTower, text_towers
-from ..model import cross_attention_blocks
+from ..clip import text_towers
+from ..model import cross_attention_blocks, discrete_timestep
 from ..tokenizer import PersonaToken
+from ..towers import ClipTower
 from .places import BIAS, chosen_attention
 from .prompt import Section
-from .sampling import discrete_timestep
 
 WORD_END = "</w>"
 
@@ -136,7 +136,7 @@ def watching(
     return model, seen
 
 
-def words_at(section: Section, t: float, tower: TextTower) -> list[tuple[str, list[int]]]:
+def words_at(section: Section, t: float, tower: ClipTower) -> list[tuple[str, list[int]]]:
     """The words of a prompt and the places of their tokens in its context at t, in reading order.
 
     A persona's N tokens count as one word; while its common word stands for it, it has one token.

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...representation import add_bypass
 from ..clip import StandIn
+from ..towers import TextTower
 from .prompt import Row
 
 ROUNDING = 1e-2  # of a token's length: the host may compute in half precision
@@ -43,20 +44,19 @@ class Bypass:
             self.moves = {}
 
 
-class BypassLayers(StandIn):
-    """Stands in for the forward of a text encoder's layers: adds the bypass to what they end with, keeping its norm.
+class ClipLayers(StandIn):
+    """Stands in for the forward of a CLIP's layers: adds the bypass to what they end with, keeping its norm.
 
     The host takes the context from the last layer or from an earlier one; where it norms the context, it does so after.
     """
 
-    def __init__(self, original, key: str, embeddings: nn.Module, bypass: Bypass):
+    def __init__(self, original, tower: TextTower, bypass: Bypass):
         super().__init__(original)
-        self.key, self.embeddings, self.bypass = key, embeddings, bypass
+        self.key, self.embeddings, self.bypass = tower.key, tower.transformer.embeddings, bypass
 
     def __call__(self, x: Tensor, *args, **kwargs):
         if self.key not in self.bypass.moves:
             return self.original(x, *args, **kwargs)
-        tokens, bypass = (tensor.to(x.device, torch.float32) for tensor in self.bypass.moves[self.key])
         position = self.embeddings.position_embedding.weight[: x.shape[1]].to(x.device, torch.float32)
         # K's rows and V's are alike where a persona has the same tokens for both: their layers are computed once.
         shared = not args and is_causal_alone(kwargs.get("mask"))
@@ -64,10 +64,43 @@ class BypassLayers(StandIn):
         distinct, place = first.unique(return_inverse=True)
         x = x[distinct]
         # Before the layers, which add to x in place.
-        which, found = (one[place] for one in nearest(x.float() - position, tokens))
-        found[: self.bypass.spared] = False
+        moved = Moved.of(self.bypass, self.key, x.float() - position, place)
         ends = self.original(x, *args, **kwargs)
-        return tuple(end if end is None else add_bypass(end[place], bypass[which].to(end), found) for end in ends)
+        return tuple(end if end is None else moved.add_to(end[place]) for end in ends)
+
+
+class QwenLayers(StandIn):
+    """The same for a language model, whose forward takes embeddings by their name."""
+
+    def __init__(self, original, tower: TextTower, bypass: Bypass):
+        super().__init__(original)
+        self.key, self.bypass = tower.key, bypass
+
+    def __call__(self, *args, embeds: Tensor | None = None, **kwargs):
+        if embeds is None or self.key not in self.bypass.moves:
+            return self.original(*args, embeds=embeds, **kwargs)
+        moved = Moved.of(self.bypass, self.key, embeds.float())
+        ends = self.original(*args, embeds=embeds, **kwargs)
+        return tuple(moved.add_to(end) if isinstance(end, Tensor) else end for end in ends)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where tokens are that a bypass moves: found [R, L], and by how much [R, L, W]."""
+
+    found: Tensor
+    by: Tensor
+
+    @classmethod
+    def of(cls, bypass: Bypass, key: str, x: Tensor, place: Tensor | None = None) -> "Moved":
+        """x: the tokens [R, L, W] that an encoder's layers get. place: of each row that comes out, the row in x."""
+        tokens, moves = (tensor.to(x.device, torch.float32) for tensor in bypass.moves[key])
+        which, found = (one if place is None else one[place] for one in nearest(x, tokens))
+        found[: bypass.spared] = False
+        return cls(found, moves[which])
+
+    def add_to(self, end: Tensor) -> Tensor:
+        return add_bypass(end, self.by.to(end), self.found)
 
 
 def is_causal_alone(mask: Tensor | None) -> bool:

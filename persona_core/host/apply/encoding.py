@@ -4,21 +4,21 @@ Shapes: L tokens of the context, D its width, W that of one text encoder, R rows
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...files import QUOTED, shown
 from ...persona import LAST_LAYER, Persona
 from ...table import AppliedPersona, ContextTable, Place, Segment, plan
 from ..clip import StandIn, TextTowers, layer_in_use, text_towers
 from ..messages import warn
-from ..tokenizer import PersonaTokens, known_placeholders, warn_of_text, whole, with_placeholder
-from .bypass import Bypass, BypassLayers
-from .portions import check_room, portions
+from ..tokenizer import PersonaTokens, check_placeholder, known_placeholders, warn_of_text, whole, with_placeholder
+from ..towers import QwenTower
+from .bypass import Bypass, ClipLayers, QwenLayers
+from .portions import at_once, check_room, portions
 from .prompt import (
     PlaceholderEmbeddings,
     Point,
@@ -34,7 +34,7 @@ from .prompt import (
 )  # fmt: skip
 from .sampling import attach
 
-ENCODE = "encode_token_weights"
+ENCODE, MASK = "encode_token_weights", "attention_mask"
 
 
 def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str, hooked: bool = True) -> comfy.sd.CLIP:
@@ -49,9 +49,7 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     if persona.family != towers.family:
         raise persona.not_for(f"this CLIP is {towers.family}")
     check_placeholder(placeholder, known_placeholders(clip.tokenizer, towers.first.name))
-    words = {
-        tower.key: Word(tower.word_id(persona.supercategory), tower.tokenizer.pad_token) for tower in towers.towers
-    }
+    words = {tower.key: Word.of(persona.supercategory, tower) for tower in towers.towers}
     subject = Subject(applied, placeholder, words, hooked)
     # Without the persona a long prompt must be cut into stretches of 77 where the plain one is.
     count = persona.representation.tokens if applied.strength else 1
@@ -77,31 +75,6 @@ def warn_of_another_layer(persona: Persona, layer: int) -> None:
         )
 
 
-def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
-    said = shown(placeholder, QUOTED)
-    if not placeholder.strip() or placeholder != placeholder.strip():
-        raise ValueError(
-            f"The placeholder {said} must not be empty or begin or end with a space. Use a word such as <ann>."
-        )
-    if any(character in placeholder for character in "():\\"):
-        raise ValueError(
-            f"The placeholder {said} must not hold brackets, colons or backslashes: prompts use them for "
-            "weights. Use a word such as <ann>."
-        )
-    if any(character.isspace() or not character.isprintable() or character in "\"'`=" for character in placeholder):
-        raise ValueError(
-            f"The placeholder {said} must be one word, without spaces, quotes or '='. Use a word such as <ann>."
-        )
-    if not any(character.isalpha() for character in placeholder):
-        raise ValueError(f"The placeholder {said} must hold a letter. Use a word such as <ann>.")
-    for other in taken:
-        if placeholder in other or other in placeholder:
-            raise ValueError(
-                f"The placeholder {said} cannot be told from '{other}', which an earlier Apply uses. Give "
-                "each persona its own, such as <ann> and <bob>."
-            )
-
-
 class PersonaEncode(StandIn):
     """Stands in for the host's `encode_token_weights` on a CLIP that knows placeholders.
 
@@ -109,25 +82,25 @@ class PersonaEncode(StandIn):
     table of contexts over t. Prompts without persona go to the host's own method untouched.
     """
 
-    def __init__(
-        self, original, columns: Mapping[str, slice], bypass: Bypass, read: Callable, texts: Mapping[str, str]
-    ):
-        """columns: of the context, for each encoder by its key. read: gives the text of token ids. texts: what it gives
-        for each placeholder as mere text."""
+    def __init__(self, original, towers: TextTowers, bypass: Bypass, texts: Mapping[str, str]):
+        """texts: what the text encoder reads for each placeholder as mere text."""
         super().__init__(original)
-        self.columns, self.bypass, self.read, self.texts = columns, bypass, read, texts
+        self.towers, self.bypass, self.texts = towers, bypass, texts
+        ends = list(accumulate(towers.widths, initial=0))
+        # Of the context, for each encoder by its key.
+        self.columns = {tower.key: slice(*span) for tower, span in zip(towers.towers, zip(ends, ends[1:]))}
 
     def __call__(self, pairs: Mapping[str, list[Section]]):
         sections = {key: pairs[key] for key in self.columns}
         subjects = subjects_in(sections)
         if not subjects:
-            text = " ".join(self.read(ids_in(one)) for one in sections.values())
+            text = " ".join(self.towers.first.text(ids_in(one)) for one in sections.values())
             if as_text := [one for one, its in self.texts.items() if re.search(whole(its), text)]:
                 warn_of_text(as_text)
             return self.original(pairs)
         self.compare_layers(subjects)
         segments, moving = plan([subject.applied for subject in subjects]), self.moving(sections)
-        self.check_room(segments, len(moving))
+        self.check_room(segments, len(moving), max(len(one) for encoder in sections.values() for one in encoder))
         words = {
             key: [fill(section, key, columns, {}) for section in sections[key]] for key, columns in self.columns.items()
         }
@@ -136,8 +109,12 @@ class PersonaEncode(StandIn):
         )
         everywhere = self.places(words, 0, range(count_of(sections)), count_of(sections))
         hooked = all(subject.hooked for subject in subjects)
-        context, followed = attach(self.table(context, sections, subjects, segments, moving, everywhere), hooked)
-        return context, pooled, {**(extra[0] if extra else {}), **followed}
+        table = self.table(context, sections, subjects, segments, moving, everywhere)
+        beside = {**(extra[0] if extra else {})}
+        if MASK in beside:
+            beside[MASK] = beside[MASK].new_ones(table.base.shape[:2])
+        context, followed = attach(table, hooked)
+        return context, pooled, {**beside, **followed}
 
     def table(
         self,
@@ -159,20 +136,25 @@ class PersonaEncode(StandIn):
         # Without the personas, all of a segment is one prompt.
         firsts = list(accumulate(lengths[:-1], initial=0))
         starts = firsts if any(preserved) else ()
+        for_keys = [] if self.towers.joint else [point.embeddings(PlaceholderEmbeddings.for_keys) for point in grid]
         sides = (
-            [point.embeddings(PlaceholderEmbeddings.for_keys) for point in grid],
+            for_keys,
             [point.embeddings(PlaceholderEmbeddings.for_values) for point in grid],
             [grid[start].embeddings(PlaceholderEmbeddings.without) for start in starts],
         )
         rows = self.rows(sections, moving, [embeddings for side in sides for embeddings in side])
         places = tuple(self.places(rows, first * len(moving), moving, count_of(sections)) for first in firsts)
-        contexts = self.encode_all(rows, len(moving), len(grid))
+        contexts = self.encode_all(rows, len(moving), len(for_keys))
         keys, values, without = contexts.split([len(side) for side in sides])
         if any(preserved):
-            others = self.others(rows).reshape(contexts.shape)[: len(grid)].to(keys)
-            share = others * torch.tensor(preserved).to(keys)[:, None, None]
+            others = self.others(rows).reshape(contexts.shape)[: len(grid)].to(values)
+            share = others * torch.tensor(preserved).to(values)[:, None, None]
             without = without.repeat_interleave(torch.tensor(lengths, device=without.device), 0)
-            keys, values = torch.lerp(keys, without, share), torch.lerp(values, without, share)
+            values = torch.lerp(values, without, share)
+            keys = torch.lerp(keys, without, share) if for_keys else keys
+        if self.towers.joint:
+            base, values = as_long(base, values)
+            keys = values
         sides = keys.split(lengths), values.split(lengths)
         tokens = None if len(moving) == count_of(sections) else tokens_of(moving, base, count_of(sections))
         return ContextTable(base, tuple(segments), *sides, placeholders, places, everywhere, tokens)
@@ -185,10 +167,10 @@ class PersonaEncode(StandIn):
             return list(each)
         return [number for number in each if subjects_in({key: [one[number]] for key, one in sections.items()})]
 
-    def check_room(self, segments: Sequence[Segment], moving: int) -> None:
+    def check_room(self, segments: Sequence[Segment], moving: int, length: int) -> None:
         """Of the contexts of so many sections, before anything is encoded."""
         points = sum(len(segment.grid) for segment in segments)
-        check_room((2 * points + len(segments)) * moving, max(columns.stop for columns in self.columns.values()))
+        check_room((2 * points + len(segments)) * moving, self.towers.width, length)
 
     def places(
         self, rows: Mapping[str, Sequence[Row]], first: int, numbers: Sequence[int], count: int
@@ -219,20 +201,27 @@ class PersonaEncode(StandIn):
 
     def encode_all(self, rows: Mapping[str, Sequence[Row]], count: int, points: int) -> Tensor:
         """The contexts [prompts, L, D] of rows, `count` a prompt: of the first `points` prompts for K, as many for V,
-        and those without the personas. In portions; or one prompt after the other, where a section's context depends on
-        the others."""
-        prompts = len(next(iter(rows.values()))) // count
+        and those without the personas; zeros behind one that is shorter than others. In portions; or one prompt after
+        the other, where a section's context depends on the others."""
+        first = next(iter(rows.values()))
+        prompts = len(first) // count
+        lengths = [len(first[prompt * count].pairs) for prompt in range(prompts)]
         contexts: Tensor | None = None
-        alone = ((range(0), [prompt]) for prompt in range(prompts))
-        for keys, others in portions(prompts, count, points) if self.sections_are_independent() else alone:
-            some = [*keys, *others]
-            places = [prompt * count + section for prompt in some for section in range(count)]
-            part = {key: [encoder[place] for place in places] for key, encoder in rows.items()}
-            found = self.encode(part, len(keys) * count)
-            found = found.reshape(len(some), -1, found.shape[-1])
-            if contexts is None:
-                contexts = found.new_empty(prompts, *found.shape[1:])
-            contexts[some] = found
+        for length in set(lengths):
+            alike = [prompt for prompt in range(prompts) if lengths[prompt] == length]
+            alone = ((range(0), [number]) for number in range(len(alike)))
+            most = at_once(length, self.towers.width) if self.towers.joint else None
+            together = portions(len(alike), count, sum(prompt < points for prompt in alike), most)
+            for keys, others in together if self.sections_are_independent() else alone:
+                some = [alike[number] for number in (*keys, *others)]
+                places = [prompt * count + section for prompt in some for section in range(count)]
+                part = {key: [encoder[place] for place in places] for key, encoder in rows.items()}
+                found = self.encode(part, len(keys) * count)
+                found = found.reshape(len(some), -1, found.shape[-1])
+                if contexts is None:
+                    longest = found.shape[1] + max(lengths) - length
+                    contexts = found.new_zeros(prompts, longest, found.shape[-1])
+                contexts[some, : found.shape[1]] = found
         assert contexts is not None
         return contexts
 
@@ -256,13 +245,14 @@ class PersonaEncode(StandIn):
     def encoders(self) -> list[nn.Module | None]:
         """The host's, in the order of `columns`; None where a pack's own method stands in the place of the host's."""
         model = getattr(self.original, "__self__", None)
-        return [getattr(model, f"clip_{key}", None) for key in self.columns]
+        return [getattr(model, tower.name, None) for tower in self.towers.towers]
 
     def others(self, rows: Mapping[str, Sequence[Row]]) -> Tensor:
         """True at the numbers of the contexts [rows, L, D] that are of no persona's token."""
         encoders = []
         for key, columns in self.columns.items():
-            others = torch.tensor([[place not in row.persona for place in range(len(row.pairs))] for row in rows[key]])
+            longest = max(len(row.pairs) for row in rows[key])
+            others = torch.tensor([[place not in row.persona for place in range(longest)] for row in rows[key]])
             encoders.append(others[..., None].expand(-1, -1, columns.stop - columns.start))
         return torch.cat(encoders, -1)
 
@@ -277,16 +267,20 @@ def install(clip: comfy.sd.CLIP, towers: TextTowers, placeholder: str) -> None:
     """Put the stand-ins on a cloned CLIP through the host's object patches; those that are there stay."""
     patcher = clip.patcher
     method = patcher.get_model_object(ENCODE)
-    read = towers.first.text
-    earlier = method if isinstance(method, PersonaEncode) else PersonaEncode(method, {}, Bypass(), read, {})
-    ends = list(accumulate(towers.widths, initial=0))
-    columns = {tower.key: slice(*span) for tower, span in zip(towers.towers, zip(ends, ends[1:]))}
-    text = read(towers.first.tokenizer.tokenizer(placeholder)["input_ids"][1:-1])
-    texts = {**earlier.texts, placeholder: text}
-    patcher.add_object_patch(ENCODE, PersonaEncode(earlier.original, columns, earlier.bypass, read, texts))
-    if earlier is method:
-        return
-    for tower in towers.towers:
-        layers, embeddings = f"{tower.name}.transformer.text_model.encoder.forward", tower.transformer.embeddings
-        inside = BypassLayers(patcher.get_model_object(layers), tower.key, embeddings, earlier.bypass)
-        patcher.add_object_patch(layers, inside)
+    earlier = method if isinstance(method, PersonaEncode) else PersonaEncode(method, towers, Bypass(), {})
+    texts = {**earlier.texts, placeholder: towers.first.text(towers.first.ids(placeholder))}
+    patcher.add_object_patch(ENCODE, PersonaEncode(earlier.original, towers, earlier.bypass, texts))
+    if earlier is not method:
+        for tower in towers.towers:
+            name, kind = (
+                (f"{tower.path}.forward", QwenLayers)
+                if isinstance(tower, QwenTower)
+                else (f"{tower.path}.encoder.forward", ClipLayers)
+            )
+            patcher.add_object_patch(name, kind(patcher.get_model_object(name), tower, earlier.bypass))
+
+
+def as_long(*contexts: Tensor) -> list[Tensor]:
+    """Contexts [..., L, D] with zeros behind those that are shorter, which are no tokens (`sampling.at_timestep`)."""
+    longest = max(one.shape[-2] for one in contexts)
+    return [torch.nn.functional.pad(one, (0, 0, 0, longest - one.shape[-2])) for one in contexts]

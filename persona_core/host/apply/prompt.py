@@ -12,6 +12,7 @@ from torch import Tensor
 from ...representation import TokenVectors
 from ...table import AppliedPersona
 from ..tokenizer import PersonaToken, flat
+from ..towers import QwenTower, TextTower
 
 # The host's (token, weight) pairs of one stretch, with the word's number behind where a node asked for it.
 Section = list[tuple]
@@ -19,10 +20,20 @@ Section = list[tuple]
 
 @dataclass(frozen=True)
 class Word:
-    """The supercategory's token, and the padding that fills what its N - 1 missing tokens leave."""
+    """The supercategory's token behind a space, its tokens without one, and the padding that fills what its N - 1
+    missing tokens leave; None where prompts are as long as they are."""
 
-    token: int
-    padding: int
+    spaced: Sequence[int]
+    unspaced: Sequence[int]
+    padding: int | None
+
+    @classmethod
+    def of(cls, word: str, tower: TextTower) -> "Word":
+        """Raises ValueError for a word that cannot be used."""
+        ids = [tower.word_id(word)]
+        if isinstance(tower, QwenTower):
+            return cls(ids, tower.plain(word.strip()), None)
+        return cls(ids, ids, tower.tokenizer.pad_token)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +109,7 @@ def fill(section: Section, encoder: str, columns: slice, embeddings: Mapping[Sub
     """A section with what stands at its placeholders.
 
     encoder: the host's key of the text encoder, whose share of the D numbers columns tells. Where a subject has no
-    embeddings, the one token of its word stands for all N, and padding at the end keeps the section's length.
+    embeddings, its word stands for all N, and padding at the end keeps the section's length.
     """
     pairs, bypass, persona, padding = [], [], {}, []
     for token, weight, *number in section:
@@ -114,8 +125,8 @@ def fill(section: Section, encoder: str, columns: slice, embeddings: Mapping[Sub
                 bypass.append((vector, here.bypass[token.index, columns]))
             pairs.append((vector, weight, *number))
         elif token.index == 0:
-            pairs.append((word.token, weight, *number))
-        else:
+            pairs += [(one, weight, *number) for one in (word.spaced if token.spaced else word.unspaced)]
+        elif word.padding is not None:
             padding.append((word.padding, 1.0, *(0 for _ in number)))  # padding is of no word
     return Row(pairs + padding, bypass, persona)
 

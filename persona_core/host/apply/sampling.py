@@ -10,21 +10,23 @@ What diffusers does with a cross-attention processor, a patch of the host's cros
 import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache
 
 import comfy.hooks
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import ModelSamplingDiscrete, ModelSamplingDiscreteEDM
 from comfy.patcher_extension import WrappersMP
 from comfy.utils import repeat_to_batch_size
 from torch import Tensor, allclose, equal
 
 from ...table import Place
 from ..messages import warn
+from ..model import discrete_timestep
 from .context import FOLLOWING, PersonaContext, Table
 from .places import PLACES, Followed, warn_of_parts, with_places, within
+from .steps import tell_of_steps
 
+SIGMAS = 3  # the place among what a whole sampling is given
+LENGTH = "num_tokens"  # what some transformers are told beside the context
 TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
 ROUNDING = 1e-6
@@ -87,6 +89,7 @@ def warn_of_absent(executor, *args, **kwargs):
     others = any(hook != HOOK for cond in conds if cond.get("hooks") is not None for hook in cond["hooks"].hooks)
     if not others:
         warn_of_missing(missing)
+    tell_of_steps(executor.class_obj.model_patcher.get_model_object("model_sampling"), args[SIGMAS], tables)
     run = RUN.set(Run())
     try:
         result = executor(*args, **kwargs)
@@ -172,23 +175,6 @@ def same(one: Tensor, other: Tensor) -> bool:
     return kinds[0] == kinds[1] and allclose(one, other, rtol=ROUNDING, atol=ROUNDING**2)
 
 
-def discrete_timestep(sampling, sigma: Tensor) -> float:
-    """The timestep 0..999 of a noise level [1], as the UNet gets it.
-
-    Continuous samplings (ModelSamplingContinuousEDM) count otherwise: for them it is the timestep that has the
-    nearest noise in the usual schedule.
-    """
-    if isinstance(sampling, ModelSamplingDiscrete) and not isinstance(sampling, ModelSamplingDiscreteEDM):
-        return float(sampling.timestep(sigma).float())
-    return float((usual_log_sigmas() - sigma.log().cpu()).abs().argmin())
-
-
-@cache
-def usual_log_sigmas() -> Tensor:
-    """[1000], of the schedule that SD1.x and SD2.x were trained with."""
-    return ModelSamplingDiscrete().log_sigmas.clone()
-
-
 def at_timestep(cond: dict, t: float, values: dict, places: dict, latents: Tensor, group: int) -> dict:
     """A conditioning as it is at t; the same dict if it has no table.
 
@@ -207,7 +193,7 @@ def at_timestep(cond: dict, t: float, values: dict, places: dict, latents: Tenso
         lost_and_told = isinstance(context, PersonaContext)
         return with_context(cond, "c_crossattn", context.as_subclass(Tensor)) if lost_and_told else cond
     keys, value = table.at(t)
-    cond = with_context(cond, "c_crossattn", keys)
+    cond = with_context(cond, "c_crossattn", without_padding(keys) if LENGTH in cond["model_conds"] else keys)
     # Another one for the copy of an area in the opposite list; the same at each step, for nodes that compare steps.
     cond["uuid"] = uuid.uuid5(cond["uuid"], str(group))
     if keys is not table.base:
@@ -231,8 +217,18 @@ def without_ours(hooks: comfy.hooks.HookGroup) -> comfy.hooks.HookGroup | None:
 
 def with_context(cond: dict, name: str, context: Tensor) -> dict:
     """A copy of a conditioning that gives the model another context."""
-    model_conds = cond["model_conds"]
-    return {**cond, "model_conds": {**model_conds, name: model_conds[name]._copy_with(context)}}
+    model_conds = {**cond["model_conds"]}
+    model_conds[name] = model_conds[name]._copy_with(context)
+    if LENGTH in model_conds and name == "c_crossattn":
+        model_conds[LENGTH] = model_conds[LENGTH]._copy_with(context.shape[1])
+    return {**cond, "model_conds": model_conds}
+
+
+def without_padding(context: Tensor) -> Tensor:
+    """A context [B, L, D] without its rows of zeros, which stand where a prompt is longer with a persona than with the
+    word: a table has all of one length. What somebody zeroed as a whole stays."""
+    there = context.any(-1).any(0)
+    return context[:, there] if there.any() else context
 
 
 @torch.compiler.disable  # uuids are new in each run, and compiled code would be made anew for them

@@ -9,12 +9,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from torch import Tensor
 
+from ...noise import add_noise
 from ...photos import Photo
 from ...representation import TokenVectors
 from ...stages import LAST_TIMESTEP, attention_iou
-from ...training import add_noise
 from ..clip import text_towers
-from .denoiser import FrozenDenoiser
+from .frozen import frozen
 from .latents import encode
 from .text import DifferentiableText
 
@@ -50,7 +50,7 @@ def attention_curve(
     needed = model.memory_required((draws, *latents.shape[1:]))
     comfy.model_management.load_models_gpu([model, clip.patcher], memory_required=needed)
     with torch.no_grad():
-        denoiser, word = FrozenDenoiser(model), text_towers(clip).word(supercategory)[None, None]
+        denoiser, word = frozen(model), text_towers(clip).word(supercategory)[None, None]
         text = DifferentiableText(clip, 1, supercategory)
         encoding = text.encode(["a photo of a {}"], TokenVectors(word, word))
         pooled = None if encoding.pooled is None else encoding.pooled.expand(draws, -1)
@@ -61,7 +61,7 @@ def attention_curve(
         maps = []
         for done, t in enumerate(timesteps):
             rows = t.expand(draws).to(denoiser.device)
-            noisy = add_noise(clean, noise, denoiser.alphas_cumprod[rows])
+            noisy = add_noise(denoiser.schedule, clean, noise, rows)
             maps.append(denoiser.attention_map(noisy, rows, context, token, pooled).mean(0).cpu())
             on_step(done + 1, len(timesteps))
     maps, mask = torch.stack(maps), masks[0, 0].cpu().clone()

@@ -9,6 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 from torch.utils import deterministic
 
+from ..compat import told_that_it_trains
 from .weights import alias, is_plain
 
 MULTIPLIES = nn.Linear, nn.Conv2d
@@ -28,6 +29,7 @@ def differentiable(*patchers: ModelPatcher, dtype: torch.dtype | None = None) ->
         for patcher in patchers:
             stack.enter_context(frozen_weights(patcher.model, dtype))
         stack.enter_context(deterministic_algorithms())
+        stack.enter_context(told_that_it_trains())
         yield
 
 

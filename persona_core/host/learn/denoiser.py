@@ -14,6 +14,7 @@ from comfy.model_sampling import V_PREDICTION
 from torch import Tensor
 
 from ...attention import shown_sizes, token_maps
+from ...noise import DiffusionSchedule
 from ...task import CrossAttention
 from ..compat import with_own_weights
 from ..model import check_supported, compute_dtype, cross_attention_blocks, predicts
@@ -31,17 +32,14 @@ class FrozenDenoiser:
 
     def __init__(self, patcher: ModelPatcher, cells: float = math.inf):
         check_supported(patcher)
-        self.patcher, self.unet = patcher, patcher.model.diffusion_model
+        self.patcher, self.diffusion_model = patcher, patcher.model.diffusion_model
         sampling = patcher.get_model_object("model_sampling")
-        self.velocity = predicts(sampling, V_PREDICTION)
         self.dtype = compute_dtype(patcher)
         self.sigmas = sampling.sigmas.detach().clone()
         self.device = patcher.load_device
+        alphas_cumprod = (1 / (self.sigmas**2 + 1)).to(self.device)
+        self.schedule = DiffusionSchedule(alphas_cumprod, predicts(sampling, V_PREDICTION))
         self.attention = attention_for(self.device, self.dtype, cells)
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        return (1 / (self.sigmas**2 + 1)).to(self.device)
 
     def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None) -> Tensor:
         """See `task.Denoiser`; computed in the host's precision for this model, returned in fp32."""
@@ -67,7 +65,7 @@ class FrozenDenoiser:
             return attend
 
         replaced = options["patches_replace"].setdefault("attn2", {})
-        for block in cross_attention_blocks(self.unet):
+        for block in cross_attention_blocks(self.diffusion_model):
             replaced[block] = watched(block, replaced.get(block, replaced.get(block[:2], self.attend)))
         return self.forward(noisy, t, keys, options, pooled), list(layers.values())
 
@@ -77,13 +75,6 @@ class FrozenDenoiser:
             values = values.to(self.device, self.dtype)
             options["patches"].setdefault("attn2_patch", []).append(lambda n, k, v, _: (n, k, values))
         return options
-
-    def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """See `task.Denoiser`: the noise, or for a v-prediction model sqrt(a) noise - sqrt(1 - a) z."""
-        if not self.velocity:
-            return noise
-        a = self.alphas_cumprod[t][:, None, None, None]
-        return a.sqrt() * noise - (1 - a).sqrt() * latents
 
     @torch.no_grad()
     def attention_map(
@@ -108,7 +99,7 @@ class FrozenDenoiser:
             return self.attend(query, key, value, extra)
 
         options = self.options(t)
-        options["patches_replace"]["attn2"] = dict.fromkeys(cross_attention_blocks(self.unet), record)
+        options["patches_replace"]["attn2"] = dict.fromkeys(cross_attention_blocks(self.diffusion_model), record)
         self.forward(noisy, t, context, options, pooled)
         return torch.stack(maps).mean(0)
 
@@ -128,26 +119,30 @@ class FrozenDenoiser:
         noisy, context = (tensor.to(self.device, self.dtype) for tensor in (noisy, context))
         if "c_concat" in beside:
             noisy = torch.cat([noisy, beside.pop("c_concat")], 1)
-        return self.unet(noisy, t.float(), context=context, transformer_options=options, **beside).float()
+        return self.diffusion_model(noisy, t.float(), context=context, transformer_options=options, **beside).float()
 
     def options(self, t: Tensor) -> dict:
         """Transformer options for one pass: the MODEL's own patches, and attention that has a backward."""
-        options = create_model_options_clone(self.patcher.model_options).get("transformer_options", {})
-        patches = {name: list(functions) for name, functions in options.get("patches", {}).items()}
-        replace = {name: dict(functions) for name, functions in options.get("patches_replace", {}).items()}
-        return {
-            **options,
-            "patches": patches,
-            "patches_replace": replace,
-            "cond_or_uncond": [0],
-            "uuids": [None],
-            "sigmas": self.sigmas.to(self.device)[t],
-            "optimized_attention_override": lambda hosts, *inputs, **named: self.attention(*inputs, **named),
-        }
+        return plain_options(self.patcher, self.attention) | {"sigmas": self.sigmas.to(self.device)[t]}
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
         """What a cross-attention layer does where nothing replaces it."""
         return self.attention(query, key, value, extra["n_heads"], attn_precision=extra.get("attn_precision"))
+
+
+def plain_options(patcher: ModelPatcher, attention: Callable[..., Tensor]) -> dict:
+    """Transformer options of a MODEL for a pass of its own, with lists that may be changed."""
+    options = create_model_options_clone(patcher.model_options).get("transformer_options", {})
+    patches = {name: list(functions) for name, functions in options.get("patches", {}).items()}
+    replace = {name: dict(functions) for name, functions in options.get("patches_replace", {}).items()}
+    return {
+        **options,
+        "patches": patches,
+        "patches_replace": replace,
+        "cond_or_uncond": [0],
+        "uuids": [None],
+        "optimized_attention_override": lambda hosts, *inputs, **named: attention(*inputs, **named),
+    }
 
 
 def model_for_learning(patcher: ModelPatcher) -> ModelPatcher:

@@ -18,9 +18,10 @@ AT_ONCE = 32  # photos: as many as one photo is varied into
 
 
 def size_multiple(model: ModelPatcher, vae: VAE) -> int:
-    """How many pixels a side one cell of the UNet's lowest level covers: 64 for SD1.x and SD2.x."""
-    levels = len(model.model.model_config.unet_config["channel_mult"])
-    return vae.spacial_compression_encode() * 2 ** (levels - 1)
+    """How many pixels a side one cell of the UNet's lowest level covers: 64 for SD1.x and SD2.x; or a transformer's
+    patch."""
+    config, cell = model.model.model_config.unet_config, vae.spacial_compression_encode()
+    return cell * config["patch_size"] if "patch_size" in config else cell * 2 ** (len(config["channel_mult"]) - 1)
 
 
 @torch.no_grad()

@@ -10,8 +10,9 @@ from functools import partial
 import comfy.model_management
 import numpy as np
 import torch
+from comfy.ldm.lumina.model import JointTransformerBlock
 from comfy.ldm.modules.attention import BasicTransformerBlock
-from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -23,6 +24,7 @@ from .attention import attention_in_pieces
 from .weights import stored
 
 REST = None  # what is kept outside of the layers
+LAYERS = ResBlock, BasicTransformerBlock, JointTransformerBlock
 PROBED = 8, 16, 24  # a side of the latents that a step is tried with
 # How devices say it that have no error of a kind of its own: MPS, DirectML, XPU, cuBLAS, and the CPU.
 NO_MEMORY = "out of memory", "out_of_device_memory", "alloc_failed", "t allocate", "not allocate", "tried to allocate"
@@ -37,12 +39,12 @@ class Fit:
     checkpointed: frozenset[nn.Module]
 
 
-def layers_of(unet: UNetModel) -> list[nn.Module]:
-    """The layers of a UNet that are kept or computed twice as a whole."""
-    return [layer for layer in unet.modules() if isinstance(layer, (ResBlock, BasicTransformerBlock))]
+def layers_of(diffusion_model: nn.Module) -> list[nn.Module]:
+    """The layers of a UNet or a transformer that are kept or computed twice as a whole."""
+    return [layer for layer in diffusion_model.modules() if isinstance(layer, LAYERS)]
 
 
-def layers_to_checkpoint(unet: UNetModel, device: torch.device) -> list[nn.Module]:
+def layers_to_checkpoint(diffusion_model: nn.Module, device: torch.device) -> list[nn.Module]:
     """Those that can be computed twice: none where torch's checkpointing does not know the device, as DirectML's.
 
     What that asks for in the backward pass is asked for here: some devices' threads end the process where it fails.
@@ -54,7 +56,7 @@ def layers_to_checkpoint(unet: UNetModel, device: torch.device) -> list[nn.Modul
             torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=False)
     except (AttributeError, AssertionError, RuntimeError):
         return []
-    return layers_of(unet)
+    return layers_of(diffusion_model)
 
 
 @contextmanager
@@ -102,7 +104,7 @@ def fit_into_memory(task: TrainingTask, patchers: Sequence[ModelPatcher]) -> tup
     except Exception as error:
         if not out_of_memory(error):
             raise
-    layers = layers_to_checkpoint(task.denoiser.unet, device)
+    layers = layers_to_checkpoint(task.denoiser.diffusion_model, device)
     if kept is None:  # not where the error is, which holds on to all that was computed
         return smallest(layers), room_for(math.inf, patchers, device)
     room = room_for(rows * sum(kept.values()), patchers, device)
@@ -112,7 +114,7 @@ def fit_into_memory(task: TrainingTask, patchers: Sequence[ModelPatcher]) -> tup
 def saved_by_row(task: TrainingTask, weights: Iterable[Tensor]) -> dict[nn.Module | None, float]:
     """Bytes that autograd keeps of one row of a step, by layer and for the REST: told from steps on small copies of the
     latents. weights: they are there anyway."""
-    tensors, layers = (task.references.latents, task.references.masks), layers_of(task.denoiser.unet)
+    tensors, layers = (task.references.latents, task.references.masks), layers_of(task.denoiser.diffusion_model)
     one, counts = replace(task, settings=replace(task.settings, batch_size=1)), []
     for side in PROBED:
         small = References(*(interpolate(tensor, (side, side), mode="area") for tensor in tensors))

@@ -19,6 +19,7 @@ from ...budget import budget_of
 from ...files import read_safetensors, write_whole
 from ...loss_scale import LossScale
 from ...names import starts
+from ...noise import log_snr
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
 from ...progress import LossNotFinite, Progress, check_fit
@@ -30,9 +31,10 @@ from ..clip import text_towers
 from ..messages import log, warn
 from ..model import compute_dtype
 from .autograd import differentiable
-from .denoiser import PIXELS, FrozenDenoiser, behaviour_of, model_for_learning
+from .denoiser import PIXELS, behaviour_of, model_for_learning
 from .fingerprint import Weights
 from .fingerprint import fingerprint as fingerprint_of
+from .frozen import frozen
 from .latents import encode
 from .memory import (
     fit_into_memory,
@@ -46,6 +48,7 @@ from .preview import Previews
 from .text import DifferentiableText, clip_for_learning
 
 GIGABYTE = 2**30
+LOG_SNR = "log-SNR at"
 PROGRESS_FORMAT = "progress/10"  # of files of unfinished learning: those of other versions are begun anew
 
 
@@ -68,7 +71,7 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """The same for the same photos, settings and weights, whatever the persona is called."""
         pictures = [(photo.image, photo.mask) for photo in self.photos]
-        names = [f"{tower.name}.transformer.text_model." for tower in text_towers(self.clip).towers]
+        names = [f"{tower.path}." for tower in text_towers(self.clip).towers]
         texts = [Weights(self.clip.patcher, name) for name in names]
         weights = Weights(self.model, "diffusion_model."), *texts, Weights(self.vae.patcher)
         behaviour = behaviour_of(self.model), self.clip.layer_idx
@@ -97,7 +100,7 @@ def train_persona(
     with memory_or_a_sentence(), unloaded_after(model, clip.patcher, job.vae.patcher):
         latents, masks = encode(job.model, job.vae, job.photos)
         with differentiable(model, clip.patcher, dtype=compute_dtype(model)):
-            denoiser = FrozenDenoiser(model, math.prod(latents.shape[-2:]))
+            denoiser = frozen(model, math.prod(latents.shape[-2:]))
             device = denoiser.device
             images = None if job.image_embeddings is None else job.image_embeddings.clone()
             word = towers.word(recipe.supercategory)
@@ -162,7 +165,7 @@ def memory_or_a_sentence() -> Iterator[None]:
 def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
     """What Persona Info tells of how learning went."""
     meter, again = progress.meters
-    told: dict[str, object] = {"steps": progress.step}
+    told: dict[str, object] = {"steps": progress.step, **stage_as_noise(task)}
     if task.settings.measured:
         told["learning rate"] = float(f"{budget_of(task).highest_rate(progress):.3g}")
     if task.settings.measured or meter.sure:
@@ -179,6 +182,15 @@ def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
     return told
 
 
+def stage_as_noise(task: TrainingTask) -> dict[str, object]:
+    """The stage's ends in what means the same in every model."""
+    stages = task.representation.stages
+    with torch.inference_mode(False):  # as the schedule was made
+        ends = torch.tensor([stages.t_lo, stages.t_hi], device=task.references.latents.device)
+        ratios = log_snr(task.denoiser.schedule, ends).tolist()
+    return {f"{LOG_SNR} {name}": round(one, 3) for name, one in zip(("t_lo", "t_hi"), ratios) if math.isfinite(one)}
+
+
 def train_in_memory(
     task: TrainingTask,
     patchers: Sequence[ModelPatcher],
@@ -192,7 +204,7 @@ def train_in_memory(
     patchers: of the loaded models. Raises TooLittleMemory.
     """
     denoiser, rows = task.denoiser, task.settings.batch_size
-    layers = layers_to_checkpoint(denoiser.unet, denoiser.device)
+    layers = layers_to_checkpoint(denoiser.diffusion_model, denoiser.device)
     first, room = fit_into_memory(task, patchers)
     for fitted in dict.fromkeys((first, smallest(layers))):
         how = (

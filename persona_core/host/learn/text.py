@@ -1,27 +1,26 @@
 """The host's text encoders, differentiable in the vectors at the placeholder.
 
-The host's own forward adds in place, which autograd refuses, so its layers are called one by one here; the
-modules stay untouched. Shapes: B rows, L tokens, D width of the context, W of one text encoder, N persona tokens.
+Shapes: B rows, L tokens, D width of the context, W of one text encoder, N persona tokens.
 """
 
 from collections.abc import Sequence
 from functools import cache
 
-import comfy.model_management
 import torch
 from comfy.sd import CLIP
-from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...representation import TokenVectors, add_bypass
 from ...task import RichPrompts, TextEncoding
-from ..clip import StandIn, TextTower, text_towers
+from ..clip import StandIn, text_towers
 from ..compat import with_own_weights
 from ..tokenizer import MARK, PersonaToken, PersonaTokens, with_placeholder
-from .attention import attention_for
+from ..towers import TextTower
+from .text_layers import layers_for
 
 SLOT, PLAIN = "{}", "a photo of a {}"
 WORDS = 75  # of a section, beside start and end
+NONE = -1  # in the place of a token, behind a shorter prompt
 
 
 def clip_for_learning(clip: CLIP) -> CLIP:
@@ -127,9 +126,8 @@ class DifferentiableTower:
     there. dtype: as of DifferentiableText."""
 
     def __init__(self, tower: TextTower, layer: int | None, device: torch.device, dtype: torch.dtype = torch.float32):
-        self.tower, self.device, self.dtype = tower, device, dtype
-        self.layers = list(tower.transformer.encoder.layers)[: tower.depth(layer)]
-        self.attention = attention_for(self.device, dtype, tower.tokenizer.max_length)
+        self.tower, self.device, self.depth = tower, device, tower.depth(layer)
+        self.layers = layers_for(tower, self.depth, device, dtype)
 
     def encode(
         self, rows: Sequence[list], vectors: TokenVectors, count: int
@@ -145,62 +143,45 @@ class DifferentiableTower:
         hidden, attention = self.hidden(torch.cat([plain, rich]), len(plain))
         attentions = [] if attention is None else attention.chunk(len(sides))
         hidden = hidden.chunk(len(sides))
-        keys = self.finish(hidden[0])
+        keys = self.finish(hidden[0], ids)
         if len(sides) == 1 and vectors.bypass is None:
             return keys, keys, attentions
         if vectors.bypass is None:
-            return keys, self.finish(hidden[-1]), attentions
+            return keys, self.finish(hidden[-1], ids), attentions
         where = persona[:count]
         bypass = torch.zeros_like(hidden[-1]).masked_scatter(where[..., None], vectors.bypass.to(hidden[-1]))
-        return keys, self.finish(add_bypass(hidden[-1], bypass, where)), attentions
+        return keys, self.finish(add_bypass(hidden[-1], bypass, where), ids), attentions
 
     def ids(self, rows: Sequence[list]) -> Tensor:
-        """Of the words' tokens [B, L]; 0 at the persona's."""
+        """Of the words' tokens [B, L]; 0 at the persona's, NONE behind a row that is shorter than others."""
+        longest = max(map(len, rows))
         ids = [[0 if isinstance(token, PersonaToken) else token for token in row] for row in rows]
-        return torch.tensor(ids, device=self.device)
+        return torch.tensor([row + [NONE] * (longest - len(row)) for row in ids], device=self.device)
 
     def places(self, rows: Sequence[list]) -> tuple[Tensor, Tensor]:
         """Where the persona's tokens and where the other words are: [B, L] each."""
-        special = self.tower.special_tokens
+        longest = max(map(len, rows))
         persona = [[isinstance(token, PersonaToken) for token in row] for row in rows]
-        words = [[not isinstance(token, PersonaToken) and token not in special for token in row] for row in rows]
+        each = persona, [self.tower.words_in(row) for row in rows]
+        persona, words = ([row + [False] * (longest - len(row)) for row in one] for one in each)
         return torch.tensor(persona, device=self.device), torch.tensor(words, device=self.device)
 
     def embed(self, ids: Tensor, persona: Tensor, vectors: Tensor) -> Tensor:
         """Input embeddings [B, L, W] with the persona's vectors [B, N, W] in their places."""
-        words = self.tower.model.transformer.get_input_embeddings()(ids, out_dtype=torch.float32)
+        words = self.tower.embeddings(ids.clamp(min=0), out_dtype=torch.float32)
         return words.masked_scatter(persona[..., None], vectors.to(words))
 
     def hidden(self, embeddings: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
         """The last hidden state [count, L, W] of the first `count` rows before the final norm, and the last layer's
         attention in the others, if there are any."""
-        position = self.tower.transformer.embeddings.position_embedding.weight
-        x = embeddings + comfy.model_management.cast_to_device(position, self.device, embeddings.dtype)
-        length = x.shape[1]
-        causal = torch.full((length, length), -torch.finfo(self.dtype).max, device=x.device, dtype=self.dtype).triu_(1)
-        *layers, last = self.layers
-        for layer in layers:
-            x = self.through(layer, x, causal)
-        attention = attention_probabilities(last, x[count:], causal) if len(x) > count else None
-        return self.through(last, x[:count], causal), attention
+        x, last = self.layers.begin(embeddings), self.depth - 1
+        for index in range(last):
+            x = self.layers.through(index, x)
+        attention = self.layers.attention(last, x[count:]) if len(x) > count else None
+        return self.layers.through(last, x[:count]), attention
 
-    def through(self, layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
-        """One of the host's layers, without its in-place additions, in the mask's precision."""
-        x = x + layer.self_attn(layer.layer_norm1(x).to(causal.dtype), causal, self.attention)
-        return x + layer.mlp(layer.layer_norm2(x).to(causal.dtype))
-
-    def finish(self, hidden: Tensor) -> Tensor:
-        """The context from the hidden state, as the host makes it for this family."""
-        if self.tower.model.layer_norm_hidden_state:
-            return self.tower.transformer.final_layer_norm(hidden)
-        return hidden
-
-
-def attention_probabilities(layer: nn.Module, x: Tensor, causal: Tensor) -> Tensor:
-    """Self-attention probabilities [B, heads, L, L] of a layer of the text encoder for its input [B, L, W]."""
-    attention, x = layer.self_attn, layer.layer_norm1(x).to(causal.dtype)
-    query, key = (
-        rearrange(project(x).float(), "b l (h d) -> b h l d", h=attention.heads)
-        for project in (attention.q_proj, attention.k_proj)
-    )
-    return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + causal.float()).softmax(-1)
+    def finish(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """The context from the hidden state: zeros behind a row that is shorter than others."""
+        context = self.layers.finish(hidden)
+        inside = ids[: len(context)] != NONE
+        return context if inside.all() else context * inside[..., None]

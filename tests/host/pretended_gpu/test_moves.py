@@ -12,7 +12,7 @@ from moves import take_away
 
 from persona_core import training
 from persona_core.host.apply import bypass, places
-from persona_core.host.learn import attention_curve, denoiser, run, text
+from persona_core.host.learn import attention_curve, denoiser, run, text, text_layers
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.representation import TokenVectors
 from persona_core.task import TextEncoding, TrainingSettings
@@ -31,7 +31,7 @@ LEARNING = [
     (MAPPER, (), TokenVectors.keep_bypass, ".to(self.bypass)", ""),
     (MAPPER, (), TOWER.ids, ", device=self.device", ""),
     (MAPPER, (), TOWER.places, ", device=self.device", ""),
-    (MAPPER, (), TOWER.hidden, "device=x.device, ", ""),
+    (MAPPER, (), text_layers.causal, "device=device, ", ""),
     (MAPPER, ("clip",), TextEncoding.to, "tensor.to(device)", "tensor"),
     (MAPPER, ("clip",), TextEncoding.to, "attention.to(device)", "attention"),
     (MAPPER, ("clip",), training.forward, ".to(references.latents.device)", ""),
@@ -43,7 +43,7 @@ LEARNING = [
 ]  # fmt: skip
 LOOKING = [
     (painted, (), places.bias_of_all, ".to(device, dtype)", ".to(dtype)"),
-    (painted, (), bypass.BypassLayers.__call__, "tensor.to(x.device, torch.float32)", "tensor.float()"),
+    (painted, (), bypass.Moved.of.__func__, "tensor.to(x.device, torch.float32)", "tensor.float()"),
     (curve, ("clip",), attention_curve.attention_curve, "latents.clone().to(denoiser.device)", "latents.clone()"),
     (curve, (), attention_curve.attention_curve, "t.expand(draws).to(denoiser.device)", "t.expand(draws)"),
 ]

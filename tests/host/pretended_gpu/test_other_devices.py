@@ -63,7 +63,7 @@ def test_what_the_device_lacks_learning_does_without(make_job, tmp_path, monkeyp
 
 
 def least(task):
-    return Fit(1, frozenset(run.layers_to_checkpoint(task.denoiser.unet, task.denoiser.device)))
+    return Fit(1, frozenset(run.layers_to_checkpoint(task.denoiser.diffusion_model, task.denoiser.device)))
 
 
 def test_layers_are_computed_twice_where_torch_knows_the_device(make_job, gpu, monkeypatch):

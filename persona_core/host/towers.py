@@ -1,0 +1,142 @@
+"""The text encoders that the pack knows, one by one: their tokens, words and layers.
+
+Shapes: W width of a text encoder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..files import QUOTED, shown
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """One text encoder inside a CLIP of the host.
+
+    name: as the host's CLIP has it. model: the host's SDClipModel. tokenizer: its SDTokenizer. template: what the host
+    writes around a prompt, "{}" where the prompt stands.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: object
+    template: str = "{}"
+
+    @property
+    def path(self) -> str:
+        """Where its layers are in the CLIP's model."""
+        raise NotImplementedError
+
+    @property
+    def transformer(self) -> nn.Module:
+        raise NotImplementedError
+
+    @property
+    def key(self) -> str:
+        """Under which name the host's tokens hold this encoder's pairs."""
+        return self.name
+
+    @property
+    def embeddings(self) -> nn.Module:
+        return self.model.transformer.get_input_embeddings()
+
+    @property
+    def width(self) -> int:
+        return self.embeddings.weight.shape[1]
+
+    def depth(self, layer: int | None) -> int:
+        """How many of its layers make the context. layer: of CLIP Set Last Layer; None: the family's own."""
+        layer, layers = layer if layer is not None else self.model.options_default[1], self.model.num_layers
+        if layer is None or abs(layer) > layers:
+            return layers
+        return (layer + layers if layer < 0 else layer) + 1
+
+    def ids(self, word: str) -> list[int]:
+        """The tokens of a word inside a prompt."""
+        raise NotImplementedError
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of tokens, with a space behind each of their words."""
+        raise NotImplementedError
+
+    def words_in(self, row: Sequence[object]) -> list[bool]:
+        """Which of a prompt's tokens are of a word that somebody wrote; what is no number is none."""
+        raise NotImplementedError
+
+    def word_id(self, word: str, called: str = "supercategory") -> int:
+        """The one token of a word. Raises ValueError if it has none or several, naming the input it came from."""
+        ids = self.ids(word)
+        if len(ids) != 1:
+            raise ValueError(
+                f"The {called} {shown(word, QUOTED)} must be one common word that the text encoder knows as a single "
+                f"token, but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
+            )
+        return ids[0]
+
+    def embedding(self, token: int) -> Tensor:
+        """The input embedding [W] of a token, on the CPU in fp32."""
+        with torch.inference_mode(False):
+            return self.embeddings.weight[token].detach().to("cpu", torch.float32, copy=True).clone()
+
+
+@dataclass(frozen=True)
+class ClipTower(TextTower):
+    """A CLIP text model: "clip_l" (SD1.x, SDXL), "clip_h" (SD2.x) or "clip_g" (SDXL)."""
+
+    @property
+    def path(self) -> str:
+        return f"{self.name}.transformer.text_model"
+
+    @property
+    def transformer(self) -> nn.Module:
+        return self.model.transformer.text_model
+
+    @property
+    def key(self) -> str:
+        return self.name.removeprefix("clip_")
+
+    def ids(self, word: str) -> list[int]:
+        return self.tokenizer.tokenizer(word.strip())["input_ids"][1:-1]
+
+    def text(self, ids: Sequence[int]) -> str:
+        return "".join(self.tokenizer.inv_vocab[one].replace("</w>", " ") for one in ids).strip()
+
+    @property
+    def special_tokens(self) -> frozenset[int]:
+        """The tokens that are of no word: start, end, padding."""
+        return frozenset((self.tokenizer.start_token, self.tokenizer.end_token, self.tokenizer.pad_token))
+
+    def words_in(self, row: Sequence[object]) -> list[bool]:
+        special = self.special_tokens
+        return [isinstance(token, int) and token not in special for token in row]
+
+
+@dataclass(frozen=True)
+class QwenTower(TextTower):
+    """A language model of Qwen's: prompts are in a chat template, and as long as they are."""
+
+    @property
+    def path(self) -> str:
+        return f"{self.name}.transformer.model"
+
+    @property
+    def transformer(self) -> nn.Module:
+        return self.model.transformer.model
+
+    def ids(self, word: str) -> list[int]:
+        return self.plain(f" {word.strip()}")
+
+    def plain(self, text: str) -> list[int]:
+        return self.tokenizer.tokenizer(text)["input_ids"]
+
+    def text(self, ids: Sequence[int]) -> str:
+        return " ".join(self.tokenizer.tokenizer.decode(list(ids)).split())
+
+    def words_in(self, row: Sequence[object]) -> list[bool]:
+        before, after = (len(self.plain(part)) for part in self.template.split("{}"))
+        padding = sum(isinstance(token, int) and token == self.tokenizer.pad_token for token in row)
+        last = len(row) - after - padding
+        return [before <= place < last and isinstance(token, int) for place, token in enumerate(row)]
