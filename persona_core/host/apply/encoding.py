@@ -11,6 +11,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
+from ...files import QUOTED, shown
 from ...persona import LAST_LAYER, Persona
 from ...table import AppliedPersona, ContextTable, Place, Segment, plan
 from ..clip import StandIn, TextTowers, layer_in_use, text_towers
