@@ -70,7 +70,7 @@ def save(persona: Persona, path: Path) -> Persona:
     """Write a persona and read it back; what the file then holds is what is returned.
 
     A different persona that has this name already is kept beside it, under `kept_path`. A link in the place of the file
-    is replaced, not followed. Raises OSError with a sentence, and then what was there is still there.
+    is replaced, not followed: a copy of what it shows is kept. Raises OSError with a sentence, and then what was there is still there.
     """
     fresh = fresh_path(path)
     try:
@@ -148,11 +148,15 @@ def keep_other(path: Path, persona: Persona) -> Path | None:
     if other and other.learned == persona.learned:
         return None
     kept = kept_path(path, other)
-    kept.unlink(missing_ok=True)  # the same persona
-    with suppress(OSError):  # so that there is one under the name at each moment; exFAT has no such links
-        os.link(path, kept)
-        return kept
-    return path.replace(kept)
+    if not path.is_symlink():
+        kept.unlink(missing_ok=True)  # the same persona, or a link to it
+        with suppress(OSError):  # so that there is one under the name at each moment; exFAT has no such links
+            os.link(path, kept)
+    elif other and not is_own(kept):  # a link may lead to the only copy, or to what changes later
+        write_whole(kept, path.read_bytes())
+    if not os.path.lexists(kept):
+        path.replace(kept)
+    return kept
 
 
 def kept_path(path: Path, other: Persona | None) -> Path:
@@ -160,6 +164,11 @@ def kept_path(path: Path, other: Persona | None) -> Path:
     names = kept_names(path.stem, other.fingerprint if other else "")
     places = (path.with_name(f"{name}{EXTENSION}") for name in names)
     return next(place for place in places if not os.path.lexists(place) or (other and is_same(place, other)))
+
+
+def is_own(place: Path) -> bool:
+    """Whether a file is there, and not a link to one."""
+    return place.is_file() and not place.is_symlink()
 
 
 def is_same(place: Path, persona: Persona) -> bool:
