@@ -5,8 +5,8 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import folder_paths
 import yaml
 from comfy.cli_args import args
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
@@ -31,11 +31,13 @@ PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".preview.png")  # beside a person
 PICTURE_SIZE = 512
 RECENT = 0.2  # seconds
 LOCK = ".lock"  # in each folder of personas
+PATIENCE = 60  # seconds, for whoever holds it
 FRESH = ".new"  # the ending of a file that is not yet whole, or not yet in its place
 LEFT_OVER = 3600  # seconds
 ADVICE = (
     ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Free some space"),
     ({errno.EACCES, errno.EPERM, errno.EROFS}, "Allow ComfyUI to write there, or give it another folder of personas"),
+    ({errno.EBUSY}, "Wait for it, or end it if it hangs"),
     ({errno.ENAMETOOLONG, errno.ENOENT}, "Choose a shorter name"),  # the latter where Windows takes 260 letters at most
 )
 
@@ -70,22 +72,41 @@ def save(persona: Persona, path: Path) -> Persona:
     """Write a persona and read it back; what the file then holds is what is returned.
 
     A different persona that has this name already is kept beside it, under `kept_path`. A link in the place of the file
-    is replaced, not followed: a copy of what it shows is kept. Raises OSError with a sentence, and then what was there is still there.
+    is replaced, not followed: a copy of what it shows is kept. Raises OSError with a sentence, and then what was there
+    is still there.
     """
+    with alone(persona.name, path):
+        return write(persona, path)
+
+
+@contextmanager
+def alone(name: str, path: Path) -> Iterator[None]:
+    """No other ComfyUI saves into the folder of `path` meanwhile; one that is killed frees the lock. An OSError gets a
+    sentence."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(LOCK), timeout=PATIENCE, mode=0o666):  # each user of a shared folder may lock it
+            yield
+    except Timeout:
+        held = OSError(errno.EBUSY, f"another ComfyUI has held {LOCK} there for {PATIENCE} seconds")
+        raise cannot_save(name, path, held) from None
+    except OSError as error:
+        raise cannot_save(name, path, error) from error
+
+
+def write(persona: Persona, path: Path) -> Persona:
+    """As `save`, by whoever is alone there."""
     fresh = fresh_path(path)
     try:
         clear_leftovers(path.parent)
         persona.save(fresh)
         saved = Persona.load(fresh)
-        with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
-            kept = keep_other(path, saved)
-            fresh.replace(path)
-            if kept:
-                move_pictures(path, kept)
+        kept = keep_other(path, saved)
+        fresh.replace(path)
+        if kept:
+            move_pictures(path, kept)
         look_for_pictures.cache_clear()  # one may lie there already
         return saved
-    except OSError as error:
-        raise cannot_save(persona.name, path, error) from error
     finally:
         with suppress(OSError):  # it has its place, or could not even be looked for
             fresh.unlink()
@@ -115,7 +136,10 @@ def keep_settings(persona: Persona, settings: Mapping[str, object]) -> bool:
     found = [(saved, path) for path in places if (saved := read(path)) and saved.learned == persona.learned]
     for saved, path in found:
         if not settings.items() <= saved.settings.items():
-            save(replace(saved, settings={**saved.settings, **settings}), path)
+            with alone(saved.name, path):
+                now = read(path) if path.is_file() else None  # another may have saved there meanwhile
+                if now and now.learned == persona.learned:
+                    write(replace(now, settings={**now.settings, **settings}), path)
     return bool(found)
 
 
@@ -128,6 +152,8 @@ def check_writable(name: str, path: Path) -> None:
         fresh.unlink()
     except OSError as error:
         raise cannot_save(name, path, error) from error
+    with alone(name, path):
+        pass
 
 
 def cannot_save(name: str, path: Path, error: OSError) -> OSError:
