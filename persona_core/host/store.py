@@ -101,10 +101,7 @@ def write(persona: Persona, path: Path) -> Persona:
         clear_leftovers(path.parent)
         persona.save(fresh)
         saved = Persona.load(fresh)
-        kept = keep_other(path, saved)
-        fresh.replace(path)
-        if kept:
-            move_pictures(path, kept)
+        put(fresh, path, keep_other(path, saved))
         look_for_pictures.cache_clear()  # one may lie there already
         return saved
     finally:
@@ -164,7 +161,7 @@ def cannot_save(name: str, path: Path, error: OSError) -> OSError:
 
 
 def keep_other(path: Path, persona: Persona) -> Path | None:
-    """Where what was at `path` is now, if that is not this persona; None if there was no other.
+    """Where what is at `path` is kept, if that is not this persona; None if there is no other.
 
     The same fingerprint does not make it the same: files say what they like, and another machine learns other numbers.
     """
@@ -180,9 +177,24 @@ def keep_other(path: Path, persona: Persona) -> Path | None:
             os.link(path, kept)
     elif other and not is_own(kept):  # a link may lead to the only copy, or to what changes later
         write_whole(kept, path.read_bytes())
-    if not os.path.lexists(kept):
-        path.replace(kept)
     return kept
+
+
+def put(fresh: Path, path: Path, kept: Path | None) -> None:
+    """Put what is written into its place; what was there is then at `kept`, with its pictures. Raises OSError, and then
+    all is where it was."""
+    try:
+        if kept:
+            move_pictures(path, kept)  # first: whoever is killed here leaves no picture beside somebody else
+            if not os.path.lexists(kept):
+                path.replace(kept)
+        fresh.replace(path)
+    except OSError:  # such as where Windows has the file open
+        if kept:
+            move_pictures(kept, path)
+            if not os.path.lexists(path):
+                kept.replace(path)
+        raise
 
 
 def kept_path(path: Path, other: Persona | None) -> Path:
