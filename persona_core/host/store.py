@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ RECENT = 0.2  # seconds
 LOCK = ".lock"  # in each folder of personas
 PATIENCE = 60  # seconds, for whoever holds it
 FRESH = ".new"  # the ending of a file that is not yet whole, or not yet in its place
+LEFT = re.compile(rf"\..+-(?:[0-9a-f]{{12}}\{FRESH}|[a-z0-9_]{{8}}\{TEMPORARY})")  # fresh_path, files.write_whole
 LEFT_OVER = 3600  # seconds
 ADVICE = (
     ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Free some space"),
@@ -116,8 +118,8 @@ def fresh_path(path: Path) -> Path:
 
 def clear_leftovers(folder: Path) -> None:
     """Take away what killed writers left: nobody writes for an hour. Unfinished learning is none of it."""
-    for ending in (FRESH, TEMPORARY):
-        for file in folder.glob(f".*{ending}"):
+    for file in folder.glob(".*"):
+        if LEFT.fullmatch(file.name):
             with suppress(OSError):  # another's, or another ComfyUI was first
                 if time.time() - file.stat().st_mtime > LEFT_OVER:
                     file.unlink()

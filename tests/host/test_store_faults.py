@@ -75,10 +75,16 @@ def test_a_picture_is_never_beside_somebody_else(personas, ann, monkeypatch, ste
 
 
 def test_what_is_being_written_now_is_no_leftover(personas, ann):
-    fresh = personas / f".bob-1{store.FRESH}"
+    fresh = personas / f".bob-0123456789ab{store.FRESH}"
     fresh.write_bytes(b"half")
     store.save(ann, personas / "ann.safetensors")
     assert fresh.exists()
+    others = [personas / ".other.tmp", personas / ".notes.new"]
+    for file in (fresh, *others):
+        file.write_bytes(b"half")
+        os.utime(file, (0, 0))
+    store.save(ann, personas / "ann.safetensors")
+    assert not fresh.exists() and all(file.exists() for file in others), "another program's"
 
 
 @pytest.mark.parametrize(
