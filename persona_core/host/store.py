@@ -83,8 +83,7 @@ def save(persona: Persona, path: Path) -> Persona:
 
 @contextmanager
 def alone(name: str, path: Path) -> Iterator[None]:
-    """No other ComfyUI saves into the folder of `path` meanwhile; one that is killed frees the lock. An OSError gets a
-    sentence."""
+    """No other ComfyUI saves there meanwhile; one that is killed frees the lock. Raises OSError with a sentence."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(LOCK), timeout=PATIENCE, mode=0o666):  # each user of a shared folder may lock it
