@@ -55,7 +55,7 @@ class Consent:
     def changed(self, by: str, on: str, purpose: str, until: str) -> "Consent":
         """With what is said now. What is empty stays, if it is the same who agrees; who says no day agrees today."""
         said: dict[str, Any] = {"by": by.strip(), "on": on.strip(), "purpose": purpose.strip(), "until": until.strip()}
-        before = self if said["by"] in ("", self.by) else Consent()
+        before = self if not self or said["by"] in ("", self.by) else Consent()
         now = replace(before, **{name: text for name, text in said.items() if text})
         return now if now.on or not now else replace(now, on=date.today().isoformat())
 

@@ -8,9 +8,10 @@ from .files import QUOTED, shown
 from .kept import EXTENSION
 
 # What Windows takes for a device, whatever follows a dot; and marks that let a name read otherwise than it is.
-RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
+RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
 RESERVED |= {f"{kind}{digit}" for kind in ("COM", "LPT") for digit in "0123456789¹²³"}
 TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+INVISIBLE = "\u00ad\u034f\u200b\u2028\u2029\u2060\ufeff"  # joiners are left: languages and emoji need them
 DEEPEST = 16  # folders in a name
 
 
@@ -30,8 +31,8 @@ def check_name(name: str, folders: bool) -> str:
         raise ValueError(f"The name {shown(name)} has {len(parts) - 1} folders. Use at most {DEEPEST - 1}.")
     for part in parts:
         if (
-            re.search(r"[<>:\"/\\|?*\x00-\x1f\x7f]", part)
-            or any(unicodedata.category(one) == "Cs" or one in TURNING for one in part)
+            re.search(r"[<>:\"/\\|?*\x00-\x1f\x7f-\x9f]", part)
+            or any(unicodedata.category(one) == "Cs" or one in TURNING + INVISIBLE for one in part)
             or len(part.encode(errors="replace")) > 120
             or part[0] in " ."
             or part[-1] in " ."

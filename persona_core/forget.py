@@ -115,9 +115,12 @@ def remove(files: Iterable[Path]) -> list[str]:
     return failed
 
 
-def shown(file: Path, folders: Iterable[Path]) -> str:
+def shown(file: Path, folders: Iterable[Path], going: set[Path]) -> str:
+    """going: what is removed, links resolved."""
     real = file.resolve()
     if file.is_symlink():
+        if real in going:
+            return f"{file} -> {real}, which goes too"
         return f"{file} -> {real}, which stays: it is only linked from here"
     outside = not any(real.is_relative_to(folder.resolve()) for folder in folders)
     return f"{file}, which lies elsewhere: {real}" if outside else str(file)
@@ -136,8 +139,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"there is no folder {', '.join(missing)}: name that of the personas with --folder")
     files = files_of(name, folders)
     print(f"{'Removed' if given.yes else 'What --yes would remove'}:" if files else f"No file of '{name}' is there.")
+    going = {file.resolve() for file in files if not file.is_symlink()}
     for file in files:
-        print(f"  {shown(file, folders)}")
+        print(f"  {shown(file, folders, going)}")
     failed = remove(files) if given.yes else []
     print(ELSEWHERE.format(name=name))
     print(*failed, sep="\n", file=sys.stderr, end="\n" if failed else "")

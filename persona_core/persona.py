@@ -87,8 +87,8 @@ class Persona:
             "losses": json.dumps({name: thinned(values) for name, values in self.losses.items()}),
             "fingerprint": self.fingerprint,
         }
-        if self.consent:
-            metadata["consent"] = json.dumps(self.consent.fields())
+        if noted := self.consent.fields():
+            metadata["consent"] = json.dumps(noted)
         return tensors, metadata
 
     def to_bytes(self) -> bytes:

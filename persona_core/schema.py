@@ -119,9 +119,16 @@ def fingerprint(text: str) -> str:
 
 
 def consent(text: str) -> Consent:
+    """What a later version wrote beside is kept, whatever it is."""
+    if len(text) > LONGEST or text.count("[") + text.count("{") > MOST_ENTRIES:
+        raise ValueError(f"is longer or deeper than a note ({shown(text)})")
     found = entries(text)
+    try:
+        json.dumps(found, allow_nan=False)
+    except ValueError:
+        raise ValueError(f"is {shown(text)}, with a number that is none") from None
     known = {name: found.pop(name) for name in LINES if name in found}
-    return Consent(**known, later={name: value for name, value in found.items() if is_plain(name, value)})
+    return Consent(**known, later=found)
 
 
 def entries(text: str) -> dict[str, Any]:

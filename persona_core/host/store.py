@@ -3,10 +3,11 @@
 import errno
 import io
 import os
+import re
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import folder_paths
 import yaml
 from comfy.cli_args import args
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
@@ -31,11 +32,14 @@ PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".preview.png")  # beside a person
 PICTURE_SIZE = 512
 RECENT = 0.2  # seconds
 LOCK = ".lock"  # in each folder of personas
+PATIENCE = 60  # seconds, for whoever holds it
 FRESH = ".new"  # the ending of a file that is not yet whole, or not yet in its place
+LEFT = re.compile(rf"\..+-(?:[0-9a-f]{{12}}\{FRESH}|[a-z0-9_]{{8}}\{TEMPORARY})")  # fresh_path, files.write_whole
 LEFT_OVER = 3600  # seconds
 ADVICE = (
     ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Free some space"),
     ({errno.EACCES, errno.EPERM, errno.EROFS}, "Allow ComfyUI to write there, or give it another folder of personas"),
+    ({errno.EBUSY}, "Wait for it, or end it if it hangs"),
     ({errno.ENAMETOOLONG, errno.ENOENT}, "Choose a shorter name"),  # the latter where Windows takes 260 letters at most
 )
 
@@ -70,22 +74,37 @@ def save(persona: Persona, path: Path) -> Persona:
     """Write a persona and read it back; what the file then holds is what is returned.
 
     A different persona that has this name already is kept beside it, under `kept_path`. A link in the place of the file
-    is replaced, not followed. Raises OSError with a sentence, and then what was there is still there.
+    is replaced, not followed: a copy of what it shows is kept. Raises OSError with a sentence, and then what was there
+    is still there.
     """
+    with alone(persona.name, path):
+        return write(persona, path)
+
+
+@contextmanager
+def alone(name: str, path: Path) -> Iterator[None]:
+    """No other ComfyUI saves there meanwhile; one that is killed frees the lock. Raises OSError with a sentence."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(LOCK), timeout=PATIENCE, mode=0o666):  # each user of a shared folder may lock it
+            yield
+    except Timeout:
+        held = OSError(errno.EBUSY, f"another ComfyUI has held {LOCK} there for {PATIENCE} seconds")
+        raise cannot_save(name, path, held) from None
+    except OSError as error:
+        raise cannot_save(name, path, error) from error
+
+
+def write(persona: Persona, path: Path) -> Persona:
+    """As `save`, by whoever is alone there."""
     fresh = fresh_path(path)
     try:
         clear_leftovers(path.parent)
         persona.save(fresh)
         saved = Persona.load(fresh)
-        with FileLock(path.with_name(LOCK)):  # another ComfyUI may save into this folder; a killed one frees the lock
-            kept = keep_other(path, saved)
-            fresh.replace(path)
-            if kept:
-                move_pictures(path, kept)
+        put(fresh, path, keep_other(path, saved))
         look_for_pictures.cache_clear()  # one may lie there already
         return saved
-    except OSError as error:
-        raise cannot_save(persona.name, path, error) from error
     finally:
         with suppress(OSError):  # it has its place, or could not even be looked for
             fresh.unlink()
@@ -98,8 +117,8 @@ def fresh_path(path: Path) -> Path:
 
 def clear_leftovers(folder: Path) -> None:
     """Take away what killed writers left: nobody writes for an hour. Unfinished learning is none of it."""
-    for ending in (FRESH, TEMPORARY):
-        for file in folder.glob(f".*{ending}"):
+    for file in folder.glob(".*"):
+        if LEFT.fullmatch(file.name):
             with suppress(OSError):  # another's, or another ComfyUI was first
                 if time.time() - file.stat().st_mtime > LEFT_OVER:
                     file.unlink()
@@ -115,7 +134,10 @@ def keep_settings(persona: Persona, settings: Mapping[str, object]) -> bool:
     found = [(saved, path) for path in places if (saved := read(path)) and saved.learned == persona.learned]
     for saved, path in found:
         if not settings.items() <= saved.settings.items():
-            save(replace(saved, settings={**saved.settings, **settings}), path)
+            with alone(saved.name, path):
+                now = read(path) if path.is_file() else None  # another may have saved there meanwhile
+                if now and now.learned == persona.learned:
+                    write(replace(now, settings={**now.settings, **settings}), path)
     return bool(found)
 
 
@@ -128,6 +150,8 @@ def check_writable(name: str, path: Path) -> None:
         fresh.unlink()
     except OSError as error:
         raise cannot_save(name, path, error) from error
+    with alone(name, path):
+        pass
 
 
 def cannot_save(name: str, path: Path, error: OSError) -> OSError:
@@ -138,7 +162,7 @@ def cannot_save(name: str, path: Path, error: OSError) -> OSError:
 
 
 def keep_other(path: Path, persona: Persona) -> Path | None:
-    """Where what was at `path` is now, if that is not this persona; None if there was no other.
+    """Where what is at `path` is kept, if that is not this persona; None if there is no other.
 
     The same fingerprint does not make it the same: files say what they like, and another machine learns other numbers.
     """
@@ -148,11 +172,30 @@ def keep_other(path: Path, persona: Persona) -> Path | None:
     if other and other.learned == persona.learned:
         return None
     kept = kept_path(path, other)
-    kept.unlink(missing_ok=True)  # the same persona
-    with suppress(OSError):  # so that there is one under the name at each moment; exFAT has no such links
-        os.link(path, kept)
-        return kept
-    return path.replace(kept)
+    if not path.is_symlink():
+        kept.unlink(missing_ok=True)  # the same persona, or a link to it
+        with suppress(OSError):  # so that there is one under the name at each moment; exFAT has no such links
+            os.link(path, kept)
+    elif other and not is_own(kept):  # a link may lead to the only copy, or to what changes later
+        write_whole(kept, path.read_bytes())
+    return kept
+
+
+def put(fresh: Path, path: Path, kept: Path | None) -> None:
+    """Put what is written into its place; what was there is then at `kept`, with its pictures. Raises OSError, and then
+    all is where it was."""
+    try:
+        if kept:
+            move_pictures(path, kept)  # first: whoever is killed here leaves no picture beside somebody else
+            if not os.path.lexists(kept):
+                path.replace(kept)
+        fresh.replace(path)
+    except OSError:  # such as where Windows has the file open
+        if kept:
+            move_pictures(kept, path)
+            if not os.path.lexists(path):
+                kept.replace(path)
+        raise
 
 
 def kept_path(path: Path, other: Persona | None) -> Path:
@@ -160,6 +203,11 @@ def kept_path(path: Path, other: Persona | None) -> Path:
     names = kept_names(path.stem, other.fingerprint if other else "")
     places = (path.with_name(f"{name}{EXTENSION}") for name in names)
     return next(place for place in places if not os.path.lexists(place) or (other and is_same(place, other)))
+
+
+def is_own(place: Path) -> bool:
+    """Whether a file is there, and not a link to one."""
+    return place.is_file() and not place.is_symlink()
 
 
 def is_same(place: Path, persona: Persona) -> bool:

@@ -33,7 +33,7 @@ def test_it_is_kept_and_a_file_without_it_is_as_before(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["null", "[]", '"Ann"', '{"by": 1}', '{"by": null}', '{"by": " "}', '{"by": "a\\nb"}', '{"on": "2026-11-27"}', '{"by": "Ann", "until": "20261127"}', '{"by": "Ann", "until": "2026-13-01"}', '{"by": "Ann", "until": "for ever"}', '{"by": "Ann", "on": "٢٠٢٦-11-27"}', f'{{"by": "{"a" * (LONGEST + 1)}"}}'],
+    ["null", "[]", '"Ann"', '{"by": 1}', '{"by": null}', '{"by": " "}', '{"by": "a\\nb"}', '{"on": "2026-11-27"}', '{"by": "Ann", "until": "20261127"}', '{"by": "Ann", "until": "2026-13-01"}', '{"by": "Ann", "until": "for ever"}', '{"by": "Ann", "on": "٢٠٢٦-11-27"}', '{"x": NaN}', '{"x": [1e999]}', '{"x": ' + 300 * "[" + 300 * "]" + "}", f'{{"x": "{20_000 * "a"}"}}', f'{{"by": "{"a" * (LONGEST + 1)}"}}'],
 )  # fmt: skip
 def test_one_that_is_none_is_refused_in_a_short_sentence(tmp_path, wrong):
     path = put_persona(tmp_path / "ann.safetensors", consent=wrong)
@@ -43,14 +43,17 @@ def test_one_that_is_none_is_refused_in_a_short_sentence(tmp_path, wrong):
 
 
 def test_what_a_later_version_says_beside_is_kept_and_the_rest_is_checked(tmp_path):
-    later = {"where": "Rome", "witnesses": 2, "places": ["a list that this version cannot know"]}
+    later = {"where": "Rome", "witnesses": 2, "places": ["a list", {"a table": [1.5, None]}]}
     path = put_persona(tmp_path / "ann.safetensors", consent=json.dumps(ANN.fields() | later))
     agreed = Persona.load(path).consent
     assert str(agreed) == str(ANN) and not agreed.lacking(TODAY) and agreed.lacking(date(2028, 1, 1))
     longer = replace(Persona.load(path), consent=agreed.changed("", "", "", "2028-01-01"))
     told = json.loads(metadata(longer.save(path))["consent"])
-    assert told == {**ANN.fields(), "until": "2028-01-01", "where": "Rome", "witnesses": 2}
+    assert told == {**ANN.fields(), "until": "2028-01-01", **later}
     assert agreed.changed("Bob", "2027-01-01", "", "").fields() == {"by": "Bob", "on": "2027-01-01"}
+    alone = Persona.load(put_persona(path, consent=json.dumps(later)))
+    assert not alone.consent and json.loads(metadata(alone.save(path))["consent"]) == later
+    assert alone.consent.changed("Bob", "2027-01-01", "", "").fields() == {"by": "Bob", "on": "2027-01-01", **later}
     wrong = put_persona(path, consent='{"by": "Ann", "until": "soon", "where": "Rome"}')
     with pytest.raises(PersonaFileError, match="its consent"):
         Persona.load(wrong)

@@ -89,8 +89,11 @@ def test_what_is_linked_is_said_and_stays(tmp_path):
     folder.mkdir()
     (folder / "ann.safetensors").symlink_to(elsewhere / "ann.safetensors")
     (folder / "round").symlink_to(folder)  # without end
+    put_persona(folder / "zoe.safetensors")
+    (folder / "ann.0123abcd.safetensors").symlink_to("zoe.safetensors")
     said = forget("ann", "--folder", folder, "--yes")
     assert f"{elsewhere / 'ann.safetensors'}, which stays" in said.stdout
+    assert f"{folder / 'zoe.safetensors'}, which goes too" in said.stdout
     assert not files(folder) and files(elsewhere) == {"ann.safetensors"}
 
 

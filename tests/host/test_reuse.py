@@ -1,10 +1,12 @@
 """What was learned and could not be saved: it is kept, but not without end."""
 
+from dataclasses import replace
 from errno import ENOSPC
 
 import folder_paths
 import pytest
 
+from persona_core.consent import Consent
 from persona_core.host import store
 from persona_core.host.learn import reuse
 
@@ -37,3 +39,11 @@ def test_what_is_kept_is_saved_without_learning_again(full_disk, job):
     full_disk.setattr(reuse, "train_persona", lambda *given: pytest.fail("learned again"))
     persona, path, said = reuse.train_and_save(job, "1" * 32)
     assert path.is_file() and persona.fingerprint == learned.fingerprint and not reuse.unsaved and "saved as" in said
+
+
+def test_consent_is_taken_from_what_was_learned_and_not_from_a_file_that_says_so(full_disk, job):
+    full_disk.undo()
+    learned, path, _ = reuse.train_and_save(job, "1" * 32)
+    for source, agreed in ((learned, True), (replace(learned, supercategory="cat"), False)):
+        replace(source, consent=Consent("Ann")).save(path)
+        assert bool(reuse.train_and_save(job, "1" * 32)[0].consent) == agreed

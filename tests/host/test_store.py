@@ -2,8 +2,6 @@
 
 import copy
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,11 +122,3 @@ def test_two_processes_that_save_one_name_lose_nothing(personas):
     kept = [store.Persona.load(one).fingerprint for one in personas.glob("*.safetensors")]
     assert len(set(kept)) == len(kept) == 2 * SAVES
     assert {one.name for one in personas.iterdir() if one.suffix != ".safetensors"} == {".lock"}
-
-
-def test_a_lock_that_a_killed_process_left_holds_nobody_up(personas, ann):
-    persona = store.Persona.load(ann.save(personas / "source.safetensors"))
-    code = f"from filelock import FileLock; import os; FileLock({str(Path(personas, store.LOCK))!r}).acquire(); os._exit(9)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
-    store.save(persona, store.path_for("ann"))
-    assert store.path_for("ann").is_file()

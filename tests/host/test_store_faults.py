@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import folder_paths
@@ -42,11 +43,49 @@ def test_a_killed_writer_loses_nothing_and_blocks_nobody(personas):
     assert left and not any(file.exists() for file in left) and partial.exists()
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+@pytest.mark.parametrize("death", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("step", range(1, 8))
+def test_a_picture_is_never_beside_somebody_else(personas, ann, monkeypatch, step, death, hard_links):
+    """Whichever change of the folder is the one before which the writer dies, or that fails."""
+    path, changes = personas / "ann.safetensors", iter(range(1, 100))
+    store.save(replace(ann, fingerprint="1" * 32), path)
+    (personas / "ann.png").write_text("of the first")
+
+    def dying(real):
+        def change(*given, **named):
+            held = death is OSError and str(given[0]).endswith(".png")  # by who looks at it, which is told
+            if not held and next(changes) == step:
+                raise death
+            return real(*given, **named)
+
+        return change
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", os.link if hard_links else lambda *_: os.stat(personas / "none"))
+        for name in ("link", "replace", "unlink"):
+            patched.setattr(os, name, dying(getattr(os, name)))
+        with suppress(death):
+            store.save(replace(ann, fingerprint="2" * 32), path)
+    for fingerprint in "23":
+        beside = [file.with_suffix(".safetensors") for file in personas.glob("*.png")]
+        assert len(beside) == 1 and (not beside[0].exists() or store.Persona.load(beside[0]).fingerprint == "1" * 32)
+        assert path.exists() or death is KeyboardInterrupt
+        store.save(replace(ann, fingerprint=fingerprint * 32), path)
+    assert beside[0].exists()
+
+
 def test_what_is_being_written_now_is_no_leftover(personas, ann):
-    fresh = personas / f".bob-1{store.FRESH}"
+    fresh = personas / f".bob-0123456789ab{store.FRESH}"
     fresh.write_bytes(b"half")
     store.save(ann, personas / "ann.safetensors")
     assert fresh.exists()
+    others = [personas / ".other.tmp", personas / ".notes.new"]
+    for file in (fresh, *others):
+        file.write_bytes(b"half")
+        os.utime(file, (0, 0))
+    store.save(ann, personas / "ann.safetensors")
+    assert not fresh.exists() and all(file.exists() for file in others), "another program's"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, s
         trouble = reporter.trouble
     try:
         before, _ = store.find(job.name, fingerprint)
-        agreed = before.consent if before else persona.consent  # the same person, from the same photo
+        same = before is not None and before.learned == persona.learned  # its file may only say so
+        agreed = before.consent if before and same else persona.consent
         persona = store.save(replace(persona, name=job.name, consent=agreed), path)
     except OSError:
         hold(persona, fingerprint)
