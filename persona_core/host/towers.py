@@ -5,6 +5,7 @@ Shapes: W width of a text encoder.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,22 +18,23 @@ class TextTower:
     """One text encoder inside a CLIP of the host.
 
     name: as the host's CLIP has it. model: the host's SDClipModel. tokenizer: its SDTokenizer. template: what the host
-    writes around a prompt, "{}" where the prompt stands.
+    writes around a prompt, "{}" where the prompt stands. part: of the model's transformer, in which the layers are.
     """
 
     name: str
     model: nn.Module
     tokenizer: object
     template: str = "{}"
+    part: ClassVar[str]
 
     @property
     def path(self) -> str:
         """Where its layers are in the CLIP's model."""
-        raise NotImplementedError
+        return f"{self.name}.transformer.{self.part}"
 
     @property
     def transformer(self) -> nn.Module:
-        raise NotImplementedError
+        return getattr(self.model.transformer, self.part)
 
     @property
     def key(self) -> str:
@@ -86,13 +88,7 @@ class TextTower:
 class ClipTower(TextTower):
     """A CLIP text model: "clip_l" (SD1.x, SDXL), "clip_h" (SD2.x) or "clip_g" (SDXL)."""
 
-    @property
-    def path(self) -> str:
-        return f"{self.name}.transformer.text_model"
-
-    @property
-    def transformer(self) -> nn.Module:
-        return self.model.transformer.text_model
+    part = "text_model"
 
     @property
     def key(self) -> str:
@@ -118,13 +114,7 @@ class ClipTower(TextTower):
 class QwenTower(TextTower):
     """A language model of Qwen's: prompts are in a chat template, and as long as they are."""
 
-    @property
-    def path(self) -> str:
-        return f"{self.name}.transformer.model"
-
-    @property
-    def transformer(self) -> nn.Module:
-        return self.model.transformer.model
+    part = "model"
 
     def ids(self, word: str) -> list[int]:
         return self.plain(f" {word.strip()}")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 
 import pytest
 from editor import LOAD, OPEN, RUN, TO_PROMPT, nothing_thrown, toasts
@@ -32,7 +33,7 @@ RED, BLUE = [True, False, False], [False, False, True]
 
 @pytest.fixture(scope="module")
 def personas(server):
-    """What the gallery tests look at, in folders of their own; the folder."""
+    """What the gallery tests look at, in a folder of their own while they run."""
     folder = server.base / "models/personas/gallery"
     settings = with_settings(FIRST_RELEASE / "kv_tokens.safetensors", score=0.8312, preset=HOSTILE)
     put_persona(folder / "red.safetensors", "red", supercategory="woman", placeholder="<red>", **settings)
@@ -51,7 +52,8 @@ def personas(server):
     put_persona(folder / f"{ODD}.safetensors", "blue", placeholder="two words")
     put_persona(folder / f"{HOSTILE}.safetensors", supercategory=HOSTILE, family=HOSTILE)
     (folder / "broken.safetensors").write_bytes(b"broken")
-    return folder
+    yield folder
+    shutil.rmtree(folder)  # others on this server count hidden files
 
 
 @pytest.fixture
