@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
 from .representation import Learnable, Saved, TokenVectors, on_sphere, word_width
-from .stages import LAST_TIMESTEP, Stages
+from .stages import LAST_TIMESTEP, TIMESTEPS, Stages
 
 HEADS = 8
 # How far a token moves in a step: this many learning rates times the word's own spread, through its offset and through
@@ -21,7 +21,6 @@ REACH = 64
 # count that learn nothing from each other: S to that power; both measured by bench-budget. Faster, the shared layers
 # bring all tokens to what K and V have in common, and those never come apart.
 TOGETHER, SHARED = 300.0, 0.55
-TIMESTEPS = LAST_TIMESTEP + 1
 MOST_PAIRS = 100  # in a file; the paper has up to ten
 
 

@@ -12,9 +12,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from .stages import LAST_TIMESTEP, Stages
+from .stages import LAST_TIMESTEP, TIMESTEPS, Stages
 
-TIMESTEPS = LAST_TIMESTEP + 1
 Level = TypeVar("Level", Tensor, float)
 
 

@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 LAST_TIMESTEP = 999
+TIMESTEPS = LAST_TIMESTEP + 1
 GRID = 20  # timesteps between two points at which contexts are tabulated, and attention is measured
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .noise import TIMESTEPS, shifted
+from .noise import shifted
 from .persona import Persona
 from .representation import TokenVectors
-from .stages import GRID, LAST_TIMESTEP
+from .stages import GRID, LAST_TIMESTEP, TIMESTEPS
 
 WORD, PERSONA = "supercategory", "persona"
 ROUNDING = 1e-6  # of a timestep
@@ -121,7 +121,7 @@ class Segment:
 
 def plan(applied: Sequence[AppliedPersona]) -> list[Segment]:
     """Cut the timesteps where a piece of a persona begins; leave out where every persona is its word."""
-    firsts = {0, LAST_TIMESTEP + 1}.union(*(use.starts for use in applied))
+    firsts = {0, TIMESTEPS}.union(*(use.starts for use in applied))
     # Timesteps are whole numbers, so a cut between two of them leaves no question of whose end it is.
     ends = sorted(first - 0.5 for first in firsts)
     segments = []

@@ -19,9 +19,9 @@ from comfy.model_sampling import (
 from comfy.sd import CLIP, VAE
 from torch import Tensor
 
-from ..noise import TIMESTEPS, FlowSchedule, same_noise, usual
+from ..noise import FlowSchedule, same_noise, usual
 from ..persona import Persona
-from ..stages import LAST_TIMESTEP, Stages
+from ..stages import LAST_TIMESTEP, TIMESTEPS, Stages
 from .clip import FAMILIES, UnsupportedModel, text_towers
 
 SD2_WIDTH = FAMILIES[("clip_h",)][1]
@@ -105,7 +105,7 @@ def check_diffusion(patcher: ModelPatcher) -> None:
             f"This MODEL takes {unet.in_channels} channels: it is an editing model. Learn with the base checkpoint."
         )
     known = predicts(sampling, EPS) or predicts(sampling, V_PREDICTION)
-    if not known or not isinstance(sampling, ModelSamplingDiscrete) or len(sampling.sigmas) != LAST_TIMESTEP + 1:
+    if not known or not isinstance(sampling, ModelSamplingDiscrete) or len(sampling.sigmas) != TIMESTEPS:
         raise UnsupportedModel(
             "Personas are learned over 1000 timesteps with epsilon or v-prediction; this MODEL samples otherwise. "
             "Learn with the checkpoint as it is loaded, without ModelSampling nodes such as LCM."

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...stages import GRID, LAST_TIMESTEP
+from ...stages import GRID, TIMESTEPS
 from ...table import Place
 from ..tokenizer import flat
 
@@ -104,7 +104,7 @@ def numbers_of(context: PersonaContext) -> np.ndarray:
     with torch._C.DisableTorchFunctionSubclass():
         numbers = context.as_subclass(Tensor).clone()
         digest = hashlib.sha256()
-        for t in range(0, LAST_TIMESTEP + 1, GRID):
+        for t in range(0, TIMESTEPS, GRID):
             places = [side for place in context.table.places_at(float(t)) for side in (place.mask, place.tokens)]
             for side in (*context.table.at(float(t)), *places):
                 digest.update(side.as_subclass(Tensor).detach().cpu().float().numpy().tobytes())

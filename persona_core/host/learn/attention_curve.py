@@ -12,7 +12,7 @@ from torch import Tensor
 from ...noise import add_noise
 from ...photos import Photo
 from ...representation import TokenVectors
-from ...stages import LAST_TIMESTEP, attention_iou
+from ...stages import TIMESTEPS, attention_iou
 from ..clip import text_towers
 from .frozen import frozen
 from .latents import encode
@@ -46,7 +46,7 @@ def attention_curve(
     """
     latents, masks = encode(model, vae, [photo])
     model, clip = model.clone(), clip.clone()
-    timesteps = torch.arange(0, LAST_TIMESTEP + 1, step)
+    timesteps = torch.arange(0, TIMESTEPS, step)
     needed = model.memory_required((draws, *latents.shape[1:]))
     comfy.model_management.load_models_gpu([model, clip.patcher], memory_required=needed)
     with torch.no_grad():

@@ -13,7 +13,8 @@ from comfy.model_patcher import ModelPatcher
 from einops import rearrange
 from torch import Tensor
 
-from ...noise import TIMESTEPS, FlowSchedule
+from ...noise import FlowSchedule
+from ...stages import TIMESTEPS
 from ...task import CrossAttention
 from ..model import check_supported, compute_dtype
 from .attention import attention_for

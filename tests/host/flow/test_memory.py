@@ -19,16 +19,6 @@ from persona_core.stages import Stages
 RECIPE = StageMapperRecipe(stages=Stages(538, 836))
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_models.z_image()
-
-
-@pytest.fixture(scope="module")
-def clip():
-    return tiny_models.clip("z_image")
-
-
 def gradients(patcher, layers=()):
     """A pass of rows whose texts have two lengths: its prediction, and the gradient to the context."""
     with differentiable(patcher), gradient_checkpointing(layers):

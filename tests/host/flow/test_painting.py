@@ -43,11 +43,6 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def clip():
-    return tiny_models.clip("z_image")
-
-
-@pytest.fixture(scope="module")
 def persona(clip):
     return tiny_models.persona(clip, t_lo=538, t_hi=836)
 

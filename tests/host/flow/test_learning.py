@@ -23,16 +23,6 @@ from persona_core.stages import Stages
 PROMPTS = "a photo of a {}", "{} in a garden", "a {}, laughing", "the {} (red:1.2) hat"
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_models.z_image()
-
-
-@pytest.fixture(scope="module")
-def clip():
-    return tiny_models.clip("z_image")
-
-
 @pytest.fixture
 def flow_job(job, model, clip):
     recipe = StageMapperRecipe(stages=default_stages(model), resolution=64, te_weight=1e-3)
