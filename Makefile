@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-paper bench-trust bench-watermark serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-paper bench-trust bench-watermark bench-flow serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -56,6 +56,9 @@ bench-likeness: setup
 
 bench-luck: setup
 	@$(RUN) -m bench.luck $(ARGS)
+
+bench-flow: setup
+	@$(RUN) -m bench.flow $(ARGS)
 
 bench-budget: setup
 	@$(RUN) -m bench.budget $(ARGS)

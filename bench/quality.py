@@ -96,19 +96,22 @@ def examiner() -> Examiner:
 
 
 @torch.inference_mode()
-def paint(clip, prompts: Sequence[str], seed: int) -> Tensor:
-    """Every prompt with SEEDS seeds from this one on: pictures [prompts * SEEDS, 3, 128, 128]."""
-    painter, _, decoder = models()
+def paint(clip, prompts: Sequence[str], seed: int, painter: tuple | None = None) -> Tensor:
+    """Every prompt with SEEDS seeds from this one on: pictures [prompts * SEEDS, 3, 128, 128]. painter: its models, if
+    it is not the UNet painter."""
+    model, _, decoder = painter or models()
     encoded = [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts]
     each, seeds = zip(*((positive, seed + one) for positive in encoded for one in range(SEEDS)))
     with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):  # elsewhere it is 45 times slower than fp32
-        return sample_each(painter, clip, decoder, each, seeds, STEPS, GUIDANCE)
+        return sample_each(model, clip, decoder, each, seeds, STEPS, GUIDANCE)
 
 
-def judge(bench: Bench, row: str, number: int, somebody: Subject, clip, word: str, **facts) -> None:
+def judge(
+    bench: Bench, row: str, number: int, somebody: Subject, clip, word: str, painter: tuple | None = None, **facts
+) -> None:
     """Paint somebody, score the pictures, write the figures and the first picture of each prompt down."""
     prompts = prompts_for(somebody.kind)
-    pictures = paint(clip, [said(prompt, word) for prompt in prompts], SEEDS * number)
+    pictures = paint(clip, [said(prompt, word) for prompt in prompts], SEEDS * number, painter)
     asked = [want for want in prompts.values() for _ in range(SEEDS)]
     scores = examiner().score(pictures, asked, somebody)
     asking = torch.tensor([bool(want) for want in asked])

@@ -29,6 +29,13 @@ def paint(
 
 
 @torch.inference_mode()
+def paint_each(model, clip, vae, prompts: list[str], seed: int = 0, steps: int = 20, guidance: float = 5.0) -> Tensor:
+    """The same for a CLIP whose contexts are as long as their prompts, which no batch can hold together."""
+    encoded = [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts]
+    return torch.cat([sample(model, clip, vae, one, 1, seed + row, steps, guidance) for row, one in enumerate(encoded)])
+
+
+@torch.inference_mode()
 def sample(model, clip, vae, positive: list, count: int, seed: int, steps: int, guidance: float) -> Tensor:
     """Pictures [count, 3, 128, 128] of one conditioning. The noise of row i is that of seed + i."""
     negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))

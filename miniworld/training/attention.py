@@ -10,7 +10,11 @@ from torch import Tensor
 
 def attention(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
     """query: [B, N, D], key, value: [B, L, D], mask: added to the scores [N, L]; to [B, N, D]."""
-    query, key, value = (rearrange(x, "b n (h d) -> b h n d", h=heads) for x in (query, key, value))
+    return heads_apart(*(rearrange(x, "b n (h d) -> b h n d", h=heads) for x in (query, key, value)), heads, mask)
+
+
+def heads_apart(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, **options) -> Tensor:
+    """The same for heads that lie apart already: query, key, value [B, heads, N, d]; to [B, N, D]."""
     if query.is_cuda:
         mask = None if mask is None else mask.to(query.dtype)
         return rearrange(F.scaled_dot_product_attention(query, key, value, mask), "b h n d -> b n (h d)")

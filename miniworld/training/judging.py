@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .. import checkpoint
 from ..drawing.pictures import draw, floats
 from ..drawing.scene import draw_scene
 from ..measuring import instruments
-from ..painting import paint
 from ..sheet import sheet
 from ..splits import generator_of, named
 from .learning import RUNS
@@ -92,9 +91,12 @@ class Judge:
         right = [seen.get(i, {}).get(k) == v for i, want in enumerate(PROMPTS.values()) for k, v in want.items()]
         return sum(right) / len(right)
 
-    def judge(self, painter: Path, vae: Path, file: Path) -> str:
-        """Write a sheet: for eight people a drawing above their painting, then all else that is asked for."""
-        pictures = paint(*checkpoint.load(painter, vae), self.prompts())
+    def judge(self, painted: Callable[[list[str]], Tensor], file: Path) -> str:
+        """Write a sheet: for eight people a drawing above their painting, then all else that is asked for.
+
+        painted: makes the pictures of prompts [N, 3, 128, 128].
+        """
+        pictures = painted(self.prompts())
         count = len(self.names)
         rows = [self.drawn[::DRAWN][:8], pictures[:8], self.drawn[::DRAWN][8:16], pictures[8:16], pictures[count:]]
         sheet(torch.cat(rows), 8, file)

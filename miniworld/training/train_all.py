@@ -117,6 +117,10 @@ def main() -> None:
     WEIGHTS.mkdir(exist_ok=True)
     for file in ("unet/painter", "vae/vae", "instruments"):
         shutil.copy(RUNS / f"{file}.safetensors", WEIGHTS)
+    # The flow painter learns from the painter that is in WEIGHTS now.
+    part("qwen", "train_qwen", "qwen")
+    part("transformer", "train_transformer", "transformer", "--threads", "2")
+    shutil.copy(RUNS / "transformer/flow_painter.safetensors", WEIGHTS)
 
 
 if __name__ == "__main__":

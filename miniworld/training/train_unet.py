@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .. import checkpoint, text, unet
+from ..painting import paint
 from ..splits import seed_of
 from .dataset import SHARD, Shards
 from .diffusion import Schedule, predict, start
@@ -116,7 +117,10 @@ def main() -> None:
         found = f"unseen {unseen_loss(model, schedule, data):.4f}"
         if judge is None:
             return found
-        return f"{found}  " + judge.judge(write(), args.vae, run.folder / f"sheet_{run.step:06d}.png")
+        models = checkpoint.load(write(), args.vae)
+        return f"{found}  " + judge.judge(
+            lambda prompts: paint(*models, prompts), run.folder / f"sheet_{run.step:06d}.png"
+        )
 
     def losses() -> dict[str, Tensor]:
         rows = torch.randint(HELD_OUT, len(latents), (args.batch,), device=on)

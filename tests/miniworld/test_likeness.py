@@ -7,11 +7,10 @@ every picture, and another of them, learned with another seed, from none.
 
 import pytest
 import torch
+from likeness import measured
 
 from miniworld import checkpoint, workflow
 from miniworld.measuring import instruments
-from miniworld.measuring.asking import PROMPTS, said
-from miniworld.measuring.scoring import Examiner
 from miniworld.measuring.subjects import subject
 from persona_core.attention_figure import WordAttention
 from persona_core.host.apply.attention_view import stages_in, watch
@@ -35,22 +34,8 @@ def prompt(request, painter):
     return workflow.learn_and_paint(*files, request.param, KSampler={"steps": 10})
 
 
-def measured(painter, prompt: dict, word: str) -> tuple[float, float]:
-    """Mean likeness, and the share of pictures that show what was asked for."""
-    examiner, scores = Examiner(), []
-    for text, asked in PROMPTS.items():
-        pictures = workflow.paint(painter, workflow.asking(prompt, said(text, word)))
-        scores.append(examiner.score(pictures, [asked], PERSON))
-    likeness, obeyed = (
-        sum(getattr(score, key).float().mean().item() for score in scores) / len(scores)
-        for key in ("likeness", "obeyed")
-    )
-    print(f"{word}: likeness {likeness:.3f}, as asked {obeyed:.0%}")
-    return likeness, obeyed
-
-
 def test_the_pictures_show_the_person_of_the_photo_as_asked(painter, prompt):
-    plain, learned = (measured(painter, prompt, word) for word in (workflow.WORD, workflow.PLACEHOLDER))
+    plain, learned = (measured(painter, prompt, word, PERSON) for word in (workflow.WORD, workflow.PLACEHOLDER))
     assert learned[0] > plain[0] + RISE
     assert learned[1] >= plain[1] - LOSS
 

@@ -105,7 +105,8 @@ def test_loading_the_node_imports_nothing_of_training():
     ended = subprocess.run([sys.executable, "-c", code], cwd=PACK, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     loaded = {name.split(".")[1] for name in ended.stdout.split() if name.startswith("miniworld.")}
-    assert loaded == {"loader", "checkpoint", "packing", "text", "unet", "vae"}
+    flow = {"flow_checkpoint", "qwen", "transformer"}
+    assert loaded == {"loader", "checkpoint", "packing", "text", "unet", "vae"} | flow
 
 
 def test_velocity_begins_with_nothing_of_the_picture():
