@@ -10,7 +10,7 @@ from comfy.sd1_clip import SDTokenizer
 from ..persona_core.consent import is_day
 from ..persona_core.file_names import check_name
 from ..persona_core.files import shown
-from ..persona_core.host.tokenizer import check_placeholder
+from ..persona_core.host.placeholder import check_placeholder
 from ..persona_core.host.towers import ClipTower
 
 ROUTE = "/persona/check"

@@ -10,6 +10,7 @@ from comfy.sdxl_clip import SDXLClipModel
 from comfy.text_encoders.llama import Qwen3_4B
 from torch import Tensor, nn
 
+from .adapter import TARGET, TargetTokenizer
 from .towers import ClipTower, QwenTower, TextTower
 
 
@@ -27,9 +28,13 @@ class StandIn:
 
 @dataclass(frozen=True)
 class TextTowers:
-    """All text encoders of a CLIP; their contexts lie one behind the other."""
+    """All text encoders of a CLIP; their contexts lie one behind the other.
+
+    target: the host's tokenizer of the words that an adapter in the MODEL looks for (`adapter`), if it has one.
+    """
 
     towers: tuple[TextTower, ...]
+    target: TargetTokenizer | None = None
 
     @property
     def first(self) -> TextTower:
@@ -38,7 +43,12 @@ class TextTowers:
     @property
     def joint(self) -> bool:
         """Whether K and V are made of one context: that of a model in which text and picture attend jointly."""
-        return self.first.name in QWEN
+        return (self.first.name,) == Z_IMAGE
+
+    @property
+    def sectioned(self) -> bool:
+        """Whether prompts are cut into sections of one length, and filled up to it; others are as long as they are."""
+        return isinstance(self.first, ClipTower)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -85,13 +95,17 @@ def text_towers(clip: comfy.sd.CLIP) -> TextTowers:
     stage_model, tokenizer = clip.cond_stage_model, clip.tokenizer
     names = ("clip_l", "clip_g") if isinstance(stage_model, SDXLClipModel) else (getattr(stage_model, "clip", ""),)
     models = [getattr(stage_model, name, None) for name in names]
-    if names not in FAMILIES or None in models or (names == QWEN and not is_z_images(models[0])):
+    target = getattr(tokenizer, TARGET, None)
+    unlike = (names == Z_IMAGE and not is_z_images(models[0])) or (names == ANIMA and target is None)
+    if names not in FAMILIES or None in models or unlike:
         raise UnsupportedModel(
-            "Personas work with the text encoders of SD1.x, SD2.x, SDXL and Z-Image; this CLIP is a "
+            "Personas work with the text encoders of SD1.x, SD2.x, SDXL, Z-Image and Anima; this CLIP is a "
             f"{type(stage_model).__name__}. Use a checkpoint of these families, and for SDXL its base, not its refiner."
         )
-    if names == QWEN:
-        return TextTowers((QwenTower(QWEN[0], models[0], getattr(tokenizer, QWEN[0]), tokenizer.llama_template),))
+    if names == Z_IMAGE:
+        return TextTowers((QwenTower(names[0], models[0], getattr(tokenizer, names[0]), tokenizer.llama_template),))
+    if names == ANIMA:
+        return TextTowers((QwenTower(names[0], models[0], getattr(tokenizer, names[0])),), TargetTokenizer(target))
     return TextTowers(tuple(ClipTower(name, model, getattr(tokenizer, name)) for name, model in zip(names, models)))
 
 
@@ -100,12 +114,13 @@ def is_z_images(model: nn.Module) -> bool:
     return isinstance(model.transformer, Qwen3_4B) and model.options_default[:2] == ("hidden", -2)
 
 
-QWEN = ("qwen3_4b",)
+Z_IMAGE, ANIMA = ("qwen3_4b",), ("qwen3_06b",)
 FAMILIES = {
     ("clip_l",): ("SD1.x", 768),
     ("clip_h",): ("SD2.x", 1024),
     ("clip_l", "clip_g"): ("SDXL", 2048),
-    QWEN: ("Z-Image", 2560),
+    Z_IMAGE: ("Z-Image", 2560),
+    ANIMA: ("Anima", 1024),
 }
 
 

@@ -3,6 +3,7 @@
 from functools import cache
 
 import torch
+from comfy.ldm.cosmos.predict2 import MiniTrainDIT
 from comfy.ldm.lumina.model import NextDiT
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -22,6 +23,7 @@ from torch import Tensor
 from ..noise import FlowSchedule, same_noise, usual
 from ..persona import Persona
 from ..stages import LAST_TIMESTEP, TIMESTEPS, Stages
+from .adapter import has_adapter
 from .clip import FAMILIES, UnsupportedModel, text_towers
 
 SD2_WIDTH = FAMILIES[("clip_h",)][1]
@@ -84,7 +86,7 @@ def check_vae(model: ModelPatcher, vae: VAE) -> None:
 
 def check_supported(patcher: ModelPatcher) -> None:
     """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
-    if attends_jointly(patcher):
+    if is_flow(patcher):
         check_flow(patcher)
     else:
         check_diffusion(patcher)
@@ -134,6 +136,16 @@ def attends_jointly(patcher: ModelPatcher) -> bool:
     return isinstance(patcher.model.diffusion_model, NextDiT)
 
 
+def attends_across(patcher: ModelPatcher) -> bool:
+    """Whether it is a transformer whose picture looks across at the text, through an adapter of its own (Anima's)."""
+    return isinstance(patcher.model.diffusion_model, MiniTrainDIT) and has_adapter(patcher.model.diffusion_model)
+
+
+def is_flow(patcher: ModelPatcher) -> bool:
+    """Whether a MODEL is of a family that matches flows."""
+    return attends_jointly(patcher) or attends_across(patcher)
+
+
 def check_across(patcher: ModelPatcher, what: str, instead: str) -> None:
     """Raise UnsupportedModel with a sentence where `what` needs cross-attention, and a MODEL has none."""
     if attends_jointly(patcher):
@@ -152,13 +164,13 @@ def shift_of(patcher: ModelPatcher) -> float | None:
 
 def default_stages(patcher: ModelPatcher) -> Stages:
     """The papers' stage; in a flow, where there is as much noise."""
-    return same_noise(Stages(), usual(), FlowSchedule()) if attends_jointly(patcher) else Stages()
+    return same_noise(Stages(), usual(), FlowSchedule()) if is_flow(patcher) else Stages()
 
 
 def unknown(patcher: ModelPatcher) -> UnsupportedModel:
     name = type(patcher.model.model_config).__name__
     return UnsupportedModel(
-        f"Personas work with models of the SD1.5, SD2, SDXL and Z-Image kind; this MODEL is {name}."
+        f"Personas work with models of the SD1.5, SD2, SDXL, Z-Image and Anima kind; this MODEL is {name}."
     )
 
 
@@ -174,7 +186,7 @@ def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
 
 def best_resolution(patcher: ModelPatcher) -> int:
     """Pixels a side that checkpoints of a MODEL's family paint best at."""
-    if isinstance(patcher.model, SDXL) or attends_jointly(patcher):
+    if isinstance(patcher.model, SDXL) or is_flow(patcher):
         return 1024
     velocity = predicts(patcher.get_model_object("model_sampling"), V_PREDICTION)
     return 768 if velocity and text_width(patcher) == SD2_WIDTH else 512
@@ -183,7 +195,8 @@ def best_resolution(patcher: ModelPatcher) -> int:
 def text_width(patcher: ModelPatcher) -> int | None:
     """The width of the text contexts that a MODEL takes, or None where it has no such setting."""
     config = patcher.model.model_config.unet_config
-    width = config.get("cap_feat_dim", config.get("context_dim"))
+    names = ["crossattn_emb_channels"] if attends_across(patcher) else ["cap_feat_dim", "context_dim"]
+    width = next((config[name] for name in names if name in config), None)
     return width[0] if isinstance(width, list) else width
 
 

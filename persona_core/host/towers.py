@@ -56,6 +56,10 @@ class TextTower:
             return layers
         return (layer + layers if layer < 0 else layer) + 1
 
+    def ends_normed(self, layer: int | None) -> bool:
+        """Whether the host norms the context within its layers' own forward. layer: as of `depth`."""
+        return False
+
     def ids(self, word: str) -> list[int]:
         """The tokens of a word inside a prompt."""
         raise NotImplementedError
@@ -112,9 +116,12 @@ class ClipTower(TextTower):
 
 @dataclass(frozen=True)
 class QwenTower(TextTower):
-    """A language model of Qwen's: prompts are in a chat template, and as long as they are."""
+    """A language model of Qwen's: prompts are as long as they are, some within a chat template."""
 
     part = "model"
+
+    def ends_normed(self, layer: int | None) -> bool:
+        return layer is None and self.model.options_default[0] == "last"
 
     def ids(self, word: str) -> list[int]:
         return self.plain(f" {word.strip()}")

@@ -2,10 +2,12 @@
 
 import json
 import math
+from contextlib import suppress
 from functools import cache
 
 import comfy.latent_formats
 import comfy.model_management
+import comfy.ops
 import comfy.sd
 import comfy.supported_models
 import comfy.supported_models_base
@@ -109,6 +111,35 @@ def z_image(dtype=torch.float32, cast=None) -> ModelPatcher:
     return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
 
 
+def anima(dtype=torch.float32, cast=None) -> ModelPatcher:
+    """A MODEL of Anima's kind, small: its layers look across at what an adapter finds in the text. Of newer hosts."""
+    from comfy.ldm.anima.model import LLMAdapter
+
+    settings = dict(
+        image_model="anima", max_img_h=64, max_img_w=64, max_frames=8, in_channels=4, out_channels=4, patch_spatial=2,
+        patch_temporal=1, concat_padding_mask=True, model_channels=64, num_blocks=4, num_heads=2, mlp_ratio=2.0,
+        crossattn_emb_channels=QWEN["hidden_size"], pos_emb_cls="rope3d", pos_emb_learnable=True, use_adaln_lora=True,
+        adaln_lora_dim=16, extra_per_block_abs_pos_emb=False,
+    )  # fmt: skip
+    config = comfy.supported_models.Anima(settings)
+    config.latent_format = Frames()
+    config.set_inference_dtype(dtype, cast)
+    base = config.get_model({}, "", device=torch.device("cpu"))
+    sizes = dict(source_dim=64, target_dim=64, model_dim=64, num_layers=2, num_heads=4)
+    operations = comfy.ops.manual_cast if cast else comfy.ops.disable_weight_init
+    base.diffusion_model.llm_adapter = LLMAdapter(
+        **sizes, device=torch.device("cpu"), dtype=dtype, operations=operations
+    )
+    fill(base.diffusion_model, 0)
+    return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
+
+
+class Frames(comfy.latent_formats.SD15):
+    """Latents of the small VAE as frames of videos."""
+
+    latent_dimensions = 3
+
+
 CLIPS = {
     "z_image": (ZImageTokenizer, ZImageTEModel),
     "sd1": (SD1Tokenizer, SD1ClipModel),
@@ -116,6 +147,13 @@ CLIPS = {
     "sdxl": (SDXLTokenizer, SDXLClipModel),
     "refiner": (SDXLTokenizer, SDXLRefinerClipModel),
 }
+
+
+with suppress(ImportError):  # of newer hosts
+    from comfy.text_encoders.anima import AnimaTEModel, AnimaTokenizer
+
+    CLIPS["anima"] = AnimaTokenizer, AnimaTEModel
+FAMILIES = [family for family in CLIPS if family != "refiner"]
 
 
 @cache
@@ -128,7 +166,7 @@ def clip(family: str = "sd1", dtype=torch.float32, embeddings: str | None = None
     """The text encoders of a family, of 3 layers and 64 wide (clip_g 128), with the real tokenizers."""
     usual = CLIPS[family][0] if embeddings else lambda **_: tokenizer(family)
     target = comfy.supported_models_base.ClipTarget(usual, CLIPS[family][1])
-    sizes = {"clip_l": TEXT, "clip_h": TEXT, "clip_g": TEXT_G, "qwen3_4b": QWEN}
+    sizes = {"clip_l": TEXT, "clip_h": TEXT, "clip_g": TEXT_G, "qwen3_4b": QWEN, "qwen3_06b": QWEN}
     sizes = {f"{name}_model_config": dict(size) for name, size in sizes.items()}
     made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options={"dtype": dtype, **sizes})
     fill(made.cond_stage_model, 1)

@@ -14,9 +14,9 @@ from ...photos import Photo
 from ...representation import TokenVectors
 from ...stages import TIMESTEPS, attention_iou
 from ..clip import text_towers
+from .adapted_text import text_encoder
 from .frozen import frozen
 from .latents import encode
-from .text import DifferentiableText
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def attention_curve(
     comfy.model_management.load_models_gpu([model, clip.patcher], memory_required=needed)
     with torch.no_grad():
         denoiser, word = frozen(model), text_towers(clip).word(supercategory)[None, None]
-        text = DifferentiableText(clip, 1, supercategory)
+        text = text_encoder(model, clip, 1, supercategory)
         encoding = text.encode(["a photo of a {}"], TokenVectors(word, word))
         pooled = None if encoding.pooled is None else encoding.pooled.expand(draws, -1)
         context, token = encoding.keys.expand(draws, -1, -1), int(encoding.persona[0].int().argmax())

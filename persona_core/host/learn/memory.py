@@ -10,6 +10,7 @@ from functools import partial
 import comfy.model_management
 import numpy as np
 import torch
+from comfy.ldm.cosmos.predict2 import Block as CrossTransformerBlock
 from comfy.ldm.lumina.model import JointTransformerBlock
 from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
@@ -24,7 +25,7 @@ from .attention import attention_in_pieces
 from .weights import stored
 
 REST = None  # what is kept outside of the layers
-LAYERS = ResBlock, BasicTransformerBlock, JointTransformerBlock
+LAYERS = ResBlock, BasicTransformerBlock, JointTransformerBlock, CrossTransformerBlock
 PROBED = 8, 16, 24  # a side of the latents that a step is tried with
 # How devices say it that have no error of a kind of its own: MPS, DirectML, XPU, cuBLAS, and the CPU.
 NO_MEMORY = "out of memory", "out_of_device_memory", "alloc_failed", "t allocate", "not allocate", "tried to allocate"

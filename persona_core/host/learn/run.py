@@ -30,6 +30,7 @@ from ...training import train
 from ..clip import text_towers
 from ..messages import log, warn
 from ..model import compute_dtype
+from .adapted_text import text_encoder
 from .autograd import differentiable
 from .denoiser import PIXELS, behaviour_of, model_for_learning
 from .fingerprint import Weights
@@ -45,7 +46,7 @@ from .memory import (
     unloaded_after,
 )
 from .preview import Previews
-from .text import DifferentiableText, clip_for_learning
+from .text import clip_for_learning
 
 GIGABYTE = 2**30
 LOG_SNR = "log-SNR at"
@@ -105,7 +106,7 @@ def train_persona(
             images = None if job.image_embeddings is None else job.image_embeddings.clone()
             word = towers.word(recipe.supercategory)
             start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
-            text = DifferentiableText(clip, recipe.tokens, recipe.supercategory, denoiser.dtype)
+            text = text_encoder(model, clip, recipe.tokens, recipe.supercategory, denoiser.dtype)
             output = text.output_of(word)
             representation = recipe.representation(Beginning(word, images, towers.widths, start, output)).to(device)
             references = References(latents.clone().to(device).float(), masks.clone().to(device).float())

@@ -127,7 +127,7 @@ class DifferentiableTower:
 
     def __init__(self, tower: TextTower, layer: int | None, device: torch.device, dtype: torch.dtype = torch.float32):
         self.tower, self.device, self.depth = tower, device, tower.depth(layer)
-        self.layers = layers_for(tower, self.depth, device, dtype)
+        self.layers = layers_for(tower, layer, device, dtype)
 
     def encode(
         self, rows: Sequence[list], vectors: TokenVectors, count: int
