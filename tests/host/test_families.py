@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import pytest
 import tiny_models
 import torch
-from recording import Recorder, encode, sample
+from recording import Recorder, at_the_layers, encode, sample
 
-from persona_core.host.adapter import IDS, WEIGHTS, adapted
+from persona_core.host.adapter import IDS, WEIGHTS
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE, apply_to_model
 from persona_core.host.clip import UnsupportedModel, text_towers
@@ -128,13 +128,6 @@ def test_the_sampled_rows_get_their_table_and_nothing_else_changes(taught, learn
             for given, usual in zip(mine[side], theirs[side], strict=True):
                 torch.testing.assert_close(given[row : row + 1], expected)
                 assert len(given) == 1 or torch.equal(given[1 - row], usual[1 - row])
-
-
-def at_the_layers(model, context, extra):
-    """What the model's layers are to get of a context of the text encoder."""
-    with torch.inference_mode():
-        tokens = context[:, context[0].any(-1)]
-        return adapted(model.model, tokens, extra[IDS], extra[WEIGHTS]) if IDS in extra else tokens
 
 
 def test_the_prediction_is_the_hosts(taught):

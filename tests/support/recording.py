@@ -3,6 +3,8 @@
 import comfy.sample
 import torch
 
+from persona_core.host.adapter import IDS, WEIGHTS, adapted
+
 
 def encode(clip, text):
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
@@ -44,6 +46,14 @@ def sample(
         seed=0,
         **more,
     )
+
+
+def at_the_layers(model, context, extra):
+    """What a model's layers are to get of a context [1, L, D] of the text encoder with that dict beside it."""
+    with torch.inference_mode():
+        tokens = context.as_subclass(torch.Tensor)
+        tokens = tokens[:, tokens[0].any(-1)]
+        return adapted(model.model, tokens, extra[IDS], extra[WEIGHTS]) if IDS in extra else tokens
 
 
 # Of layers that look at the text: what makes K and V of it, in UNets and in transformers.

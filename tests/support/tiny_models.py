@@ -154,6 +154,7 @@ with suppress(ImportError):  # of newer hosts
 
     CLIPS["anima"] = AnimaTokenizer, AnimaTEModel
 FAMILIES = [family for family in CLIPS if family != "refiner"]
+FLOWS = [family for family in ("z_image", "anima") if family in CLIPS]
 
 
 @cache
