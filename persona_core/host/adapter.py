@@ -21,7 +21,7 @@ def has_adapter(diffusion_model: nn.Module) -> bool:
 def adapted(model: BaseModel, context: Tensor, ids: Tensor, weights: Tensor | None = None) -> Tensor:
     """What the layers look at [R, M, D], of contexts [R, L, D] and target tokens [T] with their weights [T]: as the
     host makes it before it samples, M 512 at least."""
-    dtype = model.get_dtype_inference()
+    dtype = model.manual_cast_dtype or model.get_dtype()
     rows = ids.to(context.device)[None].expand(len(context), -1)
     weights = None if weights is None else weights[None, :, None].to(context.device, dtype)
     return model.diffusion_model.preprocess_text_embeds(context.to(dtype), rows, t5xxl_weights=weights)

@@ -13,8 +13,10 @@ import comfy.supported_models
 import comfy.supported_models_base
 import torch
 from comfy.clip_vision import ClipVisionModel
+from comfy.ldm.cosmos.predict2 import MiniTrainDIT
 from comfy.ldm.flux.model import FluxParams
 from comfy.ldm.models.autoencoder import AutoencoderKL
+from comfy.model_base import BaseModel, ModelType
 from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
 from comfy.sdxl_clip import SDXLClipModel, SDXLRefinerClipModel, SDXLTokenizer
@@ -76,8 +78,7 @@ def model(
     if velocity:
         config.model_type = lambda *_: comfy.supported_models.model_base.ModelType.V_PREDICTION
     base = config.get_model({}, "", device=torch.device("cpu"))
-    fill(base.diffusion_model, 0)
-    return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
+    return patched(base)
 
 
 def flux() -> ModelPatcher:
@@ -107,29 +108,40 @@ def z_image(dtype=torch.float32, cast=None) -> ModelPatcher:
     config.latent_format = comfy.latent_formats.SD15()
     config.set_inference_dtype(dtype, cast)
     base = config.get_model({}, "", device=torch.device("cpu"))
-    fill(base.diffusion_model, 0)
-    return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
+    return patched(base)
+
+
+CROSS = dict(
+    max_img_h=64, max_img_w=64, max_frames=8, in_channels=4, out_channels=4, patch_spatial=2, patch_temporal=1,
+    concat_padding_mask=True, model_channels=64, num_blocks=4, num_heads=2, mlp_ratio=2.0,
+    crossattn_emb_channels=QWEN["hidden_size"], pos_emb_cls="rope3d", pos_emb_learnable=True, use_adaln_lora=True,
+    adaln_lora_dim=16, extra_per_block_abs_pos_emb=False,
+)  # fmt: skip
+
+
+def cross_transformer(dtype=torch.float32) -> ModelPatcher:
+    """A MODEL of Anima's kind, small, without what Anima has in front of it: what every host has of it."""
+    config = comfy.supported_models.CosmosT2IPredict2({"image_model": "cosmos_predict2", **CROSS})
+    config.sampling_settings, config.latent_format = {"shift": 3.0, "multiplier": 1.0}, Frames()
+    config.set_inference_dtype(dtype, None)
+    return patched(BaseModel(config, ModelType.FLOW, device=torch.device("cpu"), unet_model=MiniTrainDIT))
 
 
 def anima(dtype=torch.float32, cast=None) -> ModelPatcher:
     """A MODEL of Anima's kind, small: its layers look across at what an adapter finds in the text. Of newer hosts."""
     from comfy.ldm.anima.model import LLMAdapter
 
-    settings = dict(
-        image_model="anima", max_img_h=64, max_img_w=64, max_frames=8, in_channels=4, out_channels=4, patch_spatial=2,
-        patch_temporal=1, concat_padding_mask=True, model_channels=64, num_blocks=4, num_heads=2, mlp_ratio=2.0,
-        crossattn_emb_channels=QWEN["hidden_size"], pos_emb_cls="rope3d", pos_emb_learnable=True, use_adaln_lora=True,
-        adaln_lora_dim=16, extra_per_block_abs_pos_emb=False,
-    )  # fmt: skip
-    config = comfy.supported_models.Anima(settings)
+    config = comfy.supported_models.Anima({"image_model": "anima", **CROSS})
     config.latent_format = Frames()
     config.set_inference_dtype(dtype, cast)
     base = config.get_model({}, "", device=torch.device("cpu"))
     sizes = dict(source_dim=64, target_dim=64, model_dim=64, num_layers=2, num_heads=4)
     operations = comfy.ops.manual_cast if cast else comfy.ops.disable_weight_init
-    base.diffusion_model.llm_adapter = LLMAdapter(
-        **sizes, device=torch.device("cpu"), dtype=dtype, operations=operations
-    )
+    base.diffusion_model.llm_adapter = LLMAdapter(**sizes, device="cpu", dtype=dtype, operations=operations)
+    return patched(base)
+
+
+def patched(base: BaseModel) -> ModelPatcher:
     fill(base.diffusion_model, 0)
     return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
 
