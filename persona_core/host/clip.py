@@ -124,6 +124,11 @@ FAMILIES = {
 }
 
 
-def family(encoders: list[str], width: int) -> str:
+def family(encoders: Sequence[str], width: int) -> str:
     name, usual = FAMILIES[tuple(encoders)]
-    return f"{name if width == usual else 'custom'} ({' + '.join(encoders)}, {width} wide)"
+    return f"{name if width == usual else 'custom'} {encoders_in(encoders)} {width} wide)"
+
+
+def encoders_in(names: Sequence[str]) -> str:
+    """How a family tells of which text encoders it is."""
+    return f"({' + '.join(names)},"

@@ -24,7 +24,7 @@ from ..noise import FlowSchedule, same_noise, usual
 from ..persona import Persona
 from ..stages import LAST_TIMESTEP, TIMESTEPS, Stages
 from .adapter import has_adapter
-from .clip import FAMILIES, UnsupportedModel, text_towers
+from .clip import ANIMA, FAMILIES, Z_IMAGE, UnsupportedModel, encoders_in, text_towers
 
 SD2_WIDTH = FAMILIES[("clip_h",)][1]
 
@@ -45,30 +45,47 @@ def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, supercategory: str, 
 
 def check_text(model: ModelPatcher, clip: CLIP) -> None:
     """Raise UnsupportedModel with a sentence for a CLIP that is missing, unknown, or of another checkpoint."""
-    towers, width = text_towers(clip), text_width(model)
-    if width != towers.width:
+    towers = text_towers(clip)
+    if not fits(model, towers.family, towers.width):
         raise UnsupportedModel(
-            f"The MODEL takes text {width} wide, but this CLIP is {towers.family}. Take both from one checkpoint."
+            f"The MODEL takes {text_of(model)}, but this CLIP is {towers.family}. Take both from one checkpoint."
         )
 
 
 def check_persona(model: ModelPatcher, persona: Persona) -> None:
     """Raise ValueError with a sentence for a MODEL that takes other text than the persona was learned with,
     UnsupportedModel for one of another kind."""
-    width = text_width(model)
-    if width is None:
+    if text_width(model) is None:
         raise unknown(model)
-    if width != len(persona.representation.word):
-        raise persona.not_for(f"this MODEL takes text {width} wide")
+    if not fits(model, persona.family, len(persona.representation.word)):
+        raise persona.not_for(f"this MODEL takes {text_of(model)}")
 
 
-def check_layers(unet: torch.nn.Module) -> None:
-    """Raise UnsupportedModel with a sentence for the diffusion model of a MODEL in whose layers no mask can be
-    followed, as those of TensorRT are elsewhere."""
+def fits(model: ModelPatcher, family: str, width: int) -> bool:
+    """Whether a MODEL takes text of a `clip.family`, `width` wide."""
+    return width == text_width(model) and any(encoders_in(names) in family for names in kinds_of_text(model))
+
+
+def kinds_of_text(model: ModelPatcher) -> list[tuple[str, ...]]:
+    """The text encoders that a MODEL of its kind may go with, as in FAMILIES."""
+    if attends_jointly(model) or attends_across(model):
+        return [Z_IMAGE if attends_jointly(model) else ANIMA]
+    return [names for names in FAMILIES if names not in (Z_IMAGE, ANIMA)]
+
+
+def text_of(model: ModelPatcher) -> str:
+    """Which text a MODEL takes, in words."""
+    families = ", ".join(FAMILIES[names][0] for names in kinds_of_text(model))
+    return f"text {text_width(model)} wide ({families})"
+
+
+def check_layers(unet: torch.nn.Module, what: str = "Apply's mask", instead: str = "Leave the mask away") -> None:
+    """Raise UnsupportedModel with a sentence for the diffusion model of a MODEL whose layers `what` does not reach:
+    those of transformers, or of TensorRT, which are elsewhere."""
     if not hasattr(unet, "input_blocks"):
         raise UnsupportedModel(
-            f"Apply's mask works inside the layers of a UNet, and those of this MODEL ({type(unet).__name__}) are out "
-            "of reach. Leave the mask away, or use the checkpoint itself."
+            f"{what} works inside the layers of a UNet, and those of this MODEL ({type(unet).__name__}) are out of "
+            f"reach. {instead}, or use the checkpoint of a UNet."
         )
 
 

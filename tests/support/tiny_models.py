@@ -16,6 +16,7 @@ from comfy.clip_vision import ClipVisionModel
 from comfy.ldm.cosmos.predict2 import MiniTrainDIT
 from comfy.ldm.flux.model import FluxParams
 from comfy.ldm.models.autoencoder import AutoencoderKL
+from comfy.ldm.wan.vae import WanVAE
 from comfy.model_base import BaseModel, ModelType
 from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
@@ -127,12 +128,13 @@ def cross_transformer(dtype=torch.float32) -> ModelPatcher:
     return patched(BaseModel(config, ModelType.FLOW, device=torch.device("cpu"), unet_model=MiniTrainDIT))
 
 
-def anima(dtype=torch.float32, cast=None) -> ModelPatcher:
+def anima(dtype=torch.float32, cast=None, channels: int = 4) -> ModelPatcher:
     """A MODEL of Anima's kind, small: its layers look across at what an adapter finds in the text. Of newer hosts."""
     from comfy.ldm.anima.model import LLMAdapter
 
-    config = comfy.supported_models.Anima({"image_model": "anima", **CROSS})
-    config.latent_format = Frames()
+    settings = {**CROSS, "in_channels": channels, "out_channels": channels}
+    config = comfy.supported_models.Anima({"image_model": "anima", **settings})
+    config.latent_format = Frames() if channels == 4 else config.latent_format
     config.set_inference_dtype(dtype, cast)
     base = config.get_model({}, "", device=torch.device("cpu"))
     sizes = dict(source_dim=64, target_dim=64, model_dim=64, num_layers=2, num_heads=4)
@@ -194,6 +196,14 @@ def vae(channels: int = 4) -> comfy.sd.VAE:
     made = comfy.sd.VAE(sd=network.state_dict(), config={"params": config})
     made.latent_channels = channels  # which the host tells from files only
     return made
+
+
+def video_vae() -> comfy.sd.VAE:
+    """A VAE of videos, of the kind that came with Wan 2.1 and Qwen-Image, small."""
+    sizes = dict(dim=8, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[], dropout=0.0)
+    network = WanVAE(**sizes, temperal_downsample=[False, True, True], image_channels=3, conv_out_channels=3)
+    fill(network, 4)
+    return comfy.sd.VAE(sd=network.state_dict())
 
 
 def clip_vision(folder) -> ClipVisionModel:

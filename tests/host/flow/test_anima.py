@@ -12,12 +12,21 @@ from persona_core.host.adapter import IDS, WEIGHTS
 from persona_core.host.apply.context import PersonaNotFollowed
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import apply_to_model
-from persona_core.host.clip import text_towers
+from persona_core.host.clip import UnsupportedModel, text_towers
 from persona_core.host.learn.adapted_text import text_encoder
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.frozen import frozen
+from persona_core.host.learn.latents import decode
+from persona_core.host.learn.latents import encode as latents_of
 from persona_core.host.learn.run import train_persona
-from persona_core.host.model import best_resolution, check_across, default_stages
+from persona_core.host.model import (
+    best_resolution,
+    check_across,
+    check_layers,
+    check_persona,
+    check_text,
+    default_stages,
+)
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.representation import TokenVectors
 from persona_core.stages import Stages
@@ -171,3 +180,34 @@ def test_what_it_says_of_itself(model, clip):
     assert text_towers(clip).family == "custom (qwen3_06b, 64 wide)" and not text_towers(clip).joint
     assert best_resolution(model) == 1024 and default_stages(model) == Stages(538, 836)
     check_across(model, "Face-Wise K/V Tokens", "")
+    with pytest.raises(UnsupportedModel, match=r"Apply's mask works inside the layers of a UNet, .* \(Anima\)"):
+        check_layers(model.model.diffusion_model)
+
+
+def test_text_that_is_as_wide_but_of_another_kind_is_refused_and_both_are_named(model, clip):
+    with pytest.raises(UnsupportedModel, match=r"takes text 64 wide \(Anima\), but this CLIP is custom \(clip_h, 64"):
+        check_text(model, tiny_models.clip("sd2"))
+    with pytest.raises(UnsupportedModel, match=r"takes text 64 wide \(SD1.x, SD2.x, SDXL\), but .* \(qwen3_06b, 64"):
+        check_text(tiny_models.model(), clip)
+    with pytest.raises(
+        ValueError, match=r"learned for 'custom \(clip_h, 64 wide\)', but this MODEL takes .* \(Anima\)"
+    ):
+        check_persona(model, tiny_models.persona(tiny_models.clip("sd2")))
+    with pytest.raises(ValueError, match=r"\(qwen3_06b, 64 wide\)', but this MODEL takes text 64 wide \(SD1.x"):
+        check_persona(tiny_models.model(), tiny_models.persona(clip))
+    check_persona(model, tiny_models.persona(clip))
+
+
+def test_pictures_are_frames_to_its_vae(job, model):
+    """One by one, as several would be one video; with a small VAE of the kind that it comes with."""
+    vae = tiny_models.video_vae()
+    photos = [replace(job.photos[0], image=image) for image in torch.rand(2, 64, 48, 3)]
+    photos = [replace(photo, mask=torch.ones(64, 48)) for photo in photos]
+    latents, masks = latents_of(frames := tiny_models.anima(channels=16), vae, photos)
+    assert latents.shape == (2, 16, 8, 6) and masks.shape == (2, 1, 8, 6)
+    for photo, one in zip(photos, latents):
+        theirs = frames.model.process_latent_in(vae.encode(photo.image[None]))
+        torch.testing.assert_close(one, theirs[0, :, 0])
+    pictures = decode(frames, vae, latents[:1])
+    theirs = vae.decode(frames.model.process_latent_out(latents[:1].unsqueeze(2)))
+    assert pictures.shape == (1, 64, 48, 3) and torch.equal(pictures, theirs[0])
