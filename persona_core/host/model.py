@@ -99,6 +99,12 @@ def check_vae(model: ModelPatcher, vae: VAE) -> None:
             f"The VAE makes latents of {vae.latent_channels} channels, but this MODEL takes {channels}. "
             "Use the VAE of the checkpoint."
         )
+    if vae.latent_dim != model.model.latent_format.latent_dimensions:
+        kinds = {2: "pictures", 3: "videos"}
+        raise UnsupportedModel(
+            f"The VAE makes latents of {kinds.get(vae.latent_dim, 'something else')}, but this MODEL takes those of "
+            f"{kinds[model.model.latent_format.latent_dimensions]}. Use the VAE of the checkpoint."
+        )
 
 
 def check_supported(patcher: ModelPatcher) -> None:

@@ -174,6 +174,7 @@ CONTRACT = (
     Need("comfy.sd:VAE.patcher", None, "its ModelPatcher"),
     Need("comfy.sd:VAE.first_stage_model", None, "None, where a checkpoint has none"),
     Need("comfy.sd:VAE.latent_channels", None, "a number"),
+    Need("comfy.sd:VAE.latent_dim", None, "2, or 3 where a picture is a frame"),
     Need("comfy.sd:VAE.spacial_compression_encode", "", "pixels a cell"),
     # An image encoder.
     Need("comfy.clip_vision:ClipVisionModel.encode_image", "image", "what has image_embeds [B, E]"),
