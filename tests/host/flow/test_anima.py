@@ -25,6 +25,7 @@ from persona_core.host.model import (
     check_layers,
     check_persona,
     check_text,
+    check_vae,
     default_stages,
 )
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
@@ -196,6 +197,12 @@ def test_text_that_is_as_wide_but_of_another_kind_is_refused_and_both_are_named(
     with pytest.raises(ValueError, match=r"\(qwen3_06b, 64 wide\)', but this MODEL takes text 64 wide \(SD1.x"):
         check_persona(tiny_models.model(), tiny_models.persona(clip))
     check_persona(model, tiny_models.persona(clip))
+
+
+def test_a_vae_of_pictures_is_refused():
+    with pytest.raises(UnsupportedModel, match="makes latents of pictures, but this MODEL takes those of videos"):
+        check_vae(tiny_models.anima(channels=16), tiny_models.vae(16))
+    check_vae(tiny_models.anima(channels=16), tiny_models.video_vae())
 
 
 def test_pictures_are_frames_to_its_vae(job, model):
