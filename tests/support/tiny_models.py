@@ -3,11 +3,10 @@
 import json
 import math
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 
 import comfy.latent_formats
 import comfy.model_management
-import comfy.ops
 import comfy.sd
 import comfy.supported_models
 import comfy.supported_models_base
@@ -130,17 +129,11 @@ def cross_transformer(dtype=torch.float32) -> ModelPatcher:
 
 def anima(dtype=torch.float32, cast=None, channels: int = 4) -> ModelPatcher:
     """A MODEL of Anima's kind, small: its layers look across at what an adapter finds in the text. Of newer hosts."""
-    from comfy.ldm.anima.model import LLMAdapter
-
     settings = {**CROSS, "in_channels": channels, "out_channels": channels}
     config = comfy.supported_models.Anima({"image_model": "anima", **settings})
     config.latent_format = Frames() if channels == 4 else config.latent_format
     config.set_inference_dtype(dtype, cast)
-    base = config.get_model({}, "", device=torch.device("cpu"))
-    sizes = dict(source_dim=64, target_dim=64, model_dim=64, num_layers=2, num_heads=4)
-    operations = comfy.ops.manual_cast if cast else comfy.ops.disable_weight_init
-    base.diffusion_model.llm_adapter = LLMAdapter(**sizes, device="cpu", dtype=dtype, operations=operations)
-    return patched(base)
+    return patched(config.get_model({}, "", device=torch.device("cpu")))
 
 
 def patched(base: BaseModel) -> ModelPatcher:
@@ -164,9 +157,13 @@ CLIPS = {
 
 
 with suppress(ImportError):  # of newer hosts
+    import comfy.ldm.anima.model
     from comfy.text_encoders.anima import AnimaTEModel, AnimaTokenizer
 
     CLIPS["anima"] = AnimaTokenizer, AnimaTEModel
+    # The host asks for its adapter without saying how large.
+    ADAPTER = dict(source_dim=64, target_dim=64, model_dim=64, num_layers=2, num_heads=4)
+    comfy.ldm.anima.model.LLMAdapter = partial(comfy.ldm.anima.model.LLMAdapter, **ADAPTER)
 FAMILIES = [family for family in CLIPS if family != "refiner"]
 FLOWS = [family for family in ("z_image", "anima") if family in CLIPS]
 
