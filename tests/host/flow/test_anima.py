@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny_models
 import torch
+from fitting import opened
 from recording import Recorder, encode, sample
 
 from persona_core.host.adapter import IDS, WEIGHTS
@@ -28,10 +29,12 @@ from persona_core.host.model import (
     check_vae,
     default_stages,
 )
+from persona_core.losses import FaceWiseAttention, attention_difference
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.representation import TokenVectors
 from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
+from persona_core.training import forward, sample_batch
 
 if "anima" not in tiny_models.CLIPS:
     pytest.skip("this ComfyUI has no Anima", allow_module_level=True)
@@ -218,3 +221,15 @@ def test_pictures_are_frames_to_its_vae(job, model):
     pictures = decode(frames, vae, latents[:1])
     theirs = vae.decode(frames.model.process_latent_out(latents[:1].unsqueeze(2)))
     assert pictures.shape == (1, 64, 48, 3) and torch.equal(pictures, theirs[0])
+
+
+def test_the_attention_loss_compares_tokens_and_not_what_fills_up(job, model, clip):
+    """Of 512 that the layers look at, a prompt has a few."""
+    recipe = KVTokensRecipe(supercategory="face")
+    with opened(model, clip, recipe) as task:
+        step = forward(task, sample_batch(task, 0))
+    loss = FaceWiseAttention(1.0)
+    layers = [attention_difference(one, (step.encoding.keys != 0).any(-1)) for one in step.attentions]
+    count = (step.encoding.keys != 0).any(-1).sum(1)
+    assert step.encoding.keys.shape[1] == 512 and (count < 20).all()
+    torch.testing.assert_close(loss(step), torch.stack(layers).mean())
