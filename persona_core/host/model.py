@@ -21,24 +21,21 @@ from torch import Tensor
 
 from ..noise import FlowSchedule, same_noise, usual
 from ..persona import Persona
+from ..recipes import Recipe
 from ..stages import LAST_TIMESTEP, TIMESTEPS, Stages
 from .clip import FAMILIES, UnsupportedModel, text_towers
 
 SD2_WIDTH = FAMILIES[("clip_h",)][1]
 
 
-def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, supercategory: str, reference: str = "") -> None:
-    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit.
-
-    reference: the word of the face-wise attention loss, if it has one of its own.
-    """
+def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, recipe: Recipe) -> None:
+    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit, of which
+    are the recipe's words."""
     towers = text_towers(clip)
     check_supported(model)
     check_text(model, clip)
     check_vae(model, vae)
-    towers.word(supercategory)
-    if reference:
-        towers.word(reference, "reference word")
+    towers.check_words(recipe)
 
 
 def check_text(model: ModelPatcher, clip: CLIP) -> None:
@@ -56,7 +53,7 @@ def check_persona(model: ModelPatcher, persona: Persona) -> None:
     width = text_width(model)
     if width is None:
         raise unknown(model)
-    if width != len(persona.representation.word):
+    if width != persona.representation.word.shape[-1]:
         raise persona.not_for(f"this MODEL takes text {width} wide")
 
 
