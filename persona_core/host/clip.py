@@ -10,8 +10,10 @@ from comfy.sdxl_clip import SDXLClipModel
 from comfy.text_encoders.llama import Qwen3_4B
 from torch import Tensor, nn
 
+from ..files import QUOTED, shown
+from ..recipes import Recipe
 from .adapter import TARGET, TargetTokenizer
-from .towers import ClipTower, QwenTower, TextTower
+from .towers import ClipTower, QwenTower, TextTower, check_room
 
 
 class UnsupportedModel(ValueError):
@@ -68,9 +70,29 @@ class TextTowers:
         """The layer that makes the context, counted as CLIP Set Last Layer does: -1 is the last."""
         return self.first.depth(layer) - self.first.model.num_layers - 1
 
+    def ids(self, word: str, called: str = "supercategory") -> list[tuple[int, ...]]:
+        """The tokens of a word, each as every encoder knows it. Raises ValueError with a sentence if it has none, or
+        not as many in each."""
+        each = [tower.word_ids(word, called) for tower in self.towers]
+        if len({len(ids) for ids in each}) > 1:
+            counts = " and ".join(f"{len(ids)} tokens in {tower.name}" for ids, tower in zip(each, self.towers))
+            raise ValueError(f"The {called} {shown(word, QUOTED)} makes {counts}. Use a word that has as many in each.")
+        return list(zip(*each))
+
     def word(self, word: str, called: str = "supercategory") -> Tensor:
-        """The input embeddings [D] of a word. Raises ValueError if it is not one token."""
-        return torch.cat([tower.embedding(tower.word_id(word, called)) for tower in self.towers])
+        """The input embeddings of a word: [D], or [S, D] if it is S > 1 tokens. Raises ValueError as `ids`."""
+        tokens = [
+            torch.cat([tower.embedding(one) for tower, one in zip(self.towers, ids)]) for ids in self.ids(word, called)
+        ]
+        return tokens[0] if len(tokens) == 1 else torch.stack(tokens)
+
+    def check_words(self, recipe: Recipe) -> None:
+        """Raise ValueError with a sentence for a word of a recipe that is none, or has too many tokens."""
+        words = {"supercategory": recipe.supercategory}
+        if recipe.attention_weight and recipe.reference:
+            words["reference word"] = recipe.reference
+        for called, word in words.items():
+            check_room(word, len(self.ids(word, called)), recipe.tokens, recipe.most_tokens, called)
 
     def known(self, words: Sequence[str]) -> Tensor:
         """The input embeddings [n, D] of those words that are one token in every encoder."""

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..noise import FlowSchedule, same_noise, usual
 from ..persona import Persona
+from ..recipes import Recipe
 from ..stages import LAST_TIMESTEP, TIMESTEPS, Stages
 from .adapter import has_adapter
 from .clip import ANIMA, FAMILIES, Z_IMAGE, UnsupportedModel, encoders_in, text_towers
@@ -29,18 +30,14 @@ from .clip import ANIMA, FAMILIES, Z_IMAGE, UnsupportedModel, encoders_in, text_
 SD2_WIDTH = FAMILIES[("clip_h",)][1]
 
 
-def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, supercategory: str, reference: str = "") -> None:
-    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit.
-
-    reference: the word of the face-wise attention loss, if it has one of its own.
-    """
+def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, recipe: Recipe) -> None:
+    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit, of which
+    are the recipe's words."""
     towers = text_towers(clip)
     check_supported(model)
     check_text(model, clip)
     check_vae(model, vae)
-    towers.word(supercategory)
-    if reference:
-        towers.word(reference, "reference word")
+    towers.check_words(recipe)
 
 
 def check_text(model: ModelPatcher, clip: CLIP) -> None:
@@ -57,7 +54,7 @@ def check_persona(model: ModelPatcher, persona: Persona) -> None:
     UnsupportedModel for one of another kind."""
     if text_width(model) is None:
         raise unknown(model)
-    if not fits(model, persona.family, len(persona.representation.word)):
+    if not fits(model, persona.family, persona.representation.word.shape[-1]):
         raise persona.not_for(f"this MODEL takes {text_of(model)}")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from ..representation import initializers
 from .adapter import TARGET
 from .compat import embedding_answer
 from .messages import warn
@@ -23,8 +24,9 @@ EMBEDDING = MARK + r"(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" 
 
 
 class PersonaToken(Tensor):
-    """One of the N tokens of a persona. As a tensor [W] it is the supercategory's word, so an encoder that
-    knows nothing of personas still gets something that means a person, and it is said that it does."""
+    """One of the N tokens of a persona. As a tensor [W] it is the token of the supercategory's word that it began at,
+    so an encoder that knows nothing of personas still gets something that means a person, and it is said that it
+    does."""
 
     subject: object
     index: int
@@ -52,12 +54,13 @@ class PersonaToken(Tensor):
 
 
 class PersonaTokens:
-    """What stands for an embedding file's tensor [N, W] while the host tokenizes."""
+    """What stands for an embedding file's tensor [N, W] while the host tokenizes. word: [W] or [S, W]."""
 
     def __init__(self, word: Tensor, subject: object, count: int):
-        self.shape, self.subject = (count, len(word)), subject
-        self.tokens = [PersonaToken.of(word, subject, index) for index in range(count)]
-        self.unspaced = [PersonaToken.of(word, subject, index, spaced=False) for index in range(count)]
+        words = initializers(word, count).expand(count, -1)
+        self.shape, self.subject = tuple(words.shape), subject
+        self.tokens = [PersonaToken.of(one, subject, index) for index, one in enumerate(words)]
+        self.unspaced = [PersonaToken.of(one, subject, index, spaced=False) for index, one in enumerate(words)]
 
     def __getitem__(self, index: int) -> PersonaToken:
         return self.tokens[index]

@@ -48,7 +48,7 @@ SMALL = {
 LESSONS = [
     (INPAINTING, LEARN, {}),
     (INPAINTING, KV, {}),
-    (SD2, LEARN, {}),
+    (SD2, LEARN, {"supercategory": "plushie"}),  # of two tokens
     pytest.param(SD2, KV, {}, marks=pytest.mark.slow),
     pytest.param(SDXL, LEARN, {}, marks=pytest.mark.slow),
     pytest.param(SDXL, KV, {}, marks=pytest.mark.slow),

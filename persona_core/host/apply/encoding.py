@@ -28,12 +28,12 @@ from .prompt import (
     Row,
     Section,
     Subject,
-    Word,
     count_of,
     fill,
     ids_in,
     subjects_in,
     tokens_of,
+    words_of,
 )  # fmt: skip
 from .sampling import attach
 
@@ -52,13 +52,13 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     if persona.family != towers.family:
         raise persona.not_for(f"this CLIP is {towers.family}")
     check_placeholder(placeholder, known_placeholders(clip.tokenizer, towers.first.name))
-    words = {tower.key: Word.of(persona.supercategory, tower) for tower in towers.towers}
+    words = words_of(persona, towers)
     subject = Subject(applied, placeholder, words, hooked)
     # Without the persona a long prompt must be cut into stretches of 77 where the plain one is.
-    count = persona.representation.tokens if applied.strength else 1
+    count = persona.representation.tokens if applied.strength else len(words[towers.first.key].spaced)
     tokens = {
         tower.name: PersonaTokens(word, subject, count)
-        for tower, word in zip(towers.towers, persona.representation.word.split(towers.widths))
+        for tower, word in zip(towers.towers, persona.representation.word.split(towers.widths, -1))
     }
     if towers.target:
         tokens[TARGET] = tokens[towers.first.name]  # none of which it has: it reads the word

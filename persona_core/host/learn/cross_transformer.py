@@ -5,7 +5,7 @@ Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 
 import torch
@@ -60,16 +60,16 @@ class FrozenCrossTransformer:
 
     @torch.no_grad()
     def attention_map(
-        self, noisy: Tensor, t: Tensor, context: Tensor, token: int, pooled: Tensor | None = None
+        self, noisy: Tensor, t: Tensor, context: Tensor, tokens: Sequence[int], pooled: Tensor | None = None
     ) -> Tensor:
-        """Where a token of the prompt is looked at by the picture: [B, h, w] of noisy latents [B, C, h, w].
+        """Where tokens of the prompt are looked at by the picture: [B, h, w] of noisy latents [B, C, h, w].
 
-        Mean over heads and over the layers of the middle half, at the latent's size.
+        Mean over the tokens, over heads and over the layers of the middle half, at the latent's size.
         """
         maps, count, shape, latent = [], len(self.diffusion_model.blocks), self.shape(noisy), tuple(noisy.shape[-2:])
 
         def watch(query: Tensor, key: Tensor, heads: int) -> Tensor:
-            maps.append(token_maps(together(query), together(key), heads, shape, latent)[:, token])
+            maps.append(token_maps(together(query), together(key), heads, shape, latent)[:, tokens].mean(1))
             return key
 
         self.forward(noisy, t, context, self.options(t, watch))

@@ -10,7 +10,7 @@ import torch
 from comfy.sd import CLIP
 from torch import Tensor
 
-from ...representation import TokenVectors, add_bypass
+from ...representation import TokenVectors, add_bypass, initializers
 from ...task import RichPrompts, TextEncoding
 from ..clip import StandIn, text_towers
 from ..compat import with_own_weights
@@ -71,14 +71,18 @@ class DifferentiableText:
 
     @torch.no_grad()
     def output_of(self, word: Tensor) -> Tensor:
-        """What the layers make of a word's input embeddings [D] in a plain prompt, before the final norm: [D]."""
+        """What the layers make of a word's input embeddings in a plain prompt, before the final norm: [D] or [S, D], as
+        the word."""
         outputs = []
-        for encoder, part in zip(self.encoders, word.split(self.towers.widths)):
+        for encoder, part in zip(self.encoders, word.split(self.towers.widths, -1)):
             rows = [sections(self.tokens_of(PLAIN), encoder.tower.key)]
             where, _ = encoder.places(rows)
-            embeddings = encoder.embed(encoder.ids(rows), where, part.expand(1, int(where.sum()), -1))
-            outputs.append(encoder.hidden(embeddings, 1)[0][where][-1])
-        return torch.cat(outputs).to(word)
+            tokens = int(where.sum())
+            embeddings = encoder.embed(encoder.ids(rows), where, initializers(part, tokens).expand(1, tokens, -1))
+            found = encoder.hidden(embeddings, 1)[0][where]
+            # Of those that are the word's last token, the last one.
+            outputs.append(found[-1] if part.ndim == 1 else torch.cat([found[: len(part) - 1], found[-1:]]))
+        return torch.cat(outputs, -1).to(word)
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
         """See `task.TextEncoder`."""

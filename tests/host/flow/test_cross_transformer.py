@@ -72,7 +72,7 @@ def test_its_attention_tells_where_each_token_is_looked_for(model):
     """A layer's maps by hand, of all tokens, add up to one; the mean of the middle layers is what is told."""
     contexts, noisy, t = noise(1, 7, 64, seed=2), noise(1, 4, 8, 12), torch.tensor([600.0])
     with differentiable(model):
-        maps = [FrozenCrossTransformer(model).attention_map(noisy, t, contexts, token) for token in range(7)]
+        maps = [FrozenCrossTransformer(model).attention_map(noisy, t, contexts, [token]) for token in range(7)]
     total = torch.stack(maps).sum(0)
     torch.testing.assert_close(total, torch.ones_like(total), atol=1e-5, rtol=1e-4)
     assert all(one.shape == (1, 8, 12) and one.std() > 0 for one in maps)
