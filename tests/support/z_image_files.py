@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from tools.random_weights import StateDict, constant
 
+SIZES = Path(__file__).parent / "small_sizes"  # what a server needs to take them
 DIM, TEXT, HEAD, REFINERS, LAYERS = 256, 64, 64, 2, 2
 WORDS, QWEN_LAYERS, QWEN_HEAD = 151936, 4, 128
 AUTOENCODER = "ae.ckpt"  # such files may hold one weight under many names
