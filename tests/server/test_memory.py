@@ -21,7 +21,9 @@ def frugal(tmp_path, photo):
     """A server that gives every larger piece of memory back at once: else what stays hides in gaps between pieces."""
     random_checkpoint.build(tmp_path / "models/checkpoints" / CHECKPOINT)
     z_image_files.write(tmp_path / "models")
-    with ComfyServer(tmp_path, cpu=True, packs=[z_image_files.SIZES], env={"MALLOC_MMAP_THRESHOLD_": "65536"}) as server:
+    with ComfyServer(
+        tmp_path, cpu=True, packs=[z_image_files.SIZES], env={"MALLOC_MMAP_THRESHOLD_": "65536"}
+    ) as server:
         server.upload_image(photo, "photo.png")
         yield server
 
