@@ -6,6 +6,7 @@ import gc
 import shutil
 from pathlib import Path
 
+import anima_files
 import pytest
 import z_image_files
 from prompts import FIRST_RELEASE
@@ -56,6 +57,12 @@ def server(tmp_path_factory):
 def z_image(server):
     """Z-Image's files, small, in the server's folders."""
     z_image_files.write(server.base / "models")
+
+
+@pytest.fixture(scope="session")
+def anima(server):
+    """Anima's, likewise."""
+    anima_files.write(server.base / "models")
 
 
 @pytest.fixture(scope="session")

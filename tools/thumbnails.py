@@ -197,7 +197,7 @@ def main() -> None:
         sheets["face_wise_kv_tokens"] = with_tokens(painter)
         sheets["stages_from_attention"] = with_stages(painter)
         sheets["keep_the_likest"] = with_scores(painter)
-    sheets["learn_with_z_image"] = of_a_flow(8)
+    sheets["learn_with_z_image"], sheets["learn_with_anima"] = of_a_flow(8), of_a_flow(30)
     for name, sheet in sheets.items():
         sheet.save(graph_file(name).with_suffix(".jpg"), quality=70, optimize=True)
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import small_files
 import z_image_files
 from prompts import CHECKPOINT, only, run_all, with_z_image, workflow
 
@@ -21,9 +22,7 @@ def frugal(tmp_path, photo):
     """A server that gives every larger piece of memory back at once: else what stays hides in gaps between pieces."""
     random_checkpoint.build(tmp_path / "models/checkpoints" / CHECKPOINT)
     z_image_files.write(tmp_path / "models")
-    with ComfyServer(
-        tmp_path, cpu=True, packs=[z_image_files.SIZES], env={"MALLOC_MMAP_THRESHOLD_": "65536"}
-    ) as server:
+    with ComfyServer(tmp_path, cpu=True, packs=[small_files.SIZES], env={"MALLOC_MMAP_THRESHOLD_": "65536"}) as server:
         server.upload_image(photo, "photo.png")
         yield server
 

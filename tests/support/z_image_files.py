@@ -1,30 +1,13 @@
-"""Z-Image's three files, with the names that theirs have, in small sizes (small_sizes/) and with random weights."""
+"""Z-Image's three files, with the names that theirs have, small and with random weights."""
 
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from small_files import Weights, qwen
 
-from tools.random_weights import StateDict, constant
-
-SIZES = Path(__file__).parent / "small_sizes"  # what a server needs to take them
 DIM, TEXT, HEAD, REFINERS, LAYERS = 256, 64, 64, 2, 2
-WORDS, QWEN_LAYERS, QWEN_HEAD = 151936, 4, 128
 AUTOENCODER = "ae.ckpt"  # such files may hold one weight under many names
 CHANNELS = 128, 256, 512, 512  # the VAE's levels, as in its file: there is no smaller one
-
-
-class Weights(StateDict):
-    def scale(self, name: str, width: int) -> None:
-        """Of a norm that only scales."""
-        self[f"{name}.weight"] = constant(1, width)
-
-    def linear(self, name: str, *shape: int, gain: float = 1.0) -> None:
-        self.weight(name, *shape, gain=gain, bias=False)
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous().bfloat16() for name, tensor in self.items()}, path)
 
 
 def add_layer(sd: Weights, name: str, modulated: bool = True) -> None:
@@ -60,29 +43,11 @@ def transformer(path: Path, seed: int = 0) -> None:
     sd.save(path)
 
 
-def text_encoder(path: Path) -> None:
-    """As qwen_3_4b.safetensors."""
-    sd, heads = Weights(0), {"q_proj": 2, "k_proj": 1, "v_proj": 1}
-    sd["model.embed_tokens.weight"] = 0.02 * torch.randn(WORDS, TEXT, generator=sd.noise.generator)
-    for layer in (f"model.layers.{number}" for number in range(QWEN_LAYERS)):
-        for name, count in heads.items():
-            sd.linear(f"{layer}.self_attn.{name}", count * QWEN_HEAD, TEXT)
-        sd.linear(f"{layer}.self_attn.o_proj", TEXT, 2 * QWEN_HEAD)
-        for name in ("q_norm", "k_norm"):
-            sd.scale(f"{layer}.self_attn.{name}", QWEN_HEAD)
-        for name, shape in {"gate_proj": (128, TEXT), "up_proj": (128, TEXT), "down_proj": (TEXT, 128)}.items():
-            sd.linear(f"{layer}.mlp.{name}", *shape)
-        for name in ("input_layernorm", "post_attention_layernorm"):
-            sd.scale(f"{layer}.{name}", TEXT)
-    sd.scale("model.norm", TEXT)
-    sd.save(path)
-
-
 def write(models: Path) -> None:
     """All of them into a host's folders, under the names that the template has."""
     transformer(models / "diffusion_models/z_image_bf16.safetensors")
     transformer(models / "diffusion_models/z_image_turbo_bf16.safetensors", seed=1)
-    text_encoder(models / "text_encoders/qwen_3_4b.safetensors")
+    qwen(models / "text_encoders/qwen_3_4b.safetensors", TEXT)
     autoencoder(models / f"vae/{AUTOENCODER}")
 
 
