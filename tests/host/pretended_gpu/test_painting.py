@@ -20,7 +20,8 @@ def same_as_on_the_cpu(make_job, gpu, look, family="sdxl", on_cpu=()):
     return job
 
 
-@pytest.mark.parametrize(("family", "on_cpu"), [("sd1", ()), ("sd1", ("clip",)), ("sdxl", ()), ("sdxl", ("model",))])
+@pytest.mark.parametrize("on_cpu", [(), ("clip",), ("model",)])
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "z_image"])
 def test_a_picture_of_two_people_in_their_places_is_the_cpus(make_job, gpu, family, on_cpu):
     same_as_on_the_cpu(make_job, gpu, painted, family, on_cpu)
 
