@@ -24,7 +24,7 @@ from persona_core.stages import Stages
 from persona_core.task import TrainingSettings
 
 RESERVE = comfy.model_management.minimum_inference_memory()
-FEW = TrainingSettings(steps=2, learning_rate=1e-3, batch_size=2, seed=5)
+FEW = TrainingSettings(steps=2, learning_rate=1e-3, batch_size=1, seed=5)  # one row: no way sums gradients otherwise
 MAPPER = StageMapperRecipe(attention_weight=3e-3, te_weight=0.5, context_weight=0.1, resolution=64, learning=FEW)
 RECIPES = {
     "sd1": MAPPER,
@@ -102,12 +102,9 @@ def test_the_same_is_learned(make_job, tmp_path, gpu_memory, caplog, visits, fam
     assert layers and count == (0 if lent == "no layer" else layers)
     assert found and max(map(len, found)) == 1
     one, other = (moved(each.representation, start) for each in (expected, persona))
-    # One row at a time where every layer is lent: Adam makes much of gradients that are next to nothing.
-    later, far = (1e-5, 1e-3) if lent == "no layer" else (5e-3, 0.05)
     for name, losses in expected.losses.items():
-        assert persona.losses[name][0] == pytest.approx(losses[0], rel=1e-5, abs=1e-12)
-        assert persona.losses[name] == pytest.approx(losses, rel=later, abs=1e-12)
-    assert one.any() and (one - other).norm() <= far * one.norm()
+        assert persona.losses[name] == pytest.approx(losses, rel=1e-5, abs=1e-12)
+    assert one.any() and (one - other).norm() <= 1e-3 * one.norm()
     assert all(weight.device.type == "cpu" for weight in weights(job)) and not own_forwards(job.model)
     assert all(map(torch.equal, weights(job), before)) and not offload.VISITING
 
