@@ -22,20 +22,27 @@ LONGEST = 512  # target tokens: to so many the host fills up shorter texts
 
 
 def text_encoder(
-    model: ModelPatcher, clip: CLIP, tokens: int, supercategory: str, dtype: torch.dtype = torch.float32
+    model: ModelPatcher,
+    clip: CLIP,
+    tokens: int,
+    supercategory: str,
+    dtype: torch.dtype = torch.float32,
+    twice: bool = False,
 ) -> DifferentiableText:
     """That of a MODEL and its CLIP, which are loaded; see DifferentiableText."""
     if has_adapter(model.model.diffusion_model):
-        return AdaptedText(model, clip, tokens, supercategory, dtype)
-    return DifferentiableText(clip, tokens, supercategory, dtype)
+        return AdaptedText(model, clip, tokens, supercategory, dtype, twice)
+    return DifferentiableText(clip, tokens, supercategory, dtype, twice)
 
 
 class AdaptedText(DifferentiableText):
     """The same, with contexts as the layers get them. What stands for the persona among the target tokens is the
     supercategory's word, which the MODEL knows; who it is, it finds in the text encoder's context."""
 
-    def __init__(self, model: ModelPatcher, clip: CLIP, tokens: int, supercategory: str, dtype: torch.dtype):
-        super().__init__(clip, tokens, supercategory, dtype)
+    def __init__(
+        self, model: ModelPatcher, clip: CLIP, tokens: int, supercategory: str, dtype: torch.dtype, twice: bool
+    ):
+        super().__init__(clip, tokens, supercategory, dtype, twice)
         self.model, self.device, self.target = model.model, model.load_device, text_towers(clip).target
         self.targets_of = cache(self.targets)
 

@@ -54,6 +54,8 @@ def test_layers_computed_twice_give_the_same_prediction_and_gradient():
 def test_what_a_row_keeps_is_told_from_smaller_ones(model, clip):
     for size in ((32, 32), (40, 56)):
         with opened(model, clip, RECIPE, size) as task:
+            prompts, rich = (sorted(those, key=len)[-1:] for those in (task.objective.prompts, task.objective.rich))
+            task = replace(task, objective=replace(task.objective, prompts=prompts, rich=rich))  # the longest, as told
             layers, weights = layers_of(model.model.diffusion_model), weights_of(model, clip.patcher)
             real, told = kept_by_a_step(task, layers, weights), saved_by_row(task, weights)
             silent = attends_jointly(model)  # its layer of the picture alone keeps nothing
