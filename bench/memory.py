@@ -50,7 +50,8 @@ shapes of Z-Image's transformer and its text encoder and random weights. On a ca
 and if that was misjudged, it goes on with less.
 
 GB are of 2³⁰ bytes. The host leaves {reserve:.2f} GB of a card free; whatever else is on it is not counted. It computes
-in bf16, also with weights in fp8, which are read out for each use.
+in bf16, also with weights in fp8, which are read out for each use: autograd keeps what was read out, unless a layer is
+computed twice. That is counted for each row, though rows share it, so with fp8 the estimate is above what is needed.
 """
 WEIGHTS_TOLD = "*Largest layer*: of the transformer, which alone is on the card where all its layers take turns."
 STEPS_TOLD = """Beside the weights. Where those of the text encoder are off the card, or in fp8, its layers are computed

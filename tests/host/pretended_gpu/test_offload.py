@@ -30,6 +30,7 @@ RECIPES = {
     "sd1": MAPPER,
     "sdxl": KVTokensRecipe(supercategory="face", te_weight=1e-3, resolution=64, learning=FEW),
     "z_image": replace(MAPPER, attention_weight=0.0, stages=Stages(538, 836)),
+    "anima": replace(MAPPER, stages=Stages(538, 836)),
 }
 learned = partial(jobs.learned, fingerprint="fingerprint")
 known = {}
@@ -86,7 +87,11 @@ def visits(monkeypatch):
 
 @pytest.mark.parametrize(
     ("family", "lent"),
-    [("sd1", "every layer"), ("sdxl", "no layer"), ("z_image", "no layer"), ("z_image", "every layer")],
+    [
+        ("sd1", "every layer"),
+        ("sdxl", "no layer"),
+        *((family, lent) for family in tiny_models.FLOWS for lent in ("no layer", "every layer")),
+    ],
 )
 def test_the_same_is_learned(make_job, tmp_path, gpu_memory, caplog, visits, family, lent):
     start, expected = whole(make_job, tmp_path, family)

@@ -1,6 +1,7 @@
 """Painting on a pretended GPU, where what lies on the wrong device raises: the pictures are those of the CPU."""
 
 import pytest
+import tiny_models
 import torch
 from looking import curve, painted, scored, seen
 
@@ -21,7 +22,7 @@ def same_as_on_the_cpu(make_job, gpu, look, family="sdxl", on_cpu=()):
 
 
 @pytest.mark.parametrize("on_cpu", [(), ("clip",), ("model",)])
-@pytest.mark.parametrize("family", ["sd1", "sdxl", "z_image"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl", *tiny_models.FLOWS])
 def test_a_picture_of_two_people_in_their_places_is_the_cpus(make_job, gpu, family, on_cpu):
     same_as_on_the_cpu(make_job, gpu, painted, family, on_cpu)
 
