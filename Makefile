@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-paper bench-trust bench-watermark bench-flow serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-memory bench-paper bench-trust bench-watermark bench-flow serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -71,6 +71,9 @@ bench-sampling: setup
 
 bench-speed: setup
 	@$(RUN) -m bench.speed $(ARGS)
+
+bench-memory: setup
+	@$(RUN) -m bench.memory $(ARGS)
 
 # On a checkpoint and photos of your own: CHECKPOINT=path PHOTOS=folder, or in the made-up world: ARGS=--world.
 bench-paper: setup

@@ -13,7 +13,7 @@ from ..persona_core.attention_figure import WordAttention, attention_figure
 from ..persona_core.charts import word_grid
 from ..persona_core.host.apply.attention_view import stages_in, watch
 from ..persona_core.host.apply.places import resized
-from ..persona_core.host.model import check_across, check_text, check_unet, check_vae
+from ..persona_core.host.model import check_across, check_layers, check_text, check_unet, check_vae
 from ..persona_core.stages import LAST_TIMESTEP
 from . import notices, sockets
 
@@ -149,6 +149,7 @@ class PersonaAttention(io.ComfyNode):
         timesteps: int = COLUMNS,
     ) -> io.NodeOutput:
         check_across(model, "Persona Attention", "Paint without it.")
+        check_layers(model.model.diffusion_model, "Persona Attention", "Paint without it")
         check_unet(model)
         check_text(model, clip)
         check_vae(model, vae)

@@ -36,13 +36,13 @@ class LearnPersona(io.ComfyNode):
                 io.String.Input(
                     "supercategory",
                     default="face",
-                    tooltip="The common word for what is learned: face, person, man, woman, cat, dog, toy. One word. It stands for the persona while the composition forms.",
+                    tooltip="The common word for what is learned: face, person, man, woman, cat, dog, toy. One word. The text encoder may split it into as many parts as tokens says. It stands for the persona while the composition forms.",
                 ),
                 io.Int.Input(
                     "tokens",
                     default=4,
                     min=1,
-                    max=4,
+                    max=StageMapperRecipe.most_tokens,
                     tooltip="How many words' worth of description is learned. 4 is best for faces; fewer leave more room for long prompts.",
                 ),
                 *(shared[name] for name in ("steps", "learning_rate", "batch_size")),

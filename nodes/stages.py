@@ -11,6 +11,7 @@ from ..persona_core.host.learn.attention_curve import attention_curve
 from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.model import best_resolution, check_models, default_stages
 from ..persona_core.photos import photos
+from ..persona_core.recipes import StageMapperRecipe
 from ..persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 from . import notices, sockets
 
@@ -100,7 +101,8 @@ class StagePartition(io.ComfyNode):
         resolution: int,
         draw_seed: int,
     ) -> io.NodeOutput:
-        check_models(model, clip, vae, supercategory)
+        longest = StageMapperRecipe(supercategory=supercategory, tokens=StageMapperRecipe.most_tokens)
+        check_models(model, clip, vae, longest)
         photo = photos(image[:1], mask[:1] if mask.ndim == 3 else mask)[0]
         photo = photo.resized(resolution or best_resolution(model), size_multiple(model, vae))
         bar = ProgressBar(1)

@@ -167,7 +167,7 @@ def photos_of(
 ) -> list[Photo]:
     """What a recipe is learned from, once all that goes into learning is checked. image, mask: as the node has them."""
     pack = pack_without(mask)
-    check_models(model, clip, vae, recipe.supercategory, recipe.reference if recipe.attention_weight else "")
+    check_models(model, clip, vae, recipe)
     if recipe.attention_weight:
         check_across(model, "The attention loss", "Set attention_weight to 0.")
     notices.warn_of_white(image)

@@ -87,7 +87,7 @@ class TokenGradients:
         return self.in_spreads(torch.stack(alone))
 
     def in_spreads(self, gradients: Tensor) -> Tensor:
-        unit = spread(self.task.representation.word, self.task.representation.widths)
+        unit = spread(self.task.representation.initializers, self.task.representation.widths).flatten()
         return gradients * unit.repeat(gradients.shape[-1] // len(unit)) / self.scale
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
-from .representation import Learnable, Saved, TokenVectors, on_sphere, word_width
+from .representation import Learnable, Saved, TokenVectors, on_sphere, word_shape
 from .stages import LAST_TIMESTEP, TIMESTEPS, Stages
 
 HEADS = 8
@@ -27,8 +27,8 @@ MOST_PAIRS = 100  # in a file; the paper has up to ten
 class KVTokens(Saved):
     """What is kept of such a persona: its vectors [S, 2, D], one pair of K and V tokens for each stage.
 
-    word: [D], the input embedding of the supercategory. widths: of the text encoders; none: there is one. Stage 0 holds
-    the timesteps from 0.
+    word: [D], the input embedding of the supercategory, which has one token as these have. widths: of the text
+    encoders; none: there is one. Stage 0 holds the timesteps from 0.
     """
 
     kind = "kv_tokens"
@@ -43,7 +43,7 @@ class KVTokens(Saved):
 
     @classmethod
     def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int) -> dict[str, tuple[int, ...]]:
-        width, count = word_width(shapes), (shapes.get("vectors") or (0,))[0]
+        (width,), count = word_shape(shapes, 1), (shapes.get("vectors") or (0,))[0]
         if tokens != 1 or not 1 <= count <= MOST_PAIRS:
             raise ValueError(f"it has {tokens} tokens and {count} pairs, not 1 and up to {MOST_PAIRS}")
         return {"word": (width,), "vectors": (count, 2, width)}
@@ -95,7 +95,8 @@ class TokenExpander(Learnable):
         super().__init__()
         self.pieces, self.apart, self.widths = count, count**SHARED, widths or (len(word),)
         self.register_buffer("word", word.detach().clone().float())
-        starts = self.word if start is None else on_sphere(start.detach().float(), self.word, self.widths)
+        word = self.initializers
+        starts = word if start is None else on_sphere(start.detach().float(), word, self.widths)
         parts = starts.split(self.widths)
         self.encoders = nn.ModuleList(EncoderTokens(part, count, seed) for part in parts)
 

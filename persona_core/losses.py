@@ -88,7 +88,8 @@ class FaceWiseAttention:
         self.weight, self.tokens, self.reduction = weight, tokens, reduction
 
     def __call__(self, step: Step) -> Tensor:
-        chosen = compared_tokens(step.encoding.persona, step.encoding.words, self.tokens)
+        filled = (step.encoding.keys.detach() != 0).any(-1)  # some contexts go on with what is no token
+        chosen = compared_tokens(step.encoding.persona, step.encoding.words, self.tokens) & filled
         layers = [attention_difference(attention, chosen, self.reduction) for attention in step.attentions]
         return self.weight * torch.stack(layers).mean()
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
-from .representation import Learnable, Saved, TokenVectors, on_sphere, spread, word_width
+from .representation import Learnable, Saved, TokenVectors, on_sphere, spread, word_shape
 from .stages import GRID, Stages
 
 TIME_WIDTH = 2048
@@ -30,11 +30,11 @@ STEP = 50.0  # about how far a head's output moves in a step at a learning rate 
 class StageMapper(Learnable, Saved):
     """t -> N vectors on the sphere of the supercategory's word, and N bypass vectors for V.
 
-    word: [D], the input embedding of the supercategory. stages: the dynamic stage; t outside it is clamped.
+    word: [D] or [S, D], the input embedding of the supercategory. stages: the dynamic stage; t outside it is clamped.
     widths: of the text encoders, whose vectors have a sphere each; none: there is one.
     image_embeddings: [M, E] of a CLIP vision model, one a reference picture, or None: then the bypass sees
     the time feature alone. seed: of the initial weights; the global random state is left as it was.
-    unit, bypass_unit: [D], of what the head adds to the start, and the bypass to the text encoder's output:
+    unit, bypass_unit: [D] or [N, D], of what the head adds to the start, and the bypass to the text encoder's output:
     `learning_units` while learning. None: 1, as files have it.
     start: [N, D], where token vectors are before anything is learned, brought to the sphere. None: the word itself, as
     files have it. The bypass is zero at the start.
@@ -60,12 +60,13 @@ class StageMapper(Learnable, Saved):
         bypass_unit: Tensor | None = None,
     ):
         super().__init__()
-        self.tokens, self.stages, self.widths = tokens, stages, widths or (len(word),)
+        self.tokens, self.stages, self.widths = tokens, stages, widths or (word.shape[-1],)
         self.register_buffer("word", word.detach().clone().float())
         for name, one in (("unit", unit), ("bypass_unit", bypass_unit)):
-            one = torch.ones_like(self.word) if one is None else one.detach().clone().float()
+            one = torch.ones_like(self.initializers) if one is None else one.detach().clone().float()
             self.register_buffer(name, one, persistent=False)
-        start = self.word.expand(tokens, -1) if start is None else on_sphere(start.detach().float(), self.word, widths)
+        word = self.initializers
+        start = word.expand(tokens, -1) if start is None else on_sphere(start.detach().float(), word, widths)
         self.register_buffer("start", start.clone(), persistent=False)
         images = None if image_embeddings is None else image_embeddings.detach().clone().float()
         self.register_buffer("image_embeddings", images)
@@ -74,14 +75,14 @@ class StageMapper(Learnable, Saved):
             torch.default_generator.manual_seed(seed)
             self.anchors = anchored_linear(stages)
             self.time = nn.Sequential(*hidden_layer(ANCHORS), *hidden_layer(HIDDEN))
-            self.head = zero_linear(HIDDEN, tokens * len(word))
+            self.head = zero_linear(HIDDEN, tokens * word.shape[-1])
             self.bypass = nn.Sequential(*hidden_layer(HIDDEN + image_width), *hidden_layer(HIDDEN))
-            self.bypass_head = zero_linear(HIDDEN, tokens * len(word))
+            self.bypass_head = zero_linear(HIDDEN, tokens * word.shape[-1])
 
     @classmethod
     def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int) -> dict[str, tuple[int, ...]]:
         with torch.device("meta"):
-            made = cls(torch.empty(word_width(shapes)), Stages(), tokens)
+            made = cls(torch.empty(word_shape(shapes, tokens)), Stages(), tokens)
         return {name: tuple(value.shape) for name, value in made.state_dict().items()}
 
     @classmethod
@@ -111,7 +112,7 @@ class StageMapper(Learnable, Saved):
         """The vectors for timesteps t [B]; `picture` [B] indexes the references (None: their mean)."""
         time = self.time_feature(t)
         offsets = rearrange(self.head(time), "b (n d) -> b n d", n=self.tokens) * self.unit
-        vectors = on_sphere(offsets + self.start, self.word, self.widths)
+        vectors = on_sphere(offsets + self.start, self.initializers, self.widths)
         bypass = self.bypass_head(self.bypass(torch.cat([time, *self.image_feature(len(t), picture)], dim=1)))
         return TokenVectors(vectors, vectors, rearrange(bypass, "b (n d) -> b n d", n=self.tokens) * self.bypass_unit)
 
@@ -136,10 +137,10 @@ class StageMapper(Learnable, Saved):
         mapper = StageMapper(self.word, self.stages, self.tokens, widths=self.widths).to(self.word.device)
         state = {name: value for name, value in self.state_dict().items() if name != "image_embeddings"}
         for name, unit in (("head", self.unit), ("bypass_head", self.bypass_unit)):
-            unit = unit.repeat(self.tokens)
+            unit = unit.expand(self.tokens, -1).flatten()
             state[f"{name}.weight"] = state[f"{name}.weight"] * unit[:, None]
             state[f"{name}.bias"] = state[f"{name}.bias"] * unit
-        state["head.bias"] = state["head.bias"] + (self.start - self.word).flatten()
+        state["head.bias"] = state["head.bias"] + (self.start - self.initializers).flatten()
         if self.image_embeddings is not None:
             weight, bias = state["bypass.0.weight"], state["bypass.0.bias"]
             state["bypass.0.bias"] = bias + weight[:, HIDDEN:] @ self.image_embeddings.mean(0)
@@ -149,9 +150,9 @@ class StageMapper(Learnable, Saved):
 
 
 def learning_units(word: Tensor, output: Tensor, widths: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
-    """[D] each, what an output of 1 of the head and of the bypass head moves a token by while it is learned.
+    """[D] or [N, D] each, what an output of 1 of the head and of the bypass head moves a token by while it is learned.
 
-    word: [D]. output: [D], what the text encoder makes of it.
+    word: of that shape, as `initializers`. output: alike, what the text encoder makes of it.
     """
     return OFFSET * spread(word, widths), BYPASS * spread(output, widths)
 

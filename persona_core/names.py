@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .representation import initializers
+
 FIRST = """
 james john robert michael william david richard joseph thomas charles daniel matthew anthony mark steven paul andrew
 joshua kevin brian george edward jason ryan mary patricia jennifer linda elizabeth barbara susan jessica sarah karen
@@ -25,7 +27,7 @@ ENOUGH = 8  # names that make a mean
 
 def starts(tokens: int, word: Tensor, embeddings: Callable[[Sequence[str]], Tensor]) -> Tensor:
     """Where N tokens start, [N, D]: the first at the mean of first names, the second at that of last names, others at
-    the word [D]. embeddings: gives those of the names that are one token [n, D].
+    the word [D] or [S, D]. embeddings: gives those of the names that are one token [n, D].
 
     Raises ValueError with a sentence for a text encoder that knows too few names.
     """
@@ -38,4 +40,4 @@ def starts(tokens: int, word: Tensor, embeddings: Callable[[Sequence[str]], Tens
                 "start from. Let tokens start at the word."
             )
         means.append(known.mean(0))
-    return torch.stack([*means, *(word for _ in range(tokens - len(means)))])
+    return torch.stack([*means, *initializers(word, tokens).expand(tokens, -1)[len(means) :]])

@@ -108,7 +108,7 @@ class Persona:
                 metadata, shapes = file.metadata() or {}, shapes_in(file)
                 kind, told = kind_of(metadata, path), Metadata.of(metadata)
                 check_layout(shapes, kind.layout(shapes, told.tokens))
-                check_widths(told, shapes["word"][0])
+                check_widths(told, shapes["word"][-1])
                 tensors = tensors_in(file)
             check_sum(tensors, metadata)
             check_numbers(tensors)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from .kv_tokens import TokenExpander
 from .losses import ALL, MEAN, ContextRegularization, FaceWiseAttention, TandemEquilibrium, masked_diffusion_loss
 from .mapper import StageMapper, learning_units
 from .prompts import FACE_PROMPTS, PHOTO_PROMPTS, RICH_PROMPTS
-from .representation import Learnable
+from .representation import Learnable, initializers
 from .stages import Stages
 from .task import NOISE, LossTerm, Objective, ReferenceWord, TrainingSettings
 
@@ -74,9 +75,9 @@ def kv_prompts(supercategory: str) -> Sequence[str]:
 class Beginning:
     """Where learning begins, which the models tell.
 
-    word: [D], the supercategory's. images: [M, E] or None. widths: of the text encoders; none: there is one. start:
-    [N, D], where the tokens start; None: at the word. output: [D], what the text encoders make of the word, before
-    their final norms; None: numbers about 1.
+    word: [D] or [S, D], the supercategory's. images: [M, E] or None. widths: of the text encoders; none: there is one.
+    start: [N, D], where the tokens start; None: at the word. output: as the word, what the text encoders make of it,
+    before their final norms; None: numbers about 1.
     """
 
     word: Tensor
@@ -95,9 +96,10 @@ class Recipe:
     resolution: pixels a side, about. caption: what the photo shows beside the subject: what the prompt says already is
     not learned. context_weight: of the loss that keeps other words what they are. weights: one of WEIGHTS; RELATIVE
     ones say how many times as hard as the photo a loss may pull at the tokens at most. start: where tokens do, one of
-    STARTS: names are for people only. tokens: how many.
+    STARTS: names are for people only. tokens: how many; most_tokens: and at most.
     """
 
+    most_tokens: ClassVar[int] = 1
     supercategory: str
     te_weight: float
     attention_weight: float
@@ -123,8 +125,8 @@ class Recipe:
         return self.start == NAMES and self.supercategory.lower() in FACE_WORDS
 
     def objective(self, word: Callable[[str, str], Tensor]) -> Objective:
-        """The loss, and the prompts it is learned with. word: gives the input embeddings [D] of a word, by the word and
-        what it is called."""
+        """The loss, and the prompts it is learned with. word: gives the input embeddings of a word, [D] or [S, D], by
+        the word and what it is called."""
         terms: dict[str, LossTerm] = {NOISE: masked_diffusion_loss}
         weights = {"context": self.context_weight, "equilibrium": self.te_weight, "attention": self.attention_weight}
         weights = {name: weight for name, weight in weights.items() if weight}
@@ -181,8 +183,9 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class StageMapperRecipe(Recipe):
-    """PersonaMagic; the defaults are its published recipe. tokens: 1 to 4. stages: of which one is dynamic."""
+    """PersonaMagic; the defaults are its published recipe. stages: of which one is dynamic."""
 
+    most_tokens: ClassVar[int] = 4
     supercategory: str = "face"
     te_weight: float = 1e-3
     attention_weight: float = 0.0
@@ -194,16 +197,16 @@ class StageMapperRecipe(Recipe):
     def representation(self, beginning: Beginning) -> Learnable:
         word, widths = beginning.word, beginning.widths
         output = torch.ones_like(word) if beginning.output is None else beginning.output
-        unit, bypass_unit = learning_units(word, output, widths)
+        units = learning_units(initializers(word, self.tokens), initializers(output, self.tokens), widths)
         return StageMapper(
             word,
             self.stages,
             self.tokens,
             beginning.images,
             widths=widths,
-            unit=unit,
+            unit=units[0],
             start=beginning.start,
-            bypass_unit=bypass_unit,
+            bypass_unit=units[1],
         )
 
 

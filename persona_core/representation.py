@@ -54,7 +54,7 @@ class TokenVectors:
         return [TokenVectors(*parts) for parts in zip(keys, values, bypass, strict=True)]
 
     def blend(self, word: Tensor, strength: float, widths: Sequence[int] = ()) -> "TokenVectors":
-        """Move from `word` [D] (strength 0) to these vectors (1) and past them (2), on the word's sphere."""
+        """Move from `word`, `initializers` (strength 0), to these vectors (1) and past them (2), on their spheres."""
         if strength == 1:
             return self
 
@@ -70,13 +70,19 @@ class Representation(nn.Module):
     """A persona as it is learned and used: a function of the timestep.
 
     tokens: N. stages: the timesteps that are learned. word: [D], the input embedding of the supercategory, its
-    initializer token. widths: how many of the D numbers each text encoder takes.
+    initializer token; [S, D] where the text encoder splits it into several, S <= N. widths: how many of the D numbers
+    each text encoder takes.
     """
 
     tokens: int
     stages: Stages
     word: Tensor
     widths: tuple[int, ...]
+
+    @property
+    def initializers(self) -> Tensor:
+        """What the N tokens begin at, and whose norm each keeps: see `initializers`."""
+        return initializers(self.word, self.tokens)
 
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """The vectors for timesteps t [B] in 0..999; `picture` [B] tells which reference a row shows."""
@@ -134,19 +140,32 @@ class Saved(Representation):
         raise NotImplementedError
 
 
-def word_width(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """D of a file whose tensors have these shapes. Raises ValueError."""
-    shape = shapes.get("word", ())
-    if len(shape) != 1 or not 1 <= shape[0] <= WIDEST:
+def initializers(word: Tensor, tokens: int) -> Tensor:
+    """What N tokens begin at, to be broadcast: a word of one token [D] itself; of one of several [S, D] these in their
+    order, the last of them for all that are left, [N, D]. Raises ValueError where S > N."""
+    if word.ndim == 1:
+        return word
+    if len(word) > tokens:
+        raise ValueError(f"a word of {len(word)} tokens has no room in {tokens}")
+    return torch.cat([word, word[-1:].expand(tokens - len(word), -1)])
+
+
+def word_shape(shapes: Mapping[str, tuple[int, ...]], tokens: int) -> tuple[int, ...]:
+    """Of the word in a file whose tensors have these shapes: [D], or [S, D] with 1 < S <= N. Raises ValueError."""
+    shape = tuple(shapes.get("word", ()))
+    if not 1 <= len(shape) <= 2 or not 1 <= shape[-1] <= WIDEST or not all(1 < some <= tokens for some in shape[:-1]):
         raise ValueError(f"its word has the shape {list(shape)[:4]}")
-    return shape[0]
+    return shape
 
 
 def spread(word: Tensor, widths: Sequence[int] = ()) -> Tensor:
-    """How large the numbers of a word [D] are, root mean square: the same for all of one text encoder's, [D].
+    """How large the numbers of a word [D] are, root mean square: the same for all of one text encoder's, [D]. Of
+    several tokens [N, D], of each.
 
     What tokens move by is counted in it, so that a learning rate means the same in every text encoder.
     """
+    if word.ndim > 1:
+        return torch.stack([spread(token, widths) for token in word])
     parts = word.split(widths or len(word))
     return torch.cat([part.square().mean().sqrt().expand(len(part)) for part in parts])
 

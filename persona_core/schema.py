@@ -212,6 +212,10 @@ def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 
 def check_sum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Raise ValueError where a file says a checksum that it does not have."""
+    """Raise ValueError where a file says a checksum that it does not have, or has lost it: those of before, which have
+    none, say nothing else that is not known."""
+    unknown = sorted(set(metadata) - {"format", "kind", *TABLE})
+    if CHECKSUM not in metadata and unknown:
+        raise ValueError(f"it has no checksum, but a {shown(unknown[0])}")
     if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata):
         raise ValueError("it is not what was saved: its checksum is another")

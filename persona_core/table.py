@@ -103,8 +103,8 @@ class AppliedPersona:
 
     @property
     def word(self) -> Tensor:
-        """The supercategory's input embedding [D]."""
-        return self.persona.representation.word
+        """The supercategory's input embedding at each of the persona's tokens: [D], or [N, D] where they differ."""
+        return self.persona.representation.initializers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .noise import NoiseSchedule
-from .representation import Learnable, TokenVectors
+from .representation import Learnable, TokenVectors, initializers
 
 NOISE = "noise"  # the name of the loss term that tells who it is; others keep something as it is
 
@@ -195,8 +195,8 @@ class Objective:
 
 
 class ReferenceWord:
-    """A word [D], and prompts' contexts with it at each of the persona's tokens, so that both are as long. A prompt is
-    encoded once."""
+    """A word [D] or [S, D], and prompts' contexts with it at each of the persona's tokens, so that both are as long. A
+    prompt is encoded once."""
 
     def __init__(self, word: Tensor):
         self.word = word
@@ -207,7 +207,7 @@ class ReferenceWord:
         """[R, L, D]."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
         if new:
-            words = self.word.to(like.keys).expand(len(new), *like.keys.shape[1:])
+            words = initializers(self.word.to(like.keys), like.keys.shape[1]).expand(len(new), *like.keys.shape[1:])
             self.known |= zip(new, text.encode(new, TokenVectors(words, words)).keys)
         return torch.stack([self.known[prompt] for prompt in prompts])
 

@@ -6,7 +6,9 @@ import gc
 import shutil
 from pathlib import Path
 
+import anima_files
 import pytest
+import z_image_files
 from prompts import FIRST_RELEASE
 from skimage import data, io
 
@@ -17,7 +19,7 @@ from tools.small_world import NODE_PACK
 CHECKPOINT = "random_sd15.ckpt"
 SUPPORT = Path(__file__).parent / "support"
 # Nodes and routes for tests.
-PACKS = [SUPPORT / "encoder_counter", SUPPORT / "out_of_memory", SUPPORT / "says_anything"]
+PACKS = [SUPPORT / name for name in ("encoder_counter", "out_of_memory", "says_anything", "small_sizes")]
 
 LONGEST = "server", "miniworld", "browser"
 
@@ -49,6 +51,18 @@ def server(tmp_path_factory):
     random_checkpoint.build(base / "models/checkpoints" / CHECKPOINT)
     with ComfyServer(base, cpu=True, packs=PACKS) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def z_image(server):
+    """Z-Image's files, small, in the server's folders."""
+    z_image_files.write(server.base / "models")
+
+
+@pytest.fixture(scope="session")
+def anima(server):
+    """Anima's, likewise."""
+    anima_files.write(server.base / "models")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ TEMPLATES = {
     "face_wise_kv_tokens": "4 Learn a face as K and V tokens",
     "stages_from_attention": "5 Learn a face, stages first",
     "keep_the_likest": "6 Paint eight, keep the two likest",
+    "learn_with_z_image": "7 Learn a face with Z-Image",
+    "learn_with_anima": "8 Learn a face with Anima, both ways",
 }
 # The same workflow as a form, for editors that have an app mode: node, its input and what that is called, from top to
 # bottom. The picture is node 16's.
@@ -92,6 +94,43 @@ LAYOUTS = {
             ("1. Checkpoint, photo and persona", [(300, [NOTE, 1, 2, 9])]),
             ("2. Paint eight", [(360, [10, 11, 12, 13]), (330, [14, 15])]),
             ("3. Keep the likest", [(420, [26]), (330, [27, 16])]),
+        ],
+    ),
+    "learn_with_z_image": (
+        "## A face with Z-Image\n\n"
+        "Learned with the base model, painted with Turbo. In ComfyUI's folder *models* belong:\n\n"
+        "- **diffusion_models**: z_image_bf16 and z_image_turbo_bf16\n"
+        "- **text_encoders**: qwen_3_4b\n"
+        "- **vae**: ae\n\n"
+        "ComfyUI's own Z-Image templates fetch them.\n\n"
+        "1. Choose your **photo**: one clear face.\n"
+        "2. Give the persona a **name**.\n"
+        "3. Write **&lt;ann&gt;** in the prompt and run.\n\n"
+        "Learning happens once. Base model and text encoder, 20 GB, are in memory together then.",
+        [
+            ("1. Models and photo", [(300, [1, 28, 29]), (300, [2, 3])]),
+            ("2. Learn it, once", [(330, [4])]),
+            ("3. Paint with Turbo", [(330, [30, 31, 10]), (360, [11, 12, 13]), (330, [14, 15, 16])]),
+        ],
+    ),
+    "learn_with_anima": (
+        "## A face with Anima, both ways\n\n"
+        "It needs a ComfyUI that knows Anima, such as 0.33. In its folder *models* belong:\n\n"
+        "- **diffusion_models**: anima-base-v1.0\n"
+        "- **text_encoders**: qwen_3_06b_base\n"
+        "- **vae**: qwen_image_vae\n\n"
+        "ComfyUI's own Anima templates fetch them.\n\n"
+        "1. Choose your **photo**: one clear face.\n"
+        "2. Give both personas a **name**.\n"
+        "3. Write **&lt;ann&gt;** in both prompts and run.\n\n"
+        "The pictures differ in the way she was learned alone. Keep the better.",
+        [
+            ("1. Model and photo", [(300, [1, 28, 29]), (300, [2, 3])]),
+            ("2. Learn it both ways, once", [(330, [4]), (330, [5])]),
+            (
+                "3. Paint with both",
+                [(330, [10, 19, 12]), (330, [11, 32, 13]), (330, [14, 15, 33, 34]), (330, [16, 35])],
+            ),
         ],
     ),
     GRAPH.stem: (

@@ -12,10 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from miniworld import workflow
 from miniworld.measuring.subjects import subject
+from persona_core.charts import SHADE
+from persona_core.noise import FlowSchedule, same_noise, usual
+from persona_core.stages import TIMESTEPS, Stages
 from tools.comfy_server import ComfyServer
 from tools.graph_workflows import GRAPH, graph_file
 from tools.small_world import NODE_PACK, OTHER_PHOTO, PHOTO, people
@@ -167,6 +170,26 @@ def with_scores(painter: Painter) -> Image.Image:
     return sheet
 
 
+def of_a_flow(steps: int) -> Image.Image:
+    """The photo becomes a word; below, how much noise each step of the sampling has, those with the persona filled.
+
+    Nobody has painted with such a model here, so no picture is shown.
+    """
+    photo = Image.open(io.BytesIO(workflow.photo_files(people()[0], "photo")["photo.png"]))
+    sheet = two_by_two(photo)
+    put_arrow(sheet)
+    pen = ImageDraw.Draw(sheet)
+    word = SIZE - GAP - CELL // 2, GAP + CELL // 2
+    pen.text(word, "<ann>", INK, ImageFont.load_default(64), anchor="mm")
+    highest = same_noise(Stages(), usual(), FlowSchedule()).t_hi
+    left, foot, width = 2 * GAP, SIZE - 2 * GAP, (SIZE - 4 * GAP) / steps
+    for step, t in enumerate(FlowSchedule(shift=3.0).spaced(steps + 1)[:-1].tolist()):
+        sides = left + step * width, left + (step + 0.8) * width
+        bar = sides[0], foot - t / TIMESTEPS * (CELL - GAP), sides[1], foot
+        pen.rectangle(bar, INK if t <= highest else SHADE, INK, 2)
+    return sheet
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ComfyServer(Path(folder), cpu=True, packs=[NODE_PACK]) as server:
         painter = Painter(server)
@@ -174,6 +197,7 @@ def main() -> None:
         sheets["face_wise_kv_tokens"] = with_tokens(painter)
         sheets["stages_from_attention"] = with_stages(painter)
         sheets["keep_the_likest"] = with_scores(painter)
+    sheets["learn_with_z_image"], sheets["learn_with_anima"] = of_a_flow(8), of_a_flow(30)
     for name, sheet in sheets.items():
         sheet.save(graph_file(name).with_suffix(".jpg"), quality=70, optimize=True)
 

@@ -29,7 +29,7 @@ from persona_core.host.learn.latents import size_multiple
 from persona_core.host.model import best_resolution, check_models, compute_dtype
 from persona_core.photos import Photo, cropped
 from persona_core.pixels import from_pil
-from persona_core.recipes import StageMapperRecipe
+from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 PUBLISHED, USUAL = "published", "usual"
@@ -196,7 +196,7 @@ def loaded(checkpoint: Path, supercategory: str) -> tuple:
     """MODEL, CLIP, VAE. Raises CannotMeasure."""
     try:
         models = load(checkpoint)
-        check_models(*models, supercategory)
+        check_models(*models, KVTokensRecipe(supercategory=supercategory))  # of one token, as some of the rows
     except Exception as error:  # the host's loaders raise what they like
         raise CannotMeasure(f"{checkpoint.name} cannot be used: {error}") from error
     return models

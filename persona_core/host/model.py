@@ -3,6 +3,7 @@
 from functools import cache
 
 import torch
+from comfy.ldm.cosmos.predict2 import MiniTrainDIT
 from comfy.ldm.lumina.model import NextDiT
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -21,52 +22,67 @@ from torch import Tensor
 
 from ..noise import FlowSchedule, same_noise, usual
 from ..persona import Persona
+from ..recipes import Recipe
 from ..stages import LAST_TIMESTEP, TIMESTEPS, Stages
-from .clip import FAMILIES, UnsupportedModel, text_towers
+from .adapter import has_adapter
+from .clip import ANIMA, FAMILIES, Z_IMAGE, UnsupportedModel, encoders_in, text_towers
 
 SD2_WIDTH = FAMILIES[("clip_h",)][1]
 
 
-def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, supercategory: str, reference: str = "") -> None:
-    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit.
-
-    reference: the word of the face-wise attention loss, if it has one of its own.
-    """
+def check_models(model: ModelPatcher, clip: CLIP, vae: VAE, recipe: Recipe) -> None:
+    """Raise UnsupportedModel or ValueError with a sentence for what is missing, out of reach or does not fit, of which
+    are the recipe's words."""
     towers = text_towers(clip)
     check_supported(model)
     check_text(model, clip)
     check_vae(model, vae)
-    towers.word(supercategory)
-    if reference:
-        towers.word(reference, "reference word")
+    towers.check_words(recipe)
 
 
 def check_text(model: ModelPatcher, clip: CLIP) -> None:
     """Raise UnsupportedModel with a sentence for a CLIP that is missing, unknown, or of another checkpoint."""
-    towers, width = text_towers(clip), text_width(model)
-    if width != towers.width:
+    towers = text_towers(clip)
+    if not fits(model, towers.family, towers.width):
         raise UnsupportedModel(
-            f"The MODEL takes text {width} wide, but this CLIP is {towers.family}. Take both from one checkpoint."
+            f"The MODEL takes {text_of(model)}, but this CLIP is {towers.family}. Take both from one checkpoint."
         )
 
 
 def check_persona(model: ModelPatcher, persona: Persona) -> None:
     """Raise ValueError with a sentence for a MODEL that takes other text than the persona was learned with,
     UnsupportedModel for one of another kind."""
-    width = text_width(model)
-    if width is None:
+    if text_width(model) is None:
         raise unknown(model)
-    if width != len(persona.representation.word):
-        raise persona.not_for(f"this MODEL takes text {width} wide")
+    if not fits(model, persona.family, persona.representation.word.shape[-1]):
+        raise persona.not_for(f"this MODEL takes {text_of(model)}")
 
 
-def check_layers(unet: torch.nn.Module) -> None:
-    """Raise UnsupportedModel with a sentence for the diffusion model of a MODEL in whose layers no mask can be
-    followed, as those of TensorRT are elsewhere."""
+def fits(model: ModelPatcher, family: str, width: int) -> bool:
+    """Whether a MODEL takes text of a `clip.family`, `width` wide."""
+    return width == text_width(model) and any(encoders_in(names) in family for names in kinds_of_text(model))
+
+
+def kinds_of_text(model: ModelPatcher) -> list[tuple[str, ...]]:
+    """The text encoders that a MODEL of its kind may go with, as in FAMILIES."""
+    if attends_jointly(model) or attends_across(model):
+        return [Z_IMAGE if attends_jointly(model) else ANIMA]
+    return [names for names in FAMILIES if names not in (Z_IMAGE, ANIMA)]
+
+
+def text_of(model: ModelPatcher) -> str:
+    """Which text a MODEL takes, in words."""
+    families = ", ".join(FAMILIES[names][0] for names in kinds_of_text(model))
+    return f"text {text_width(model)} wide ({families})"
+
+
+def check_layers(unet: torch.nn.Module, what: str = "Apply's mask", instead: str = "Leave the mask away") -> None:
+    """Raise UnsupportedModel with a sentence for the diffusion model of a MODEL whose layers `what` does not reach:
+    those of transformers, or of TensorRT, which are elsewhere."""
     if not hasattr(unet, "input_blocks"):
         raise UnsupportedModel(
-            f"Apply's mask works inside the layers of a UNet, and those of this MODEL ({type(unet).__name__}) are out "
-            "of reach. Leave the mask away, or use the checkpoint itself."
+            f"{what} works inside the layers of a UNet, and those of this MODEL ({type(unet).__name__}) are out of "
+            f"reach. {instead}, or use the checkpoint of a UNet."
         )
 
 
@@ -80,11 +96,17 @@ def check_vae(model: ModelPatcher, vae: VAE) -> None:
             f"The VAE makes latents of {vae.latent_channels} channels, but this MODEL takes {channels}. "
             "Use the VAE of the checkpoint."
         )
+    if vae.latent_dim != model.model.latent_format.latent_dimensions:
+        kinds = {2: "pictures", 3: "videos"}
+        raise UnsupportedModel(
+            f"The VAE makes latents of {kinds.get(vae.latent_dim, 'something else')}, but this MODEL takes those of "
+            f"{kinds[model.model.latent_format.latent_dimensions]}. Use the VAE of the checkpoint."
+        )
 
 
 def check_supported(patcher: ModelPatcher) -> None:
     """Raise UnsupportedModel with a sentence for a MODEL that personas cannot be learned with."""
-    if attends_jointly(patcher):
+    if is_flow(patcher):
         check_flow(patcher)
     else:
         check_diffusion(patcher)
@@ -134,6 +156,16 @@ def attends_jointly(patcher: ModelPatcher) -> bool:
     return isinstance(patcher.model.diffusion_model, NextDiT)
 
 
+def attends_across(patcher: ModelPatcher) -> bool:
+    """Whether it is a transformer whose picture looks across at the text, through an adapter of its own (Anima's)."""
+    return isinstance(patcher.model.diffusion_model, MiniTrainDIT) and has_adapter(patcher.model.diffusion_model)
+
+
+def is_flow(patcher: ModelPatcher) -> bool:
+    """Whether a MODEL is of a family that matches flows."""
+    return attends_jointly(patcher) or attends_across(patcher)
+
+
 def check_across(patcher: ModelPatcher, what: str, instead: str) -> None:
     """Raise UnsupportedModel with a sentence where `what` needs cross-attention, and a MODEL has none."""
     if attends_jointly(patcher):
@@ -152,13 +184,13 @@ def shift_of(patcher: ModelPatcher) -> float | None:
 
 def default_stages(patcher: ModelPatcher) -> Stages:
     """The papers' stage; in a flow, where there is as much noise."""
-    return same_noise(Stages(), usual(), FlowSchedule()) if attends_jointly(patcher) else Stages()
+    return same_noise(Stages(), usual(), FlowSchedule()) if is_flow(patcher) else Stages()
 
 
 def unknown(patcher: ModelPatcher) -> UnsupportedModel:
     name = type(patcher.model.model_config).__name__
     return UnsupportedModel(
-        f"Personas work with models of the SD1.5, SD2, SDXL and Z-Image kind; this MODEL is {name}."
+        f"Personas work with models of the SD1.5, SD2, SDXL, Z-Image and Anima kind; this MODEL is {name}."
     )
 
 
@@ -174,7 +206,7 @@ def compute_dtype(patcher: ModelPatcher) -> torch.dtype:
 
 def best_resolution(patcher: ModelPatcher) -> int:
     """Pixels a side that checkpoints of a MODEL's family paint best at."""
-    if isinstance(patcher.model, SDXL) or attends_jointly(patcher):
+    if isinstance(patcher.model, SDXL) or is_flow(patcher):
         return 1024
     velocity = predicts(patcher.get_model_object("model_sampling"), V_PREDICTION)
     return 768 if velocity and text_width(patcher) == SD2_WIDTH else 512
@@ -183,7 +215,8 @@ def best_resolution(patcher: ModelPatcher) -> int:
 def text_width(patcher: ModelPatcher) -> int | None:
     """The width of the text contexts that a MODEL takes, or None where it has no such setting."""
     config = patcher.model.model_config.unet_config
-    width = config.get("cap_feat_dim", config.get("context_dim"))
+    names = ["crossattn_emb_channels"] if attends_across(patcher) else ["cap_feat_dim", "context_dim"]
+    width = next((config[name] for name in names if name in config), None)
     return width[0] if isinstance(width, list) else width
 
 

@@ -5,18 +5,18 @@ Shapes: W width of a text encoder.
 
 import copy
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from ..files import QUOTED, shown
+from ..representation import initializers
+from .adapter import TARGET
 from .compat import embedding_answer
 from .messages import warn
+from .placeholder import stands_alone, whole
 
 READ = {Tensor.view, Tensor.reshape, Tensor.to}  # how encoders begin with a vector that stands in a prompt
-UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")  # as Unicode names letters
 MARK = "embedding:"  # the host's own word for vectors in a prompt; its parser then does weights and sections
 NAME = "$persona-{}$"  # after it, for a placeholder; of characters that other packs' parsers know in a file's name too
 MARKED = "\ue000{}\ue001"  # the same where a tokenizer looks for no files: between letters for private use
@@ -24,8 +24,9 @@ EMBEDDING = MARK + r"(?P<file>(?![\d.]+\))[^\s,():]+)"  # but "(embedding:1.2)" 
 
 
 class PersonaToken(Tensor):
-    """One of the N tokens of a persona. As a tensor [W] it is the supercategory's word, so an encoder that
-    knows nothing of personas still gets something that means a person, and it is said that it does."""
+    """One of the N tokens of a persona. As a tensor [W] it is the token of the supercategory's word that it began at,
+    so an encoder that knows nothing of personas still gets something that means a person, and it is said that it
+    does."""
 
     subject: object
     index: int
@@ -53,12 +54,13 @@ class PersonaToken(Tensor):
 
 
 class PersonaTokens:
-    """What stands for an embedding file's tensor [N, W] while the host tokenizes."""
+    """What stands for an embedding file's tensor [N, W] while the host tokenizes. word: [W] or [S, W]."""
 
     def __init__(self, word: Tensor, subject: object, count: int):
-        self.shape, self.subject = (count, len(word)), subject
-        self.tokens = [PersonaToken.of(word, subject, index) for index in range(count)]
-        self.unspaced = [PersonaToken.of(word, subject, index, spaced=False) for index in range(count)]
+        words = initializers(word, count).expand(count, -1)
+        self.shape, self.subject = tuple(words.shape), subject
+        self.tokens = [PersonaToken.of(one, subject, index) for index, one in enumerate(words)]
+        self.unspaced = [PersonaToken.of(one, subject, index, spaced=False) for index, one in enumerate(words)]
 
     def __getitem__(self, index: int) -> PersonaToken:
         return self.tokens[index]
@@ -144,6 +146,16 @@ class SubwordTokenizer(PlaceholderTokenizer):
         return {MARKED.format(number): placeholder for number, placeholder in enumerate(self.placeholders)}
 
 
+class WordTokenizer(SubwordTokenizer):
+    """The same for a tokenizer of target words (`adapter`), among which nothing but the supercategory's stands for a
+    persona."""
+
+    def tokenize_with_weights(self, text: str, *args, **kwargs):
+        for mark, placeholder in self.names.items():
+            text = text.replace(mark, self.placeholders[placeholder].subject.supercategory)
+        return super(PlaceholderTokenizer, self).tokenize_with_weights(text, *args, **kwargs)
+
+
 class Marks:
     """Stands in for transformers' tokenizer: each of `count` marks, with the space before it, becomes a number below
     zero, which tells whose it is and whether there was a space."""
@@ -214,45 +226,9 @@ def warn_of_text(placeholders: Iterable[str]) -> None:
     )
 
 
-def check_placeholder(placeholder: str, taken: Iterable[str]) -> None:
-    said = shown(placeholder, QUOTED)
-    if not placeholder.strip() or placeholder != placeholder.strip():
-        raise ValueError(
-            f"The placeholder {said} must not be empty or begin or end with a space. Use a word such as <ann>."
-        )
-    if any(character in placeholder for character in "():\\"):
-        raise ValueError(
-            f"The placeholder {said} must not hold brackets, colons or backslashes: prompts use them for "
-            "weights. Use a word such as <ann>."
-        )
-    if any(character.isspace() or not character.isprintable() or character in "\"'`=" for character in placeholder):
-        raise ValueError(
-            f"The placeholder {said} must be one word, without spaces, quotes or '='. Use a word such as <ann>."
-        )
-    if not any(character.isalpha() for character in placeholder):
-        raise ValueError(f"The placeholder {said} must hold a letter. Use a word such as <ann>.")
-    for other in taken:
-        if placeholder in other or other in placeholder:
-            raise ValueError(
-                f"The placeholder {said} cannot be told from '{other}', which an earlier Apply uses. Give "
-                "each persona its own, such as <ann> and <bob>."
-            )
-
-
-def stands_alone(character: str) -> bool:
-    """Whether a word ends at it by itself: at the brackets of <ann>, and in scripts that put no space between words."""
-    return not character.isalnum() or unicodedata.name(character, "").startswith(UNSPACED)
-
-
-def whole(placeholder: str) -> str:
-    """A pattern for the placeholder, but not for its letters within a longer word: "ann" is not in "planned"."""
-    before = "" if stands_alone(placeholder[0]) else r"(?<!\w)"
-    after = "" if stands_alone(placeholder[-1]) else r"(?!\w)"
-    return before + re.escape(placeholder) + after
-
-
 def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTokens]):
-    """A copy of the host's tokenizer that knows a placeholder. tokens: for each text encoder, as {"clip_l": ...}."""
+    """A copy of the host's tokenizer that knows a placeholder. tokens: for each text encoder, as {"clip_l": ...}, and
+    for the target words, if there are any."""
     outer = copy.copy(tokenizer)
     if not isinstance(outer, PromptTokenizer):
         outer.__class__ = type("PersonaPromptTokenizer", (PromptTokenizer, type(outer)), {})
@@ -265,6 +241,7 @@ def with_placeholder(tokenizer, placeholder: str, tokens: Mapping[str, PersonaTo
             inner.without_files = without_files
             # CLIP's has words and a first token; a language model's begins with whatever comes.
             mixin = SubwordTokenizer if inner.start_token is None else PlaceholderTokenizer
+            mixin = WordTokenizer if encoder == TARGET else mixin
             inner.__class__ = type("PersonaTokenizer", (mixin, type(inner)), {})
             if mixin is PlaceholderTokenizer:
                 # Without a folder for embedding files the host would not look for embeddings at all.

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ..files import QUOTED, shown
 
+SIMPLER = "such as 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'"
+
 
 @dataclass(frozen=True)
 class TextTower:
@@ -56,6 +58,10 @@ class TextTower:
             return layers
         return (layer + layers if layer < 0 else layer) + 1
 
+    def ends_normed(self, layer: int | None) -> bool:
+        """Whether the host norms the context within its layers' own forward. layer: as of `depth`."""
+        return False
+
     def ids(self, word: str) -> list[int]:
         """The tokens of a word inside a prompt."""
         raise NotImplementedError
@@ -68,15 +74,13 @@ class TextTower:
         """Which of a prompt's tokens are of a word that somebody wrote; what is no number is none."""
         raise NotImplementedError
 
-    def word_id(self, word: str, called: str = "supercategory") -> int:
-        """The one token of a word. Raises ValueError if it has none or several, naming the input it came from."""
-        ids = self.ids(word)
-        if len(ids) != 1:
-            raise ValueError(
-                f"The {called} {shown(word, QUOTED)} must be one common word that the text encoder knows as a single "
-                f"token, but it makes {len(ids)}. Try 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'."
-            )
-        return ids[0]
+    def word_ids(self, word: str, called: str = "supercategory") -> list[int]:
+        """The tokens of a word that a persona begins at. Raises ValueError if it has none, naming the input it came
+        from."""
+        ids = self.ids(word) if word.strip() else []
+        if not ids:
+            raise ValueError(f"The {called} {shown(word, QUOTED)} must be a common word, {SIMPLER}.")
+        return ids
 
     def embedding(self, token: int) -> Tensor:
         """The input embedding [W] of a token, on the CPU in fp32."""
@@ -112,9 +116,12 @@ class ClipTower(TextTower):
 
 @dataclass(frozen=True)
 class QwenTower(TextTower):
-    """A language model of Qwen's: prompts are in a chat template, and as long as they are."""
+    """A language model of Qwen's: prompts are as long as they are, some within a chat template."""
 
     part = "model"
+
+    def ends_normed(self, layer: int | None) -> bool:
+        return layer is None and self.model.options_default[0] == "last"
 
     def ids(self, word: str) -> list[int]:
         return self.plain(f" {word.strip()}")
@@ -130,3 +137,18 @@ class QwenTower(TextTower):
         padding = sum(isinstance(token, int) and token == self.tokenizer.pad_token for token in row)
         last = len(row) - after - padding
         return [before <= place < last and isinstance(token, int) for place, token in enumerate(row)]
+
+
+def check_room(
+    word: str, count: int, tokens: int, most: int, called: str = "supercategory", encoder: str = "this text encoder"
+) -> None:
+    """Raise ValueError with a sentence for a word of more tokens than a persona has. most: that it could have."""
+    if count <= tokens:
+        return
+    has, more = f"a persona of this kind has at most {most}", "Use"
+    if count <= most:
+        has, more = f"the persona has {tokens}", f"Set tokens to {count}{' or more' * (count < most)}, or use"
+    raise ValueError(
+        f"The {called} {shown(word, QUOTED)} makes {count} tokens in {encoder}, but {has}. {more} a simpler word, "
+        f"{SIMPLER}."
+    )

@@ -26,7 +26,7 @@ MARKED = f"""([type, name]) => {{
     ("type", "name", "value", "says"),
     [
         ("PersonaLearn", "name", "", "The persona's name is empty."),
-        ("PersonaLearn", "supercategory", "fluffy cat", "'fluffy cat' must be one common word"),
+        ("PersonaLearn", "supercategory", "a very fluffy red cat", "makes 5 tokens in the text encoders of SD1.x"),
         ("PersonaApply", "placeholder", "a:b", "must not hold brackets, colons"),
     ],
 )
@@ -40,6 +40,19 @@ def test_it_is_marked_and_unmarked(page, type, name, value, says):
     page.evaluate(SET, [type, name, right])
     expect(line.get_by_text(says)).to_have_count(0)
     assert not page.evaluate(MARKED, [type, name])
+
+
+def test_a_word_of_several_tokens_is_marked_where_there_are_fewer(page):
+    page.evaluate(OPEN, [workflow(), "checks"])
+    line = page.get_by_test_id("persona_wrong").get_by_text("Set tokens to 4, or use a simpler word")
+    page.wait_for_function(f"of => ({WIDGET})(of)", arg=["PersonaLearn", "tokens"])
+    page.evaluate(SET, ["PersonaLearn", "supercategory", "axolotl"])
+    page.evaluate(SET, ["PersonaLearn", "tokens", 3])
+    expect(line).to_be_visible()
+    page.wait_for_function(MARKED, arg=["PersonaLearn", "supercategory"])
+    page.evaluate(SET, ["PersonaLearn", "tokens", 4])
+    expect(line).to_have_count(0)
+    assert not page.evaluate(MARKED, ["PersonaLearn", "supercategory"])
 
 
 def test_a_widget_that_another_overrides_says_so(page):

@@ -11,7 +11,7 @@ from prompts import FIRST_RELEASE, find, workflow
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from persona_core.host.tokenizer import whole
+from persona_core.host.placeholder import whole
 from persona_core.persona import placeholder_of
 
 PROMPT = "a photo of <ann> wearing a Santa hat"

@@ -189,6 +189,12 @@ class TestRunInTheBrowser:
         shown = run(page, "PersonaKVTokens", sizes)
         assert "step 1/4, loss noise" in shown and "Learned 'browser_kv'; saved as" in shown
 
+    def test_learn_with_z_image(self, page, z_image):
+        load(page, "learn_with_z_image")
+        page.evaluate(SET_WIDGETS, SMALL | {"PersonaLearn": SMALL["PersonaLearn"] | {"name": "browser_flow"}})
+        shown = run(page, "PersonaLearn", {"SaveImage": [[64, 64]], "PersonaLearn": [[768, 768]]})
+        assert "step 1/4, loss noise" in shown and "Learned 'browser_flow'; saved as" in shown
+
     def test_load_and_generate(self, page, first_personas):
         load(page, "load_and_generate")
         page.evaluate(SET_WIDGETS, SMALL | {"PersonaLoad": {"persona_name": first_personas["stage_mapper"]}})

@@ -85,6 +85,14 @@ def test_a_file_with_other_bytes_is_refused_or_the_same(files, tmp_path, kind, w
     assert refused > (60 if way == HEADER else 124) or changed == content
 
 
+def test_a_checksum_whose_name_is_damaged_too_is_missed(files, tmp_path):
+    """Or whatever else is damaged would count as a file of before, which had none."""
+    for content in files.values():
+        changes = {CHECKSUM: None, "checksun": "0" * 64, "family": "custom (slip_l, 16 wide)"}
+        assert loaded(tmp_path / "ann.safetensors", with_metadata(content, tmp_path, changes)) is None
+        assert loaded(tmp_path / "ann.safetensors", with_metadata(content, tmp_path, {CHECKSUM: None})) is not None
+
+
 @pytest.mark.parametrize("name", [*TABLE, "format", "kind", CHECKSUM])
 def test_a_field_that_says_something_else_is_refused_or_is_sane(files, tmp_path, name):
     for kind, content in files.items():

@@ -139,7 +139,8 @@ def watched():
     ]
     persona = torch.tensor([[0, 0, 1, 0, 0, 0]] * 2).bool()
     words = torch.tensor([[0, 1, 0, 1, 0, 0]] * 2).bool()
-    return SimpleNamespace(attentions=layers, encoding=SimpleNamespace(persona=persona, words=words))
+    encoding = SimpleNamespace(persona=persona, words=words, keys=random(2, 6, 3))
+    return SimpleNamespace(attentions=layers, encoding=encoding)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,12 @@ def watched():
 def test_face_wise_attention_against_a_loop(watched, tokens, chosen):
     expected = sum(loop_difference(layer, [chosen] * 2) for layer in watched.attentions) / 2
     assert float(FaceWiseAttention(0.003, tokens)(watched)) == pytest.approx(0.003 * expected, rel=1e-4)
+
+
+def test_face_wise_attention_leaves_out_what_only_fills_up_a_context(watched):
+    watched.encoding.keys[:, 4:] = 0
+    expected = sum(loop_difference(layer, [[1, 1, 1, 1, 0, 0]] * 2) for layer in watched.attentions) / 2
+    assert float(FaceWiseAttention(1.0, ALL)(watched)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_face_wise_attention_as_equation_1_is_the_sum_over_heads_tokens_and_places(watched):

@@ -99,7 +99,7 @@ def test_the_attention_map_is_the_mean_over_heads_and_the_middle_sizes(model):
                 module.to_k.register_forward_hook(
                     lambda m, i, output, n=name: inputs.setdefault(n, {}).update(k=output[0])
                 )
-        got = denoiser.attention_map(noisy, t, context, token=5)[0]
+        got = denoiser.attention_map(noisy, t, context, tokens=[5])[0]
         maps = []
         for seen in inputs.values():
             side = int(len(seen["q"]) ** 0.5)

@@ -13,7 +13,9 @@ from torch import nn
 from persona_core.host.learn.memory import (
     REST,
     Fit,
+    NoRoom,
     fit,
+    fit_into_memory,
     gradient_checkpointing,
     layers_of,
     saved_by_row,
@@ -105,6 +107,31 @@ def test_what_is_chosen_has_room_and_what_is_faster_has_none():
         assert not fitted.checkpointed or needed(kept, fewer) > room
         more = [one for one in choice if one > fitted.micro_batch]
         assert all(needed(kept, Fit(one, frozenset(layers))) > room for one in more)
+
+
+def test_weights_stay_off_the_device_only_where_nothing_else_helps():
+    """As few as can be, and all rows at once, as each part of a step brings them anew."""
+    (small, large, middle, least), kept = step_of([20, 50, 30, 10], 40)
+    every, sizes = frozenset([small, large, middle, least]), {small: 100, large: 300, middle: 200, least: 100}
+    assert fit(kept, 2, 700 + 300, sizes) == Fit(2, frozenset())
+    assert fit(kept, 2, 700 + 180, sizes) == Fit(2, every)
+    assert fit(kept, 2, 700 + 90, sizes) == Fit(1, every)
+    # The first that is lent has a place for its turn, where the next ones have theirs.
+    assert fit(kept, 2, 700 + 89, sizes) == Fit(2, every, frozenset({large, middle}))
+    assert fit(kept, 2, 500 + 179, sizes) == Fit(2, every, frozenset({large, middle, small}))
+    assert fit(kept, 2, 300 + 180, sizes) == Fit(2, every, every)
+    assert fit(kept, 2, 300 + 90, sizes) == fit(kept, 2, 0, sizes) == Fit(1, every, every)
+
+
+def test_where_there_is_another_way_nothing_is_tried_that_does_not_fit(model, clip, free):
+    with opened(model, clip, StageMapperRecipe(), (32, 32)) as task:
+        for size, last in ((0, False), (0, True), (2**40, False)):
+            free(size)
+            if size or last:
+                assert fit_into_memory(task, (model, clip.patcher), (), last)[0].micro_batch >= 1
+            else:
+                with pytest.raises(NoRoom):
+                    fit_into_memory(task, (model, clip.patcher), (), last)
 
 
 # Weights that make every term count in a tiny UNet.

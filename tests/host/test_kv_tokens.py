@@ -28,7 +28,7 @@ from persona_core.task import TrainingSettings
 def bob(clip):
     """A persona of five pairs that are nothing alike."""
     tower = text_towers(clip).first
-    word = tower.embedding(tower.word_id("person"))
+    word = tower.embedding(tower.word_ids("person")[0])
     vectors = torch.randn(5, 2, tower.width, generator=torch.Generator().manual_seed(3)) * word.std()
     return Persona("bob", KVTokens(word, vectors), text_towers(clip).family, "person")
 
@@ -43,7 +43,7 @@ def context_of(clip, text, *standing):
     """The context [1, 77, D] of a text with these tokens or vectors at its {}, by the host alone: a run of its own."""
     tower = text_towers(clip).first
     [section] = clip.tokenize(text.replace("{}", "person"))[tower.key]
-    word, rest, pairs = tower.word_id("person"), iter(standing), []
+    [word], rest, pairs = tower.word_ids("person"), iter(standing), []
     for token, weight in section:
         pairs += [(one, 1.0) for one in next(rest)] if token == word else [(token, weight)]
     return clip.cond_stage_model.encode_token_weights({tower.key: [pairs[:77]]})[0]
@@ -85,7 +85,7 @@ def test_two_people_in_one_prompt(model, both, bob, make_persona):
     for t in (900, 700, 440, 100):  # where the table holds what was encoded
         mine, theirs = AppliedPersona(ann).vectors(t), bob.representation.vectors[t // 200]
         for side, found in zip((0, 1), options[TABLE].at(t)):
-            standing = [tower.word_id("face")] if mine is None else list((mine.keys, mine.values)[side][0])
+            standing = tower.word_ids("face") if mine is None else list((mine.keys, mine.values)[side][0])
             expected = context_of(both, "a photo of {} and {}", standing, [theirs[side]])
             # At ann's own places the bypass is added to V, and only there.
             places = torch.ones(77, dtype=torch.bool)

@@ -26,7 +26,7 @@ def nodes():
     return pack.load().nodes
 
 
-@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "z_image"])
 def test_a_placeholder_is_known_where_the_tokenizer_answers_in_three(monkeypatch, family, make_persona_of):
     taught = apply_to_clip(tiny_models.clip(family), AppliedPersona(make_persona_of(family)), "<ann>")
     usual = {key: taught.tokenize(f"{ANN} in (snow:1.2)")[key] for key in taught.tokenize("")}

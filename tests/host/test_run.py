@@ -254,19 +254,19 @@ def test_a_v_prediction_node_on_an_epsilon_model_is_learned_as_it_samples(job, t
 def test_a_model_with_few_timesteps_is_refused(job):
     model = ModelSamplingDiscrete().patch(job.model, "lcm", False)[0]
     with pytest.raises(UnsupportedModel, match="1000 timesteps.*without ModelSampling nodes such as LCM"):
-        check_models(model, job.clip, job.vae, "face")
+        check_models(model, job.clip, job.vae, job.recipe)
 
 
 def test_a_vae_of_another_family_is_refused(job):
     job.vae.latent_channels = 16  # as that of SD3 or Flux
     with pytest.raises(UnsupportedModel, match="latents of 16 channels, but this MODEL takes 4"):
-        check_models(job.model, job.clip, job.vae, "face")
+        check_models(job.model, job.clip, job.vae, job.recipe)
 
 
 def test_a_model_of_another_kind_is_refused_for_learning_and_for_painting(job, ann):
     other = tiny_models.flux()
     with pytest.raises(UnsupportedModel, match="this MODEL is Flux"):
-        check_models(other, job.clip, job.vae, "face")
+        check_models(other, job.clip, job.vae, job.recipe)
     with pytest.raises(UnsupportedModel, match="this MODEL is Flux"):
         check_persona(other, ann)
 

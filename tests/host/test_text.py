@@ -151,13 +151,6 @@ def test_the_gradient_is_the_numeric_one(clip, vectors):
                 assert float(ahead - behind) / 2e-3 == pytest.approx(float(slope), rel=1e-2)
 
 
-def test_a_word_of_several_tokens_is_refused_with_advice(clip):
-    with pytest.raises(ValueError, match="single token.*Try 'face'"):
-        text_towers(clip).first.word_id("fluffy dog")
-    with pytest.raises(ValueError, match="makes 0"):
-        text_towers(clip).first.word_id("")
-
-
 def test_no_text_encoder_is_a_sentence():
     with pytest.raises(UnsupportedModel, match="carries no text encoder"):
         text_towers(None)

@@ -16,10 +16,11 @@ import pytest
         ("PersonaSave", "consent_until", " 2027-11-27", ""),
         ("PersonaSave", "consent_on", "27.11.2026", "Write it as 2026-11-27"),
         ("PersonaLearn", "supercategory", " person ", ""),
-        ("PersonaKVTokens", "supercategory", "xylographer", "single token, but it makes"),
+        ("PersonaKVTokens", "supercategory", "xylographer", "has at most 1. Use a simpler word"),
         ("PersonaKVTokens", "reference_word", "", ""),
         ("PersonaKVTokens", "reference_word", "two words", "The reference word 'two words'"),
-        ("PersonaStagePartition", "supercategory", "", "it makes 0"),
+        ("PersonaStagePartition", "supercategory", "", "must be a common word"),
+        ("PersonaStagePartition", "supercategory", "axolotl", ""),
         ("PersonaApply", "placeholder", "", ""),
         ("PersonaApply", "placeholder", "<ann>", ""),
         ("PersonaApply", "placeholder", "a b", "must be one word"),
@@ -31,6 +32,17 @@ import pytest
 def test_it_is_what_a_run_would_say(server, node, name, value, says):
     wrong = server.get(f"/persona/check?{urlencode({'node': node, 'input': name, 'value': value})}")["wrong"]
     assert says in wrong and bool(says) == bool(wrong)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "says"),
+    [("4", ""), ("3", "Set tokens to 4, or use"), ("", ""), ("all", "")],  # where it is not known, nothing is said
+)
+def test_a_word_of_several_tokens_needs_as_many(server, tokens, says):
+    asked = {"node": "PersonaLearn", "input": "supercategory", "value": "axolotl", "tokens": tokens}
+    wrong = server.get(f"/persona/check?{urlencode(asked)}")["wrong"]
+    assert says in wrong and bool(says) == bool(wrong)
+    assert not wrong or "makes 4 tokens in the text encoders of SD1.x, SD2.x and SDXL, but" in wrong  # not in others
 
 
 def test_a_question_without_its_parts_is_answered(server):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from prompts import find, only, pictures, with_few_contexts, workflow
+from prompts import find, only, pictures, with_few_contexts, with_z_image, workflow
 
 from persona_core.kv_tokens import KVTokens
 from persona_core.persona import Persona
@@ -26,8 +26,15 @@ class Family:
     widths: tuple[int, ...]
 
     @property
-    def checkpoint(self) -> dict:
-        return {"CheckpointLoaderSimple": {"ckpt_name": f"random_{self.architecture}.ckpt"}}
+    def checkpoint(self) -> str:
+        return f"random_{self.architecture}.ckpt"
+
+    def load(self, prompt: dict) -> dict:
+        """The prompt with this family's model."""
+        if self.architecture == "z_image":
+            return with_z_image(prompt)
+        prompt[find(prompt, "CheckpointLoaderSimple")]["inputs"]["ckpt_name"] = self.checkpoint
+        return prompt
 
     @property
     def persona(self) -> str:
@@ -39,7 +46,8 @@ INPAINTING = Family("inpainting", "SD1.x (clip_l, 768 wide)", (768,))
 SD2 = Family("sd2_v", "SD2.x (clip_h, 1024 wide)", (1024,))
 SDXL = Family("sdxl", "SDXL (clip_l + clip_g, 2048 wide)", (768, 1280))
 SDXL_INPAINTING = Family("sdxl_inpainting", SDXL.called, SDXL.widths)
-FAMILIES = [INPAINTING, SD2, SDXL]
+Z_IMAGE = Family("z_image", "custom (qwen3_4b, 64 wide)", (64,))
+FAMILIES = [INPAINTING, SD2, SDXL, Z_IMAGE]
 WORKFLOWS = {LEARN: "learn_and_generate", KV: "face_wise_kv_tokens"}
 SMALL = {
     LEARN: {"steps": 2, "batch_size": 1, "tokens": 2},
@@ -48,7 +56,8 @@ SMALL = {
 LESSONS = [
     (INPAINTING, LEARN, {}),
     (INPAINTING, KV, {}),
-    (SD2, LEARN, {}),
+    (SD2, LEARN, {"supercategory": "plushie"}),  # of two tokens
+    (Z_IMAGE, LEARN, {}),
     pytest.param(SD2, KV, {}, marks=pytest.mark.slow),
     pytest.param(SDXL, LEARN, {}, marks=pytest.mark.slow),
     pytest.param(SDXL, KV, {}, marks=pytest.mark.slow),
@@ -67,11 +76,11 @@ def named(value) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def material(server, photo):
+def material(server, photo, z_image):
     """The checkpoints, a persona for each, and a picture whose left half is to be painted anew."""
     for seed, family in enumerate([*FAMILIES, SDXL_INPAINTING]):
-        name = f"random_{family.architecture}.ckpt"
-        random_checkpoint.build(server.base / "models/checkpoints" / name, family.architecture)
+        if family.architecture in random_checkpoint.ARCHITECTURES:
+            random_checkpoint.build(server.base / "models/checkpoints" / family.checkpoint, family.architecture)
         width, generator = sum(family.widths), torch.Generator().manual_seed(seed)
         word = 0.1 * torch.randn(width, generator=generator)
         vectors = 0.1 * torch.randn(1, 2, width, generator=generator)
@@ -87,13 +96,13 @@ def material(server, photo):
 
 def painting(family: Family, persona_of: Family) -> dict:
     """A prompt that paints with a family's checkpoint and the persona of the same or another."""
-    return workflow("load_and_generate", {"PersonaLoad": {"persona_name": persona_of.persona}, **family.checkpoint})
+    return family.load(workflow("load_and_generate", {"PersonaLoad": {"persona_name": persona_of.persona}}))
 
 
 def learning(family: Family, node: str, text: str, **inputs) -> dict:
     """A prompt that learns with a node and paints."""
-    changes = {node: {"name": f"{family.architecture}_{node}", **SMALL[node], **inputs}, **family.checkpoint}
-    prompt = workflow(WORKFLOWS[node], changes)
+    changes = {node: {"name": f"{family.architecture}_{node}", **SMALL[node], **inputs}}
+    prompt = family.load(workflow(WORKFLOWS[node], changes))
     prompt[positive(prompt)]["inputs"]["text"] = text
     prompt = only(prompt, "SaveImage")
     return with_few_contexts(prompt) if node == LEARN else prompt
@@ -129,8 +138,8 @@ def test_it_is_learned_once_and_paints(server, texts, family, node, inputs):
 
 @pytest.mark.parametrize("family", FAMILIES, ids=named)
 def test_its_stages_come_from_its_attention(server, texts, family):
-    changes = {PARTITION: {"grid_step": 200}, **family.checkpoint}
-    prompt = only(workflow("stages_from_attention", changes), "PreviewImage")
+    prompt = family.load(workflow("stages_from_attention", {PARTITION: {"grid_step": 200}}))
+    prompt = only(prompt, "PreviewImage")
     run = server.run(prompt, texts)
     assert run.status == "success", run.error
     assert "Dynamic stage" in "\n".join(texts)

@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from prompts import CHECKPOINT, only, run_all, workflow
+import small_files
+import z_image_files
+from prompts import CHECKPOINT, only, run_all, with_z_image, workflow
 
 from tools import random_checkpoint
 from tools.comfy_server import ComfyServer
@@ -19,15 +21,17 @@ MORE = {"batch_size": 3, "resolution": 128}  # the least for which learning find
 def frugal(tmp_path, photo):
     """A server that gives every larger piece of memory back at once: else what stays hides in gaps between pieces."""
     random_checkpoint.build(tmp_path / "models/checkpoints" / CHECKPOINT)
-    with ComfyServer(tmp_path, cpu=True, env={"MALLOC_MMAP_THRESHOLD_": "65536"}) as server:
+    z_image_files.write(tmp_path / "models")
+    with ComfyServer(tmp_path, cpu=True, packs=[small_files.SIZES], env={"MALLOC_MMAP_THRESHOLD_": "65536"}) as server:
         server.upload_image(photo, "photo.png")
         yield server
 
 
-def learn(number: int) -> dict:
+def learn(number: int, family: str) -> dict:
     """A prompt that only learns, as little as can be; every tenth MORE."""
     inputs = {"name": f"many_{number}", "train_seed": number, **LEAST, **(MORE if number % 10 == 9 else {})}
-    return only(workflow(changes={"PersonaLearn": inputs}), "PersonaLearn")
+    prompt = only(workflow(changes={"PersonaLearn": inputs}), "PersonaLearn")
+    return with_z_image(prompt) if family == "Z-Image" else prompt
 
 
 def resident(server) -> float:
@@ -37,9 +41,10 @@ def resident(server) -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_learning_many_personas_does_not_make_a_server_grow(frugal):
-    run_all(frugal, [learn(number) for number in range(FIRST)])
+@pytest.mark.parametrize("family", ["SD1.5", "Z-Image"])
+def test_learning_many_personas_does_not_make_a_server_grow(frugal, family):
+    run_all(frugal, [learn(number, family) for number in range(FIRST)])
     before = resident(frugal)
-    run_all(frugal, [learn(number) for number in range(FIRST, ALL)])
+    run_all(frugal, [learn(number, family) for number in range(FIRST, ALL)])
     assert len(list((frugal.base / "models/personas").glob("many_*.safetensors"))) == ALL
     assert resident(frugal) < before + SLACK

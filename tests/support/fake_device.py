@@ -93,7 +93,7 @@ def run(operation: torch._ops.OpOverload, *args: object, **kwargs: object) -> ob
         kwargs["generator"] = device.random
     if "device" in kwargs:
         kwargs["device"] = torch.device("cpu")
-    arguments, named = tree_map(on_cpu, (args, kwargs))
+    arguments, named = tree_map(on_cpu, ([as_tensor(*pair) for pair in zip(schema.arguments, args)], kwargs))
     # What torch gives as a result's place without a size must be able to get one.
     unsized = [one.name for one in schema.arguments if one.is_out and not kwargs[one.name].numel()]
     named |= {name: torch.empty(0, dtype=kwargs[name].dtype) for name in unsized}
@@ -111,6 +111,12 @@ def makes_tensors(schema: torch._C.FunctionSchema) -> bool:
     """Whether an operation needs memory for its results: views, numbers, and what it writes into need none."""
     new = [one for one in schema.returns if one.alias_info is None and "Tensor" in str(one.type)]
     return bool(new) and schema.name not in COPIES
+
+
+def as_tensor(argument: torch._C.Argument, value: object) -> object:
+    """A number where the operation takes a tensor, which torch hands over as a plain one."""
+    number = isinstance(value, (int, float)) and str(argument.type) == "Tensor"
+    return torch.tensor(value) if number else value
 
 
 def check_devices(operation: torch._ops.OpOverload, tensors: list[Tensor]) -> None:

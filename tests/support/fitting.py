@@ -8,10 +8,10 @@ import torch
 from jobs import noise
 
 from persona_core.host.clip import text_towers
+from persona_core.host.learn.adapted_text import text_encoder
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.frozen import frozen
 from persona_core.host.learn.memory import first_terms, kept_by
-from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import compute_dtype
 from persona_core.recipes import Beginning
 from persona_core.task import References, TrainingTask
@@ -24,7 +24,7 @@ def opened(model, clip, recipe, size=(8, 8), cells=math.inf):
     with differentiable(model, clip.patcher, dtype=dtype):
         towers = text_towers(clip)
         representation = recipe.representation(Beginning(towers.word(recipe.supercategory), widths=towers.widths))
-        text = DifferentiableText(clip, representation.tokens, recipe.supercategory, dtype)
+        text = text_encoder(model, clip, representation.tokens, recipe.supercategory, dtype)
         y, x = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in size), indexing="ij")
         references = References(noise(1, 4, *size), (x**2 + y**2 < 0.5).float()[None, None])
         yield TrainingTask(

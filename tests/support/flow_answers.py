@@ -5,7 +5,7 @@ from comfy.ldm.modules import attention
 from comfy.text_encoders import llama
 from host_objects import Given
 
-LLAMA, LUMINA = "comfy.text_encoders.llama:", "comfy.ldm.lumina.model:"
+LLAMA, LUMINA, COSMOS = "comfy.text_encoders.llama:", "comfy.ldm.lumina.model:", "comfy.ldm.cosmos.predict2:"
 
 
 def turned(given: Given) -> bool:
@@ -60,6 +60,14 @@ FLOW_GIVES = {
     LUMINA + "NextDiT.layers": lambda g: {type(one).__name__ for one in g.transformer.layers} == {"JointTransformerBlock"},
     LUMINA + "NextDiT.patch_size": lambda g: g.transformer.patch_size == 2,
     LUMINA + "NextDiT.pad_tokens_multiple": lambda g: g.transformer.pad_tokens_multiple == 32,
+    COSMOS + "MiniTrainDIT.forward": lambda g: g.cross_transformer(
+        torch.zeros(1, 4, 1, 8, 8), torch.zeros(1), torch.zeros(1, 5, 64), transformer_options={}
+    ).shape
+    == (1, 4, 1, 8, 8),
+    COSMOS + "MiniTrainDIT.blocks": lambda g: {type(one).__name__ for one in g.cross_transformer.blocks} == {"Block"},
+    COSMOS + "MiniTrainDIT.patch_spatial": lambda g: g.cross_transformer.patch_spatial == 2,
+    "comfy.latent_formats:LatentFormat.latent_dimensions": lambda g: [one.latent_format.latent_dimensions for one in (g.model, g.frames)] == [2, 3],
+    "comfy.sd:VAE.latent_dim": lambda g: g.vae.latent_dim == 2,
     "comfy.model_sampling:ModelSamplingDiscreteFlow.timestep": lambda g: float(g.flow.model_sampling.timestep(torch.tensor(0.5))) == 0.5,
     "comfy.model_sampling:ModelSamplingDiscreteFlow.set_parameters": lambda g: g.flow.model_sampling.shift == 3.0,
 }  # fmt: skip

@@ -68,6 +68,13 @@ def of_run(given: Given) -> bool:
     return noise.shape == latents.shape == (1, 4, 8, 8) and len(sigmas) == 2 and sigmas[-1] == 0
 
 
+def whole_and_there(given: Given) -> bool:
+    clone, there = given.patcher.clone(), torch.device("cpu")
+    model = clone.patch_model(device_to=there)
+    clone.unpatch_model(there)
+    return model is clone.model
+
+
 def of_layer(clip) -> bool:
     """What CLIP Set Last Layer does to an encoder."""
     clip.clip_layer(-2)
@@ -173,6 +180,7 @@ GIVES = {
     PATCHER + "patches": lambda g: g.patcher.patches == {},
     PATCHER + "backup": lambda g: g.patcher.backup == {},
     PATCHER + "get_model_object": lambda g: g.patcher.get_model_object("diffusion_model") is g.unet,
+    PATCHER + "patch_model": whole_and_there,
     PATCHER + "model_size": lambda g: g.patcher.model_size() >= sum(p.nbytes for p in g.unet.parameters()),
     PATCHER + "memory_required": lambda g: numbers(g.patcher.memory_required((1, 4, 8, 8))),
     "comfy.model_patcher:create_model_options_clone": lambda g: (o := {"transformer_options": {"patches": {"a": [1]}}})
@@ -244,6 +252,9 @@ GIVES = {
     MEMORY + "minimum_inference_memory": lambda g: numbers(comfy.model_management.minimum_inference_memory()),
     MEMORY + "current_loaded_models": lambda g: isinstance(comfy.model_management.current_loaded_models, list),
     MEMORY + "LoadedModel.model": lambda g: comfy.model_management.LoadedModel(g.patcher).model is g.patcher,
+    MEMORY + "LoadedModel.device": lambda g: comfy.model_management.LoadedModel(g.patcher).device == g.patcher.load_device,
+    MEMORY + "LoadedModel.model_loaded_memory": lambda g: numbers(comfy.model_management.LoadedModel(g.patcher).model_loaded_memory()),
+    MEMORY + "vram_state": lambda g: comfy.model_management.vram_state in comfy.model_management.VRAMState,
     MEMORY + "cast_to_device": lambda g: comfy.model_management.cast_to_device(g.hidden, g.hidden.device, torch.float16).dtype
     == torch.float16,
     MEMORY + "is_device_cpu": lambda g: comfy.model_management.is_device_cpu(torch.device("cpu")) is True,

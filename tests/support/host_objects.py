@@ -69,6 +69,14 @@ class Given:
         return self.flow.diffusion_model
 
     @cached_property
+    def frames(self):
+        return tiny_models.cross_transformer().model
+
+    @cached_property
+    def cross_transformer(self):
+        return self.frames.diffusion_model
+
+    @cached_property
     def vae(self):
         return tiny_models.vae()
 

@@ -25,13 +25,18 @@ LEFT = torch.cat([torch.ones(8, 4), torch.zeros(8, 4)], 1)
 
 
 def with_people(clip):
-    """A CLIP that knows <ann>, who has a bypass, and <bob>, whose V has its own tokens; each has half a picture."""
+    """A CLIP that knows <ann>, who has a bypass, and <bob>, whose V has its own tokens; each has half a picture. Where
+    text and picture attend jointly, there are neither such tokens nor places, and in other transformers no places."""
     towers = text_towers(clip)
+    if towers.joint:
+        ann, bob = (AppliedPersona(tiny_models.persona(clip, seed=seed), 0.8, late="persona") for seed in (0, 1))
+        return apply_to_clip(apply_to_clip(clip, ann, "<ann>"), bob, "<bob>")
     word, generator = towers.word("face"), torch.Generator().manual_seed(1)
     tokens = word + 0.02 * torch.randn(5, 2, len(word), generator=generator)
     bob = Persona("bob", KVTokens(word, tokens, towers.widths), towers.family, "face")
-    ann = AppliedPersona(tiny_models.persona(clip), 0.8, late="persona", mask=LEFT, context_preservation=0.5)
-    return apply_to_clip(apply_to_clip(clip, ann, "<ann>"), AppliedPersona(bob, mask=1 - LEFT), "<bob>")
+    left, right = (LEFT, 1 - LEFT) if towers.sectioned else (None, None)
+    ann = AppliedPersona(tiny_models.persona(clip), 0.8, late="persona", mask=left, context_preservation=0.5)
+    return apply_to_clip(apply_to_clip(clip, ann, "<ann>"), AppliedPersona(bob, mask=right), "<bob>")
 
 
 def painted(job):

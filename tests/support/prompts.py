@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from z_image_files import AUTOENCODER
 
 API = Path(__file__).resolve().parents[2] / "workflows/api"
 FIRST_RELEASE = Path(__file__).resolve().parents[1] / "first_release"
 CHECKPOINT = "random_sd15.ckpt"
+Z_IMAGE = "1", "28", "29"  # the nodes that load its MODEL, CLIP and VAE
 SMALL = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "LoadImage": {"image": "photo.png"},
@@ -20,6 +22,8 @@ SMALL = {
     "PersonaAttention": {"steps": 4, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
     "PersonaStagePartition": {"grid_step": 100, "noise_draws": 1, "resolution": 64},
     "EmptyLatentImage": {"width": 64, "height": 64, "batch_size": 1},
+    "EmptySD3LatentImage": {"width": 64, "height": 64, "batch_size": 1},
+    "VAELoader": {"vae_name": AUTOENCODER},
     "KSampler": {"steps": 4, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal"},
 }
 
@@ -59,6 +63,18 @@ def with_few_contexts(prompt: dict) -> dict:
 def by_small_painter(prompt: dict) -> dict:
     """The prompt for a server with the small painter, of which nobody asks for likeness here."""
     return {**prompt, find(prompt, "CheckpointLoaderSimple"): {"class_type": "MiniWorldLoader", "inputs": {}}}
+
+
+def with_z_image(prompt: dict) -> dict:
+    """The prompt with Z-Image's base model in the place of its checkpoint."""
+    loaders = {key: node for key, node in workflow("learn_with_z_image").items() if key in Z_IMAGE}
+    checkpoint = find(prompt, "CheckpointLoaderSimple")
+    prompt = copy.deepcopy({key: node for key, node in prompt.items() if key != checkpoint})
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] == checkpoint:
+                node["inputs"][name] = [Z_IMAGE[value[1]], 0]
+    return {**prompt, **loaders}
 
 
 def pictures(server, run, node: str) -> list[np.ndarray]:

@@ -32,6 +32,11 @@ class Packed(Tensor):
     def detach(self):
         return self
 
+    def to(self, *args, **named):
+        moved = super().to(*args, **named)
+        moved.scale = self.scale
+        return moved
+
     def read(self) -> Tensor:
         plain = self.as_subclass(Tensor)
         return (torch.cat([plain & 15, plain >> 4], 1).float() - 8) * self.scale

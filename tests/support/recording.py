@@ -3,6 +3,8 @@
 import comfy.sample
 import torch
 
+from persona_core.host.adapter import IDS, WEIGHTS, adapted
+
 
 def encode(clip, text):
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
@@ -28,7 +30,8 @@ def sample(
     channels=4,
     **more,
 ):
-    noise = torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(0))
+    frames = [1] * (model.model.latent_format.latent_dimensions - 2)
+    noise = torch.randn(batch, channels, *frames, size, size, generator=torch.Generator().manual_seed(0))
     return comfy.sample.sample(
         model,
         noise,
@@ -45,6 +48,18 @@ def sample(
     )
 
 
+def at_the_layers(model, context, extra):
+    """What a model's layers are to get of a context [1, L, D] of the text encoder with that dict beside it."""
+    with torch.inference_mode():
+        tokens = context.as_subclass(torch.Tensor)
+        tokens = tokens[:, tokens[0].any(-1)]
+        return adapted(model.model, tokens, extra[IDS], extra[WEIGHTS]) if IDS in extra else tokens
+
+
+# Of layers that look at the text: what makes K and V of it, in UNets and in transformers.
+SIDES = {"attn2.to_k": "k", "attn2.to_v": "v", "cross_attn.k_proj": "k", "cross_attn.v_proj": "v"}
+
+
 class Recorder:
     """What the UNet's cross-attentions were really given.
 
@@ -58,9 +73,10 @@ class Recorder:
         if hasattr(unet, "cap_embedder"):  # text and picture attend jointly: all of a text comes in here
             unet.cap_embedder.register_forward_pre_hook(self.whole)
         for name, module in unet.named_modules():
-            if name.endswith(("attn2.to_k", "attn2.to_v")):
+            side = SIDES.get(".".join(name.split(".")[-2:])) if "llm_adapter" not in name else None
+            if side:
                 module.register_forward_hook(
-                    lambda m, inputs, output, side=name[-1]: self.passes[-1][side].append(inputs[0].clone())
+                    lambda m, inputs, output, side=side: self.passes[-1][side].append(inputs[0].clone())
                 )
 
     def whole(self, module, inputs):
@@ -69,6 +85,7 @@ class Recorder:
 
     def begin(self, module, args, kwargs):
         rows = kwargs["transformer_options"]["cond_or_uncond"]
-        t = float(args[1][0]) * (1000 if hasattr(module, "cap_embedder") else 1)
+        is_flow = hasattr(module, "cap_embedder") or hasattr(module, "llm_adapter")
+        t = float(args[1][0]) * (1000 if is_flow else 1)
         given = {"t": t, "rows": rows, "size": tuple(args[0].shape[-2:]), "y": kwargs.get("y")}
         self.passes.append({**given, "k": [], "v": []})

@@ -2,7 +2,8 @@
 
 import json
 import math
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 
 import comfy.latent_formats
 import comfy.model_management
@@ -11,8 +12,11 @@ import comfy.supported_models
 import comfy.supported_models_base
 import torch
 from comfy.clip_vision import ClipVisionModel
+from comfy.ldm.cosmos.predict2 import MiniTrainDIT
 from comfy.ldm.flux.model import FluxParams
 from comfy.ldm.models.autoencoder import AutoencoderKL
+from comfy.ldm.wan.vae import WanVAE
+from comfy.model_base import BaseModel, ModelType
 from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SD1ClipModel, SD1Tokenizer
 from comfy.sdxl_clip import SDXLClipModel, SDXLRefinerClipModel, SDXLTokenizer
@@ -74,8 +78,7 @@ def model(
     if velocity:
         config.model_type = lambda *_: comfy.supported_models.model_base.ModelType.V_PREDICTION
     base = config.get_model({}, "", device=torch.device("cpu"))
-    fill(base.diffusion_model, 0)
-    return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
+    return patched(base)
 
 
 def flux() -> ModelPatcher:
@@ -105,8 +108,43 @@ def z_image(dtype=torch.float32, cast=None) -> ModelPatcher:
     config.latent_format = comfy.latent_formats.SD15()
     config.set_inference_dtype(dtype, cast)
     base = config.get_model({}, "", device=torch.device("cpu"))
+    return patched(base)
+
+
+CROSS = dict(
+    max_img_h=64, max_img_w=64, max_frames=8, in_channels=4, out_channels=4, patch_spatial=2, patch_temporal=1,
+    concat_padding_mask=True, model_channels=64, num_blocks=4, num_heads=2, mlp_ratio=2.0,
+    crossattn_emb_channels=QWEN["hidden_size"], pos_emb_cls="rope3d", pos_emb_learnable=True, use_adaln_lora=True,
+    adaln_lora_dim=16, extra_per_block_abs_pos_emb=False,
+)  # fmt: skip
+
+
+def cross_transformer(dtype=torch.float32) -> ModelPatcher:
+    """A MODEL of Anima's kind, small, without what Anima has in front of it: what every host has of it."""
+    config = comfy.supported_models.CosmosT2IPredict2({"image_model": "cosmos_predict2", **CROSS})
+    config.sampling_settings, config.latent_format = {"shift": 3.0, "multiplier": 1.0}, Frames()
+    config.set_inference_dtype(dtype, None)
+    return patched(BaseModel(config, ModelType.FLOW, device=torch.device("cpu"), unet_model=MiniTrainDIT))
+
+
+def anima(dtype=torch.float32, cast=None, channels: int = 4) -> ModelPatcher:
+    """A MODEL of Anima's kind, small: its layers look across at what an adapter finds in the text. Of newer hosts."""
+    settings = {**CROSS, "in_channels": channels, "out_channels": channels}
+    config = comfy.supported_models.Anima({"image_model": "anima", **settings})
+    config.latent_format = Frames() if channels == 4 else config.latent_format
+    config.set_inference_dtype(dtype, cast)
+    return patched(config.get_model({}, "", device=torch.device("cpu")))
+
+
+def patched(base: BaseModel) -> ModelPatcher:
     fill(base.diffusion_model, 0)
     return ModelPatcher(base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
+
+
+class Frames(comfy.latent_formats.SD15):
+    """Latents of the small VAE as frames of videos."""
+
+    latent_dimensions = 3
 
 
 CLIPS = {
@@ -116,6 +154,18 @@ CLIPS = {
     "sdxl": (SDXLTokenizer, SDXLClipModel),
     "refiner": (SDXLTokenizer, SDXLRefinerClipModel),
 }
+
+
+with suppress(ImportError):  # of newer hosts
+    import comfy.ldm.anima.model
+    from comfy.text_encoders.anima import AnimaTEModel, AnimaTokenizer
+
+    CLIPS["anima"] = AnimaTokenizer, AnimaTEModel
+    # The host asks for its adapter without saying how large.
+    ADAPTER = dict(source_dim=64, target_dim=64, model_dim=64, num_layers=2, num_heads=4)
+    comfy.ldm.anima.model.LLMAdapter = partial(comfy.ldm.anima.model.LLMAdapter, **ADAPTER)
+FAMILIES = [family for family in CLIPS if family != "refiner"]
+FLOWS = [family for family in ("z_image", "anima") if family in CLIPS]
 
 
 @cache
@@ -128,7 +178,7 @@ def clip(family: str = "sd1", dtype=torch.float32, embeddings: str | None = None
     """The text encoders of a family, of 3 layers and 64 wide (clip_g 128), with the real tokenizers."""
     usual = CLIPS[family][0] if embeddings else lambda **_: tokenizer(family)
     target = comfy.supported_models_base.ClipTarget(usual, CLIPS[family][1])
-    sizes = {"clip_l": TEXT, "clip_h": TEXT, "clip_g": TEXT_G, "qwen3_4b": QWEN}
+    sizes = {"clip_l": TEXT, "clip_h": TEXT, "clip_g": TEXT_G, "qwen3_4b": QWEN, "qwen3_06b": QWEN}
     sizes = {f"{name}_model_config": dict(size) for name, size in sizes.items()}
     made = comfy.sd.CLIP(target, embedding_directory=embeddings, model_options={"dtype": dtype, **sizes})
     fill(made.cond_stage_model, 1)
@@ -143,6 +193,14 @@ def vae(channels: int = 4) -> comfy.sd.VAE:
     made = comfy.sd.VAE(sd=network.state_dict(), config={"params": config})
     made.latent_channels = channels  # which the host tells from files only
     return made
+
+
+def video_vae() -> comfy.sd.VAE:
+    """A VAE of videos, of the kind that came with Wan 2.1 and Qwen-Image, small."""
+    sizes = dict(dim=8, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[], dropout=0.0)
+    network = WanVAE(**sizes, temperal_downsample=[False, True, True], image_channels=3, conv_out_channels=3)
+    fill(network, 4)
+    return comfy.sd.VAE(sd=network.state_dict())
 
 
 def clip_vision(folder) -> ClipVisionModel:

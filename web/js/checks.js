@@ -13,8 +13,8 @@ const answers = new Map() // by what was asked
 let latest = 0 // of the checks that were begun
 
 /** What a run would say of an input's value, "" if nothing. */
-async function wrongWith(node, input, value) {
-    const query = `${new URLSearchParams({ node: node.comfyClass, input, value })}`
+async function wrongWith(node, input, value, tokens) {
+    const query = `${new URLSearchParams({ node: node.comfyClass, input, value, tokens })}`
     if (!answers.has(query)) {
         const response = await api.fetchApi(`/persona/check?${query}`).catch(() => undefined)
         if (!response?.ok) return ""
@@ -27,15 +27,20 @@ async function wrongWith(node, input, value) {
 function typed() {
     return everyNode().filter(isOurs).flatMap(node => {
         const widgets = (node.widgets ?? []).filter(widget => CHECKED.includes(widget.name))
-        return widgets.map(widget => ({ node, widget, value: valueOf(node, widget.name) }))
+        return widgets.map(widget => ({ node, widget, value: valueOf(node, widget.name), tokens: tokensFor(node, widget) }))
     })
+}
+
+/** How many tokens there are for a word; "" where that is not known, or it is none. */
+function tokensFor(node, widget) {
+    return widget.name === "supercategory" ? valueOf(node, "tokens") ?? "" : ""
 }
 
 async function check() {
     const mine = ++latest
     const wrong = new Map() // the sentences of each node
-    for (const { node, widget, value } of typed()) {
-        const sentence = typeof value === "string" ? await wrongWith(node, widget.name, value) : ""
+    for (const { node, widget, value, tokens } of typed()) {
+        const sentence = typeof value === "string" ? await wrongWith(node, widget.name, value, tokens) : ""
         if (mine !== latest) return // something else was typed meanwhile
         mark(node, widget, sentence)
         wrong.set(node, [...(wrong.get(node) ?? []), sentence])
@@ -49,7 +54,7 @@ app.registerExtension({
         if (isOurs(node)) addLine(node, LINE, { color: "var(--error-text)" })
     },
     setup() {
-        const told = ({ node, widget, value }) => [node.id, widget.name, value, hasElement(node, widget)]
+        const told = ({ node, widget, value, tokens }) => [node.id, widget.name, value, tokens, hasElement(node, widget)]
         watch(() => typed().map(told), check)
     },
 })

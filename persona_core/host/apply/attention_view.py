@@ -139,18 +139,19 @@ def watching(
 def words_at(section: Section, t: float, tower: ClipTower) -> list[tuple[str, list[int]]]:
     """The words of a prompt and the places of their tokens in its context at t, in reading order.
 
-    A persona's N tokens count as one word; while its common word stands for it, it has one token.
+    A persona's N tokens count as one word; while its common word stands for it, it has that one's.
     A word that comes twice is told apart by its number.
     """
     words, place, begun = [], 0, None
     for token, _ in section:
         if isinstance(token, PersonaToken):
-            dynamic = token.subject.applied.vectors(t) is not None
+            word = token.subject.words[tower.key].spaced
+            there = token.index < len(word) or token.subject.applied.vectors(t) is not None
             if token.index == 0:
                 words.append((token.subject.placeholder, [place]))
-            elif dynamic:
+            elif there:
                 words[-1][1].append(place)
-            place += 1 if dynamic or token.index == 0 else 0
+            place += there
             begun = None
             continue
         if isinstance(token, int) and token not in tower.special_tokens:

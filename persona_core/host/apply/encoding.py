@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from ...files import QUOTED, shown
 from ...persona import LAST_LAYER, Persona
 from ...table import AppliedPersona, ContextTable, Place, Segment, plan
+from ..adapter import TARGET
 from ..clip import StandIn, TextTowers, layer_in_use, text_towers
 from ..messages import warn
-from ..tokenizer import PersonaTokens, check_placeholder, known_placeholders, warn_of_text, whole, with_placeholder
+from ..placeholder import check_placeholder, whole
+from ..tokenizer import PersonaTokens, known_placeholders, warn_of_text, with_placeholder
 from ..towers import QwenTower
 from .bypass import Bypass, ClipLayers, QwenLayers
 from .portions import at_once, check_room, portions
@@ -26,12 +28,12 @@ from .prompt import (
     Row,
     Section,
     Subject,
-    Word,
     count_of,
     fill,
     ids_in,
     subjects_in,
     tokens_of,
+    words_of,
 )  # fmt: skip
 from .sampling import attach
 
@@ -50,14 +52,16 @@ def apply_to_clip(clip: comfy.sd.CLIP, applied: AppliedPersona, placeholder: str
     if persona.family != towers.family:
         raise persona.not_for(f"this CLIP is {towers.family}")
     check_placeholder(placeholder, known_placeholders(clip.tokenizer, towers.first.name))
-    words = {tower.key: Word.of(persona.supercategory, tower) for tower in towers.towers}
+    words = words_of(persona, towers)
     subject = Subject(applied, placeholder, words, hooked)
     # Without the persona a long prompt must be cut into stretches of 77 where the plain one is.
-    count = persona.representation.tokens if applied.strength else 1
+    count = persona.representation.tokens if applied.strength else len(words[towers.first.key].spaced)
     tokens = {
         tower.name: PersonaTokens(word, subject, count)
-        for tower, word in zip(towers.towers, persona.representation.word.split(towers.widths))
+        for tower, word in zip(towers.towers, persona.representation.word.split(towers.widths, -1))
     }
+    if towers.target:
+        tokens[TARGET] = tokens[towers.first.name]  # none of which it has: it reads the word
     patched = clip.clone()
     patched.cond_stage_model = patched.patcher.model  # another behind Set CLIP Hooks, where the host lends weights
     patched.tokenizer = with_placeholder(clip.tokenizer, placeholder, tokens)
@@ -153,9 +157,8 @@ class PersonaEncode(StandIn):
             without = without.repeat_interleave(torch.tensor(lengths, device=without.device), 0)
             values = torch.lerp(values, without, share)
             keys = torch.lerp(keys, without, share) if for_keys else keys
-        if self.towers.joint:
-            base, values = as_long(base, values)
-            keys = values
+        if not self.towers.sectioned:
+            base, keys, values = as_long(base, keys if for_keys else values, values)
         sides = keys.split(lengths), values.split(lengths)
         tokens = None if len(moving) == count_of(sections) else tokens_of(moving, base, count_of(sections))
         return ContextTable(base, tuple(segments), *sides, placeholders, places, everywhere, tokens)
@@ -211,7 +214,7 @@ class PersonaEncode(StandIn):
         for length in set(lengths):
             alike = [prompt for prompt in range(prompts) if lengths[prompt] == length]
             alone = ((range(0), [number]) for number in range(len(alike)))
-            most = at_once(length, self.towers.width) if self.towers.joint else None
+            most = None if self.towers.sectioned else at_once(length, self.towers.width)
             together = portions(len(alike), count, sum(prompt < points for prompt in alike), most)
             for keys, others in together if self.sections_are_independent() else alone:
                 some = [alike[number] for number in (*keys, *others)]
@@ -228,8 +231,10 @@ class PersonaEncode(StandIn):
 
     def encode(self, rows: Mapping[str, Sequence[Row]], spared: int) -> Tensor:
         """The contexts of sections as those of one prompt."""
+        target = {TARGET: [[]]} if self.towers.target else {}  # the host asks for its words, which make no context
         with self.bypass.during(rows, spared):
-            return self.original({key: [row.pairs for row in encoder] for key, encoder in rows.items()})[0]
+            pairs = {key: [row.pairs for row in encoder] for key, encoder in rows.items()}
+            return self.original({**target, **pairs})[0]
 
     def sections_are_independent(self) -> bool:
         """Whether the host's own code encodes, each section whatever the others are. Packs that weigh words in other

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...files import QUOTED, shown
+from ...persona import Persona
 from ...representation import TokenVectors
 from ...table import AppliedPersona
+from ..clip import TextTowers
 from ..tokenizer import PersonaToken, flat
 from ..towers import QwenTower, TextTower
 
@@ -20,8 +23,8 @@ Section = list[tuple]
 
 @dataclass(frozen=True)
 class Word:
-    """The supercategory's token behind a space, its tokens without one, and the padding that fills what its N - 1
-    missing tokens leave; None where prompts are as long as they are."""
+    """The supercategory's S tokens behind a space, those without one, and the padding that fills what its N - S missing
+    tokens leave; None where prompts are as long as they are."""
 
     spaced: Sequence[int]
     unspaced: Sequence[int]
@@ -30,10 +33,32 @@ class Word:
     @classmethod
     def of(cls, word: str, tower: TextTower) -> "Word":
         """Raises ValueError for a word that cannot be used."""
-        ids = [tower.word_id(word)]
+        ids = tower.word_ids(word)
         if isinstance(tower, QwenTower):
             return cls(ids, tower.plain(word.strip()), None)
         return cls(ids, ids, tower.tokenizer.pad_token)
+
+    def at(self, token: PersonaToken) -> Sequence[int]:
+        """Those that stand in a persona token's place: one at each while there are, as prompts are cut to a length; all
+        at the first where they are as long as they are."""
+        ids = self.spaced if token.spaced else self.unspaced
+        if self.padding is None:
+            return ids if token.index == 0 else ()
+        return ids[token.index : token.index + 1]
+
+
+def words_of(persona: Persona, towers: TextTowers) -> dict[str, Word]:
+    """The supercategory's, by the host's key of each text encoder. Raises ValueError with a sentence where it has more
+    tokens than the persona began at, or fewer."""
+    word = persona.representation.word
+    began, count = len(word.reshape(-1, word.shape[-1])), len(towers.ids(persona.supercategory))
+    if began != count:
+        raise ValueError(
+            f"The persona {shown(persona.name, QUOTED)} began at {began} of the text encoder's tokens, but its "
+            f"supercategory {shown(persona.supercategory, QUOTED)} makes {count} in this CLIP. Learn it again with "
+            "this checkpoint."
+        )
+    return {tower.key: Word.of(persona.supercategory, tower) for tower in towers.towers}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +93,7 @@ class PlaceholderEmbeddings:
 
     @classmethod
     def without(cls, subject: Subject, vectors: TokenVectors) -> "PlaceholderEmbeddings":
-        """The word at each of the persona's tokens: a prompt of the same length without the persona."""
+        """The word at each of the persona's tokens, as they began: a prompt of the same length without the persona."""
         return cls(subject.applied.word.expand_as(vectors.keys[0]))
 
 
@@ -109,7 +134,7 @@ def fill(section: Section, encoder: str, columns: slice, embeddings: Mapping[Sub
     """A section with what stands at its placeholders.
 
     encoder: the host's key of the text encoder, whose share of the D numbers columns tells. Where a subject has no
-    embeddings, its word stands for all N, and padding at the end keeps the section's length.
+    embeddings, its word's tokens stand for all N, and padding at the end keeps the section's length.
     """
     pairs, bypass, persona, padding = [], [], {}, []
     for token, weight, *number in section:
@@ -117,15 +142,15 @@ def fill(section: Section, encoder: str, columns: slice, embeddings: Mapping[Sub
             pairs.append((token, weight, *number))
             continue
         here, word = embeddings.get(token.subject), token.subject.words[encoder]
-        if token.index == 0 or here is not None:
-            persona[len(pairs)] = token.subject
         if here is not None:
+            persona[len(pairs)] = token.subject
             vector = here.tokens[token.index, columns]
             if here.bypass is not None:
                 bypass.append((vector, here.bypass[token.index, columns]))
             pairs.append((vector, weight, *number))
-        elif token.index == 0:
-            pairs += [(one, weight, *number) for one in (word.spaced if token.spaced else word.unspaced)]
+        elif ids := word.at(token):
+            persona |= dict.fromkeys(range(len(pairs), len(pairs) + len(ids)), token.subject)
+            pairs += [(one, weight, *number) for one in ids]
         elif word.padding is not None:
             padding.append((word.padding, 1.0, *(0 for _ in number)))  # padding is of no word
     return Row(pairs + padding, bypass, persona)

@@ -21,6 +21,7 @@ from torch import Tensor, allclose, equal
 from ...table import Place
 from ..messages import warn
 from ..model import discrete_timestep
+from .adapted import keep_from_adapter, sides_adapted, without_padding
 from .context import FOLLOWING, PersonaContext, Table
 from .places import PLACES, Followed, warn_of_parts, with_places, within
 from .steps import tell_of_steps
@@ -89,6 +90,9 @@ def warn_of_absent(executor, *args, **kwargs):
     others = any(hook != HOOK for cond in conds if cond.get("hooks") is not None for hook in cond["hooks"].hooks)
     if not others:
         warn_of_missing(missing)
+    for cond in conds:
+        if table_of(cond, cond.get("cross_attn")):
+            keep_from_adapter(cond)
     tell_of_steps(executor.class_obj.model_patcher.get_model_object("model_sampling"), args[SIGMAS], tables)
     run = RUN.set(Run())
     try:
@@ -135,7 +139,7 @@ def follow_tables(executor, model, conds, x_in, timestep, model_options):
     values: dict[uuid.UUID, tuple[Tensor, Tensor]] = {}
     places: dict[uuid.UUID, list[Place]] = {}
     conds = [
-        None if group is None else [at_timestep(cond, t, values, places, x_in, number) for cond in group]
+        None if group is None else [at_timestep(cond, t, values, places, x_in, number, model) for cond in group]
         for number, group in enumerate(conds)
     ]
     patches = options.get("patches", {})
@@ -175,11 +179,12 @@ def same(one: Tensor, other: Tensor) -> bool:
     return kinds[0] == kinds[1] and allclose(one, other, rtol=ROUNDING, atol=ROUNDING**2)
 
 
-def at_timestep(cond: dict, t: float, values: dict, places: dict, latents: Tensor, group: int) -> dict:
+def at_timestep(cond: dict, t: float, values: dict, places: dict, latents: Tensor, group: int, model) -> dict:
     """A conditioning as it is at t; the same dict if it has no table.
 
-    group: the number of the guider's list that it is in. values: gets the contexts of K and V under the conditioning's
-    uuid, on the device of the UNet: once a step, not once a layer. places: gets those of its personas.
+    group: the number of the guider's list that it is in. model: the host's. values: gets the contexts of K and V under
+    the conditioning's uuid, on the device of the UNet: once a step, not once a layer. places: gets those of its
+    personas.
     """
     if cond.get("hooks") is not None:
         cond = {**cond, "hooks": without_ours(cond["hooks"])}
@@ -193,10 +198,12 @@ def at_timestep(cond: dict, t: float, values: dict, places: dict, latents: Tenso
         lost_and_told = isinstance(context, PersonaContext)
         return with_context(cond, "c_crossattn", context.as_subclass(Tensor)) if lost_and_told else cond
     keys, value = table.at(t)
+    stands = keys is not table.base
+    keys, value = sides_adapted(model, cond, keys, value, latents.device)
     cond = with_context(cond, "c_crossattn", without_padding(keys) if LENGTH in cond["model_conds"] else keys)
     # Another one for the copy of an area in the opposite list; the same at each step, for nodes that compare steps.
     cond["uuid"] = uuid.uuid5(cond["uuid"], str(group))
-    if keys is not table.base:
+    if stands:
         values[cond["uuid"]] = keys.to(latents.device), value.to(latents.device)
     if kept := within(table.places_at(t), cond, tuple(latents.shape[-2:]), RUN.get(Run()).known):
         places[cond["uuid"]] = kept
@@ -224,16 +231,15 @@ def with_context(cond: dict, name: str, context: Tensor) -> dict:
     return {**cond, "model_conds": model_conds}
 
 
-def without_padding(context: Tensor) -> Tensor:
-    """A context [B, L, D] without its rows of zeros, which stand where a prompt is longer with a persona than with the
-    word: a table has all of one length. What somebody zeroed as a whole stays."""
-    there = context.any(-1).any(0)
-    return context[:, there] if there.any() else context
-
-
 @torch.compiler.disable  # uuids are new in each run, and compiled code would be made anew for them
-def give_values(query, keys, values, extra_options):
-    """Cross-attention patch: write the V context into the rows whose conditioning has one."""
+def give_values(query, keys, values, extra_options, **more):
+    """Cross-attention patch: write the V context into the rows whose conditioning has one. more: what transformers tell
+    beside, which take a dict."""
+    query, keys, values = with_values(query, keys, values, extra_options)
+    return {"q": query, "k": keys, "v": values} if more else (query, keys, values)
+
+
+def with_values(query, keys, values, extra_options):
     contexts, t = extra_options.get(VALUES), extra_options.get(TIMESTEP)
     if isinstance(keys, PersonaContext):  # out of another conditioning, which a pack's patch has put in before us
         run = RUN.get(Run())

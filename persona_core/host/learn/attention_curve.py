@@ -14,9 +14,9 @@ from ...photos import Photo
 from ...representation import TokenVectors
 from ...stages import TIMESTEPS, attention_iou
 from ..clip import text_towers
+from .adapted_text import text_encoder
 from .frozen import frozen
 from .latents import encode
-from .text import DifferentiableText
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def attention_curve(
     seed: int,
     on_step: Callable[[int, int], None],
 ) -> AttentionCurve:
-    """Attention of the word in "a photo of a {supercategory}" for one photo, noised to every `step`-th timestep.
+    """Attention of the word in "a photo of a {supercategory}", the mean over its tokens, for one photo, noised to every
+    `step`-th timestep.
 
     draws: noise draws averaged at each. on_step(done, total) may raise to stop.
     """
@@ -50,11 +51,11 @@ def attention_curve(
     needed = model.memory_required((draws, *latents.shape[1:]))
     comfy.model_management.load_models_gpu([model, clip.patcher], memory_required=needed)
     with torch.no_grad():
-        denoiser, word = frozen(model), text_towers(clip).word(supercategory)[None, None]
-        text = DifferentiableText(clip, 1, supercategory)
+        denoiser, word = frozen(model), torch.atleast_2d(text_towers(clip).word(supercategory))[None]
+        text = text_encoder(model, clip, word.shape[1], supercategory)
         encoding = text.encode(["a photo of a {}"], TokenVectors(word, word))
         pooled = None if encoding.pooled is None else encoding.pooled.expand(draws, -1)
-        context, token = encoding.keys.expand(draws, -1, -1), int(encoding.persona[0].int().argmax())
+        context, tokens = encoding.keys.expand(draws, -1, -1), encoding.persona[0].nonzero()[:, 0].tolist()
         generator = torch.Generator().manual_seed(seed)
         clean = latents.clone().to(denoiser.device).float().expand(draws, -1, -1, -1)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
@@ -62,7 +63,7 @@ def attention_curve(
         for done, t in enumerate(timesteps):
             rows = t.expand(draws).to(denoiser.device)
             noisy = add_noise(denoiser.schedule, clean, noise, rows)
-            maps.append(denoiser.attention_map(noisy, rows, context, token, pooled).mean(0).cpu())
+            maps.append(denoiser.attention_map(noisy, rows, context, tokens, pooled).mean(0).cpu())
             on_step(done + 1, len(timesteps))
     maps, mask = torch.stack(maps), masks[0, 0].cpu().clone()
     return AttentionCurve(timesteps, attention_iou(maps, mask), maps, mask)

@@ -1,6 +1,6 @@
 """Lets gradients pass through the host's frozen models, and leaves the models as they were."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import comfy.model_management
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import deterministic
 
 from ..compat import told_that_it_trains
+from .offload import lent, off_the_device
 from .weights import alias, is_plain
 
 MULTIPLIES = nn.Linear, nn.Conv2d
@@ -17,17 +18,28 @@ COMPUTED_IN = torch.float32, torch.float16, torch.bfloat16
 
 
 @contextmanager
-def differentiable(*patchers: ModelPatcher, dtype: torch.dtype | None = None) -> Iterator[None]:
+def differentiable(
+    *patchers: ModelPatcher, dtype: torch.dtype | None = None, off: Sequence[ModelPatcher] = ()
+) -> Iterator[None]:
     """Load models whole and let autograd run through them, though the host runs nodes in inference mode.
 
-    dtype: what they compute in, see `frozen_weights`. Inference tensors made outside (latents, conditionings) must be
+    dtype: what they compute in, see `frozen_weights`. off: those of them that stay off the device, and whose weights
+    are lent to it, see `offload`. Inference tensors made outside (latents, conditionings) must be
     cloned inside to be used with gradients.
     """
     # In the host's own mode: what it replaces while it loads, it could not unload later if it were of another.
-    comfy.model_management.load_models_gpu(list(patchers), force_full_load=True)
-    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+    with ExitStack() as stack:
+        for patcher in off:
+            stack.enter_context(off_the_device(patcher))
+        comfy.model_management.load_models_gpu(
+            [patcher for patcher in patchers if patcher not in off], force_full_load=True
+        )
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
         for patcher in patchers:
             stack.enter_context(frozen_weights(patcher.model, dtype))
+        for patcher in off:
+            stack.enter_context(lent(patcher.model))
         stack.enter_context(deterministic_algorithms())
         stack.enter_context(told_that_it_trains())
         yield
@@ -64,6 +76,12 @@ def frozen_weights(module: nn.Module, dtype: torch.dtype | None = None) -> Itera
 def in_dtype(weight: Tensor, dtype: torch.dtype | None) -> Tensor:
     """The weight in a precision to compute in; one in 8 bit or of its own kind needs its layer's care and stays."""
     return weight.to(dtype) if dtype and weight.dtype in COMPUTED_IN and is_plain(weight) else weight
+
+
+def reads_out(module: nn.Module) -> bool:
+    """Whether weights are read out at each call, in copies that autograd would keep."""
+    layers = (layer for layer in module.modules() if isinstance(layer, MULTIPLIES))
+    return not all(layer.weight.dtype in COMPUTED_IN and is_plain(layer.weight) for layer in layers)
 
 
 @contextmanager

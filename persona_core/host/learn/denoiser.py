@@ -4,7 +4,7 @@ Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from comfy.cli_args import args
@@ -82,12 +82,12 @@ class FrozenDenoiser:
         noisy: Tensor,
         t: Tensor,
         context: Tensor,
-        token: int,
+        tokens: Sequence[int],
         pooled: Tensor | None = None,
     ) -> Tensor:
-        """Where a token of the prompt looks: cross-attention probabilities [B, h, w] of noisy latents [B, C, h, w].
+        """Where tokens of the prompt look: cross-attention probabilities [B, h, w] of noisy latents [B, C, h, w].
 
-        Mean over heads and over the layers of `attention.shown_sizes`, at the latent's size.
+        Mean over the tokens, over heads and over the layers of `attention.shown_sizes`, at the latent's size.
         """
         latent = tuple(noisy.shape[-2:])
         shown, maps = shown_sizes(latent), []
@@ -95,7 +95,7 @@ class FrozenDenoiser:
         def record(query: Tensor, key: Tensor, value: Tensor, extra: dict) -> Tensor:
             heads, shape = extra["n_heads"], tuple(extra["activations_shape"][2:])
             if shape in shown:
-                maps.append(token_maps(query, key, heads, shape, latent)[:, token])
+                maps.append(token_maps(query, key, heads, shape, latent)[:, tokens].mean(1))
             return self.attend(query, key, value, extra)
 
         options = self.options(t)

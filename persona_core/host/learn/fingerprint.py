@@ -13,6 +13,9 @@ from torch import Tensor
 from .weights import stored, weights_of
 
 PLAIN = (str, int, float, bool, type(None), Tensor)
+# The host leaves weights that a checkpoint lacks as uninitialised memory. Nothing uses this one, and no file of Z-Image
+# has it.
+UNINITIALISED = {"diffusion_model.norm_final.weight"}
 SAMPLES = 64  # values looked at in each weight: enough to tell checkpoints apart, at no cost
 
 
@@ -20,8 +23,7 @@ SAMPLES = 64  # values looked at in each weight: enough to tell checkpoints apar
 class Weights:
     """The weights of a MODEL, or of the part of it whose names begin with `prefix`.
 
-    The host leaves weights that a checkpoint lacks as uninitialised memory (the text projection of SD1.5, which
-    nothing uses): a prefix keeps them out.
+    What a checkpoint lacks and nothing uses, as the text projection of SD1.5, a prefix keeps out.
     """
 
     patcher: ModelPatcher
@@ -71,7 +73,7 @@ def describes_itself(value: object) -> bool:
 def feed_weights(digest, patcher: ModelPatcher, prefix: str) -> None:
     """The weights as loaded from file, and the patches (LoRA) that this MODEL puts on them."""
     for name, weight in sorted(dict(weights_of(patcher.model)).items()):
-        if name.startswith(prefix):
+        if name.startswith(prefix) and name not in UNINITIALISED:
             # Another MODEL's patches may lie on the weights just now; the host keeps the originals.
             original = patcher.backup[name].weight if name in patcher.backup else weight
             feed(digest, (name, sample(original)))

@@ -6,25 +6,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 import comfy.model_management
 import numpy as np
 import torch
+from comfy.ldm.cosmos.predict2 import Block as CrossTransformerBlock
 from comfy.ldm.lumina.model import JointTransformerBlock
 from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
 from ... import training
 from ...task import References, TrainingTask
 from .attention import attention_in_pieces
+from .offload import VISITING, bytes_of, outside, placed, unload, wrapped
 from .weights import stored
 
 REST = None  # what is kept outside of the layers
-LAYERS = ResBlock, BasicTransformerBlock, JointTransformerBlock
+NOTHING: Mapping = MappingProxyType({})
+LAYERS = ResBlock, BasicTransformerBlock, JointTransformerBlock, CrossTransformerBlock
 PROBED = 8, 16, 24  # a side of the latents that a step is tried with
 # How devices say it that have no error of a kind of its own: MPS, DirectML, XPU, cuBLAS, and the CPU.
 NO_MEMORY = "out of memory", "out_of_device_memory", "alloc_failed", "t allocate", "not allocate", "tried to allocate"
@@ -33,10 +38,15 @@ NO_MEMORY = "out of memory", "out_of_device_memory", "alloc_failed", "t allocate
 @dataclass(frozen=True)
 class Fit:
     """How a step is made to fit. micro_batch: rows at once. checkpointed: the layers that are computed again in the
-    backward pass, instead of keeping all that they computed."""
+    backward pass, instead of keeping all that they computed. lent: those of them whose weights stay off the device."""
 
     micro_batch: int
     checkpointed: frozenset[nn.Module]
+    lent: frozenset[nn.Module] = frozenset()
+
+
+class NoRoom(MemoryError):
+    """Learning would not fit, and has another way to go."""
 
 
 def layers_of(diffusion_model: nn.Module) -> list[nn.Module]:
@@ -45,9 +55,14 @@ def layers_of(diffusion_model: nn.Module) -> list[nn.Module]:
 
 
 def layers_to_checkpoint(diffusion_model: nn.Module, device: torch.device) -> list[nn.Module]:
-    """Those that can be computed twice: none where torch's checkpointing does not know the device, as DirectML's.
+    """Those that can be computed twice."""
+    return layers_of(diffusion_model) if can_checkpoint(device) else []
 
-    What that asks for in the backward pass is asked for here: some devices' threads end the process where it fails.
+
+def can_checkpoint(device: torch.device) -> bool:
+    """Whether torch's checkpointing knows the device; it does not know DirectML's.
+
+    What it asks for in the backward pass is asked for here: some devices' threads end the process where it fails.
     """
     kind = device.type
     try:
@@ -55,8 +70,8 @@ def layers_to_checkpoint(diffusion_model: nn.Module, device: torch.device) -> li
         if torch.amp.is_autocast_available(kind):
             torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=False)
     except (AttributeError, AssertionError, RuntimeError):
-        return []
-    return layers_of(diffusion_model)
+        return False
+    return True
 
 
 @contextmanager
@@ -69,19 +84,6 @@ def gradient_checkpointing(layers: Iterable[nn.Module]) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def wrapped(layer: nn.Module, wrap: Callable[[Callable], Callable]) -> Iterator[None]:
-    """Within, the layer computes wrap(its forward)."""
-    own = layer.__dict__.get("forward")  # another pack's
-    layer.forward = wrap(layer.forward)
-    try:
-        yield
-    finally:
-        del layer.forward
-        if own is not None:
-            layer.forward = own
-
-
 def checkpointed(forward: Callable) -> Callable:
     def call(*inputs, **named):
         # The host writes into its options where it is, and by the time of the second time it is elsewhere.
@@ -92,35 +94,72 @@ def checkpointed(forward: Callable) -> Callable:
     return call
 
 
-def fit_into_memory(task: TrainingTask, patchers: Sequence[ModelPatcher]) -> tuple[Fit, float]:
-    """How a step is made to fit beside the models of these patchers, which are loaded, and the bytes it may use."""
-    rows, device = task.settings.batch_size, task.denoiser.device
-    if rows * math.prod(task.references.latents.shape[-2:]) <= max(PROBED) ** 2:  # finding out would take as much
-        return Fit(rows, frozenset()), room_for(0, patchers, device)
+def ways_to_load(patchers: Sequence[ModelPatcher]) -> list[list[ModelPatcher]]:
+    """Which models stay off the device, in each of the ways to try one after the other: none of them where all may fit,
+    and then all that can."""
+    manager = comfy.model_management
+    off = [one for one in patchers if one.load_device != one.offload_device and can_checkpoint(one.load_device)]
+    if manager.vram_state == manager.VRAMState.SHARED:  # the device's memory is the CPU's
+        off = []
+    for device in {patcher.load_device for patcher in off}:
+        loaded = [one.model_loaded_memory() for one in manager.current_loaded_models if one.device == device]
+        there = manager.get_free_memory(device) + sum(loaded) - manager.minimum_inference_memory()
+        if sum(patcher.model_size() for patcher in patchers if patcher.load_device == device) > there:
+            return [off]
+    return [[], off] if off else [[]]
+
+
+def fit_into_memory(
+    task: TrainingTask, patchers: Sequence[ModelPatcher], off: Sequence[ModelPatcher] = (), last: bool = True
+) -> tuple[Fit, float]:
+    """How a step is made to fit beside what is loaded of the models of these patchers, and the bytes it may use.
+
+    off: those of them that stay off the device. Raises NoRoom where it does not fit, and this is not the last way.
+    """
+    denoiser, rows = task.denoiser, task.settings.batch_size
+    device, layers = denoiser.device, layers_to_checkpoint(denoiser.diffusion_model, denoiser.device)
+    if not off and rows * math.prod(task.references.latents.shape[-2:]) <= max(PROBED) ** 2:
+        return Fit(rows, frozenset()), room_for(0, patchers, device)  # finding out would take as much
     weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
+    sizes = {layer: bytes_of(layer) for layer in layers} if denoiser.patcher in off else {}
     kept = None
-    try:
-        kept = saved_by_row(task, weights)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-    layers = layers_to_checkpoint(task.denoiser.diffusion_model, device)
-    if kept is None:  # not where the error is, which holds on to all that was computed
-        return smallest(layers), room_for(math.inf, patchers, device)
-    room = room_for(rows * sum(kept.values()), patchers, device)
-    return fit(kept if layers else {REST: sum(kept.values())}, rows, room), room
+    with placed(outside(denoiser.patcher.model, sizes) if sizes else (), device):
+        try:
+            kept = saved_by_row(task, weights)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        # Not where the error is, which holds on to all that was computed.
+        wanted = math.inf if kept is None else rows * sum(kept.values()) + sum(sizes.values())
+        room = room_for(wanted, patchers, device)
+    if kept is None:
+        fitted = smallest(layers, sizes)
+    else:
+        kept = kept if layers else {REST: sum(kept.values())}
+        fitted = fit(kept, rows, room, sizes)
+    if not last and (kept is None or needed(kept, fitted, sizes) > room):
+        raise NoRoom("A step does not fit beside the models.")
+    return fitted, room
 
 
 def saved_by_row(task: TrainingTask, weights: Iterable[Tensor]) -> dict[nn.Module | None, float]:
     """Bytes that autograd keeps of one row of a step, by layer and for the REST: told from steps on small copies of the
     latents. weights: they are there anyway."""
+    degree = 2 if task.denoiser.attention is attention_in_pieces else 1
+    return scaled(small_steps(task, weights), math.prod(task.references.latents.shape[-2:]), degree)
+
+
+def small_steps(task: TrainingTask, weights: Iterable[Tensor]) -> list[Counter]:
+    """The same of one row of latents of each PROBED side, always with the longest prompt: with texts of other lengths
+    they would not be in a line."""
     tensors, layers = (task.references.latents, task.references.masks), layers_of(task.denoiser.diffusion_model)
-    one, counts = replace(task, settings=replace(task.settings, batch_size=1)), []
+    prompts, rich = (sorted(those, key=len)[-1:] for those in (task.objective.prompts, task.objective.rich))
+    objective = replace(task.objective, prompts=prompts, rich=rich)
+    one, counts = replace(task, settings=replace(task.settings, batch_size=1), objective=objective), []
     for side in PROBED:
         small = References(*(interpolate(tensor, (side, side), mode="area") for tensor in tensors))
         counts.append(kept_by(partial(first_terms, replace(one, references=small)), layers, weights))
-    degree = 2 if task.denoiser.attention is attention_in_pieces else 1
-    return scaled(counts, math.prod(task.references.latents.shape[-2:]), degree)
+    return counts
 
 
 def first_terms(task: TrainingTask) -> list[Tensor]:
@@ -131,17 +170,18 @@ def first_terms(task: TrainingTask) -> list[Tensor]:
 
 def kept_by(step: Callable[[], object], layers: Sequence[nn.Module], weights: Iterable[Tensor]) -> Counter:
     """Bytes that autograd keeps of whatever `step` computes, by layer and for the REST; then it cannot be run back."""
-    known = {tensor.untyped_storage().data_ptr() for weight in weights for tensor in stored(weight)}
-    alive: list[torch.UntypedStorage] = []  # or another tensor might get the place of one that was counted
+    there = {tensor.untyped_storage().data_ptr() for weight in weights for tensor in stored(weight)}
+    known: dict[int, StorageWeakRef] = {}  # by their addresses, which others get once these are gone
     kept, inside = Counter(dict.fromkeys([REST, *layers], 0)), [REST]
 
     def count(tensor: Tensor) -> None:
         for part in stored(tensor):
             storage = part.untyped_storage()
-            if storage.data_ptr() not in known:
-                known.add(storage.data_ptr())
-                alive.append(storage)
-                kept[inside[-1]] += storage.nbytes()
+            address = storage.data_ptr()
+            if address in there or address in VISITING or (address in known and not known[address].expired()):
+                continue
+            known[address] = StorageWeakRef(storage)
+            kept[inside[-1]] += storage.nbytes()
         # Not the tensor: it keeps what computed it, which would keep it, and neither would ever go.
 
     def inside_of(layer: nn.Module) -> Callable[[Callable], Callable]:
@@ -173,30 +213,41 @@ def scaled(counts: Sequence[Mapping], cells: int, degree: int) -> dict:
     return dict(zip(keys, np.polyval(curves, cells).clip(0)))
 
 
-def fit(kept: Mapping[nn.Module | None, float], rows: int, room: float) -> Fit:
+def fit(
+    kept: Mapping[nn.Module | None, float], rows: int, room: float, sizes: Mapping[nn.Module, float] = NOTHING
+) -> Fit:
     """The fastest way to fit a step of so many rows. kept: bytes of one row, by layer and for the REST. room: bytes.
+    sizes: of the weights of layers that may stay off the device; on it they need room, too.
 
     Layers are computed twice, those that keep most first, until the rest has room; a layer that is computed twice needs
-    its own bytes once, while it is. If all are and it is still too much, fewer rows go at once.
+    its own bytes once, while it is. If all are and it is still too much, fewer rows go at once. If that is too much,
+    layers stay off the device: as few as can be, and all rows at once, because each part of a step brings them anew.
     """
     layers = sorted((key for key in kept if key is not REST), key=kept.get, reverse=True)
-    for micro_batch in (rows >> halvings for halvings in range(rows.bit_length())):
-        for count in range(len(layers) + 1):
-            fitted = Fit(micro_batch, frozenset(layers[:count]))
-            if needed(kept, fitted) <= room:
-                return fitted
-    return smallest(layers)
+    large = sorted(sizes, key=sizes.get, reverse=True)
+    batches = [rows >> halvings for halvings in range(rows.bit_length())]
+    twice = [Fit(batch, frozenset(layers[:count])) for batch in batches for count in range(len(layers) + 1)]
+    lent = [
+        Fit(batch, frozenset(layers), frozenset(large[:count]))
+        for batch in batches
+        for count in range(1, 1 + len(large))
+    ]
+    fitting = (fitted for fitted in twice + lent if needed(kept, fitted, sizes) <= room)
+    return next(fitting, smallest(layers, sizes))
 
 
-def needed(kept: Mapping[nn.Module | None, float], fitted: Fit) -> float:
-    """Bytes of a step, from those that one row keeps; layers computed twice have theirs one after the other."""
+def needed(kept: Mapping[nn.Module | None, float], fitted: Fit, sizes: Mapping[nn.Module, float] = NOTHING) -> float:
+    """Bytes of a step, from those that one row keeps; layers computed twice have theirs one after the other, and so
+    have those that are lent their weights."""
     twice = [kept[layer] for layer in fitted.checkpointed]
-    return fitted.micro_batch * (sum(kept.values()) - sum(twice) + max(twice, default=0.0))
+    lent = [sizes[layer] for layer in fitted.lent]
+    weights = sum(sizes.values()) - sum(lent) + max(lent, default=0.0)
+    return fitted.micro_batch * (sum(kept.values()) - sum(twice) + max(twice, default=0.0)) + weights
 
 
-def smallest(layers: Iterable[nn.Module]) -> Fit:
-    """What needs least."""
-    return Fit(1, frozenset(layers))
+def smallest(layers: Iterable[nn.Module], lent: Iterable[nn.Module] = ()) -> Fit:
+    """What needs least. lent: those whose weights can stay off the device."""
+    return Fit(1, frozenset(layers), frozenset(lent))
 
 
 def room_for(wanted: float, patchers: Iterable[ModelPatcher], device: torch.device) -> float:
@@ -219,10 +270,7 @@ def unloaded_after(*patchers: ModelPatcher) -> Iterator[None]:
     try:
         yield
     finally:
-        loaded = comfy.model_management.current_loaded_models
-        others = [one for one in loaded if one.model is None or not any(one.model.model is base for base in ours)]
-        for device in {patcher.load_device for patcher in patchers}:
-            comfy.model_management.free_memory(math.inf, device, keep_loaded=others)
+        unload([patcher for patcher in patchers if any(patcher.model is base for base in ours)])
         known = [one.model.model for one in comfy.model_management.current_loaded_models if one.model is not None]
         for patcher in patchers:
             if not any(patcher.model is base for base in known) and strays(patcher):

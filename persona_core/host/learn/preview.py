@@ -14,6 +14,7 @@ from ...preview import Pace, Painter
 from ...progress import Progress
 from ...task import NOISE, TrainingTask
 from ..messages import log, watched
+from .latents import decode, of_videos
 
 SPARE = 1.5  # times as much memory as a picture needs must be free: the host must not unload what learns
 
@@ -51,7 +52,7 @@ class Previews:
             self.check_memory()
             latents = self.painter.paint(comfy.model_management.throw_exception_if_processing_interrupted)
             with torch.inference_mode():  # which the host loads VAEs in
-                decoded = self.vae.decode(self.model.model.process_latent_out(latents))
+                decoded = decode(self.model, self.vae, latents)
             picture = forming(decoded[0].float().cpu(), NOISE, progress.losses[NOISE], progress.planned)
             self.show(progress, picture)
             return
@@ -68,7 +69,8 @@ class Previews:
         if comfy.model_management.DISABLE_SMART_MEMORY:
             raise MemoryError("ComfyUI unloads each model when another is loaded (--disable-smart-memory).")
         shape, vae = self.painter.noise.shape, self.vae
-        decoding = vae.patcher.model_size() + vae.memory_used_decode(shape, vae.vae_dtype)
+        frames = (*shape[:2], 1, *shape[2:]) if of_videos(self.model) else shape
+        decoding = vae.patcher.model_size() + vae.memory_used_decode(frames, vae.vae_dtype)
         painting = self.model.memory_required((2, *shape[1:]))
         for patcher, needed in ((self.model, painting), (vae.patcher, decoding)):
             least = SPARE * needed + comfy.model_management.minimum_inference_memory()

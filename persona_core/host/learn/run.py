@@ -1,10 +1,9 @@
 """Learn a persona with the host's models: from photos to a Persona, interrupted or not."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.model_management
@@ -12,44 +11,46 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from PIL import Image
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ...budget import budget_of
-from ...files import read_safetensors, write_whole
 from ...loss_scale import LossScale
 from ...names import starts
 from ...noise import log_snr
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
-from ...progress import LossNotFinite, Progress, check_fit
+from ...progress import LossNotFinite, Progress
 from ...recipes import Beginning, Recipe
-from ...schema import CHECKSUM, check_progress, checksum
 from ...task import References, TrainingTask
 from ...training import train
 from ..clip import text_towers
 from ..messages import log, warn
 from ..model import compute_dtype
-from .autograd import differentiable
+from .adapted_text import text_encoder
+from .autograd import differentiable, reads_out
 from .denoiser import PIXELS, behaviour_of, model_for_learning
 from .fingerprint import Weights
 from .fingerprint import fingerprint as fingerprint_of
 from .frozen import frozen
 from .latents import encode
 from .memory import (
+    NoRoom,
+    can_checkpoint,
     fit_into_memory,
     gradient_checkpointing,
     layers_to_checkpoint,
     out_of_memory,
     smallest,
     unloaded_after,
+    ways_to_load,
 )
+from .offload import outside, placed
 from .preview import Previews
-from .text import DifferentiableText, clip_for_learning
+from .text import clip_for_learning
+from .unfinished import load_progress, save_progress
 
 GIGABYTE = 2**30
 LOG_SNR = "log-SNR at"
-PROGRESS_FORMAT = "progress/10"  # of files of unfinished learning: those of other versions are begun anew
 
 
 class TooLittleMemory(MemoryError):
@@ -94,49 +95,80 @@ def train_persona(
     none.
     Raises LossNotFinite, TooLittleMemory, and whatever `on_step` raises.
     """
-    recipe = job.recipe
     model, clip = model_for_learning(job.model), clip_for_learning(job.clip)
-    towers = text_towers(clip)
     with memory_or_a_sentence(), unloaded_after(model, clip.patcher, job.vae.patcher):
         latents, masks = encode(job.model, job.vae, job.photos)
-        with differentiable(model, clip.patcher, dtype=compute_dtype(model)):
-            denoiser = frozen(model, math.prod(latents.shape[-2:]))
-            device = denoiser.device
-            images = None if job.image_embeddings is None else job.image_embeddings.clone()
-            word = towers.word(recipe.supercategory)
-            start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
-            text = DifferentiableText(clip, recipe.tokens, recipe.supercategory, denoiser.dtype)
-            output = text.output_of(word)
-            representation = recipe.representation(Beginning(word, images, towers.widths, start, output)).to(device)
-            references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
-            objective, settings = recipe.objective(towers.word), recipe.learning
-            text.check(objective.prompts)
-            task = TrainingTask(representation, references, text, denoiser, objective, settings)
-            progress = load_progress(unfinished, fingerprint, task) or Progress()
-            previews = on_preview and Previews(task, recipe.supercategory, model, job.vae, on_preview)
-
-            def after_step(progress: Progress) -> None:
-                on_step(progress)
-                if previews:
-                    previews(progress)
-
-            def save_unfinished(progress: Progress) -> None:
-                if progress.step:
-                    save_progress(unfinished, progress, fingerprint)
-
+        ways = ways_to_load([model, clip.patcher])
+        for off in ways:
+            given = replace(job, model=model, clip=clip), latents, masks, off, off is ways[-1]
             try:
-                train_in_memory(task, (model, clip.patcher), progress, after_step, save_unfinished, on_trouble)
-            except LossNotFinite as error:
-                raise LossNotFinite(
-                    f"Learning '{job.name}' stopped because {error}. Try a lower learning rate; if it happens in "
-                    "the first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI "
-                    "with --fp32-vae or --force-fp32."
-                ) from error
-            if not progress.in_time:
-                on_trouble(
-                    f"Learning ended after its {settings.minutes:g} minutes, before it was done: allow more minutes, "
-                    "or lower the resolution."
-                )
+                return learn(*given, fingerprint, unfinished, on_step, on_trouble, on_preview)
+            except Exception as error:
+                if off is ways[-1] or not out_of_memory(error):
+                    raise
+                tried = not isinstance(error, NoRoom)
+            # Here, where the error is gone, which held on to all that was computed.
+            comfy.model_management.soft_empty_cache()
+            if tried:
+                on_trouble("Out of memory: goes on with weights that are on the device only while they are used.")
+    raise AssertionError  # there is a last way
+
+
+def learn(
+    job: TrainingJob,
+    latents: Tensor,
+    masks: Tensor,
+    off: Sequence[ModelPatcher],
+    last: bool,
+    fingerprint: str,
+    unfinished: Path,
+    on_step: Callable[[Progress], None],
+    on_trouble: Callable[[str], None],
+    on_preview: Callable[[Progress, Image.Image], None] | None,
+) -> Persona:
+    """See `train_persona`. job: with models that are for learning. off: those that stay off the device. last: whether
+    there is no other way. Raises NoRoom, too."""
+    recipe, model, clip = job.recipe, job.model, job.clip
+    patchers, towers = (model, clip.patcher), text_towers(clip)
+    with differentiable(*patchers, dtype=compute_dtype(model), off=off):
+        denoiser = frozen(model, math.prod(latents.shape[-2:]))
+        device = denoiser.device
+        images = None if job.image_embeddings is None else job.image_embeddings.clone()
+        word = towers.word(recipe.supercategory)
+        start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
+        twice = clip.patcher in off or (reads_out(clip.patcher.model) and can_checkpoint(clip.patcher.load_device))
+        text = text_encoder(model, clip, recipe.tokens, recipe.supercategory, denoiser.dtype, twice)
+        output = text.output_of(word)
+        representation = recipe.representation(Beginning(word, images, towers.widths, start, output)).to(device)
+        references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
+        objective, settings = recipe.objective(towers.word), recipe.learning
+        text.check(objective.prompts)
+        task = TrainingTask(representation, references, text, denoiser, objective, settings)
+        progress = load_progress(unfinished, fingerprint, task) or Progress()
+        previews = on_preview and Previews(task, recipe.supercategory, model, job.vae, on_preview)
+
+        def after_step(progress: Progress) -> None:
+            on_step(progress)
+            if previews:
+                previews(progress)
+
+        def save_unfinished(progress: Progress) -> None:
+            if progress.step:
+                save_progress(unfinished, progress, fingerprint)
+
+        try:
+            train_in_memory(task, patchers, progress, after_step, save_unfinished, on_trouble, off, last)
+        except LossNotFinite as error:
+            raise LossNotFinite(
+                f"Learning '{job.name}' stopped because {error}. Try a lower learning rate; if it happens in "
+                "the first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI "
+                "with --fp32-vae or --force-fp32."
+            ) from error
+        if not progress.in_time:
+            on_trouble(
+                f"Learning ended after its {settings.minutes:g} minutes, before it was done: allow more minutes, "
+                "or lower the resolution."
+            )
     return Persona(
         name=job.name,
         representation=representation.cpu().exported().requires_grad_(False),
@@ -198,27 +230,35 @@ def train_in_memory(
     on_step: Callable[[Progress], None],
     save: Callable[[Progress], None],
     on_trouble: Callable[[str], None] = warn,
+    off: Sequence[ModelPatcher] = (),
+    last: bool = True,
 ) -> None:
     """`train` in the memory there is; and if that was misjudged, say so and go on from there with what needs least.
 
-    patchers: of the loaded models. Raises TooLittleMemory.
+    patchers: of the models. off: those that stay off the device. Raises TooLittleMemory, and NoRoom unless this is the
+    last way.
     """
     denoiser, rows = task.denoiser, task.settings.batch_size
     layers = layers_to_checkpoint(denoiser.diffusion_model, denoiser.device)
-    first, room = fit_into_memory(task, patchers)
-    for fitted in dict.fromkeys((first, smallest(layers))):
+    whole = denoiser.patcher not in off
+    first, room = fit_into_memory(task, patchers, off, last)
+    for fitted in dict.fromkeys((first, smallest(layers, () if whole else layers))):
         how = (
             f"{fitted.micro_batch} of {rows} pictures at once, {len(fitted.checkpointed)} of {len(layers)} layers "
             "computed twice"
         )
+        if off:
+            text = ", the text encoder" if any(patcher is not denoiser.patcher for patcher in off) else ""
+            how += f"; off the device but for their turns{text}, {len(fitted.lent)} of {len(layers)} layers"
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
         if fitted != first:
             back = f"back to step {progress.kept + 1}, as what came after could not be kept,"
             where = "on from there" if progress.kept == progress.step else back
             on_trouble(f"Out of memory at step {progress.step + 1}: goes {where} with {how}.")
         scale = LossScale(enabled=denoiser.dtype == torch.float16)
+        resident = () if whole else outside(denoiser.patcher.model, fitted.lent)
         try:
-            with gradient_checkpointing(fitted.checkpointed):
+            with placed(resident, denoiser.device), gradient_checkpointing(fitted.checkpointed):
                 train(task, progress, on_step, save, scale, fitted.micro_batch)
             return
         except Exception as error:
@@ -233,33 +273,3 @@ def train_in_memory(
         "even with every layer computed twice. Lower the resolution, or close what else uses this memory. "
         f"{kept} is kept."
     )
-
-
-def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
-    """Write how far learning is. A disk that is full costs only the chance to go on later, so it stops nothing."""
-    losses = json.dumps(progress.losses)
-    metadata = {"format": PROGRESS_FORMAT, "losses": losses, "fingerprint": fingerprint}
-    metadata[CHECKSUM] = checksum(progress.tensors, metadata)
-    try:
-        write_whole(path, to_bytes(progress.tensors, metadata))
-    except OSError as error:
-        log.warning("How far learning is could not be written to %s: %s", path, error)
-
-
-def load_progress(path: Path, fingerprint: str, task: TrainingTask | None = None) -> Progress | None:
-    """How far a learning run of the same inputs came, or None. A file from which learning cannot go on counts as none:
-    it would stop learning again at every try, until somebody finds and deletes it. task: that is to go on; without it
-    the file is only looked at."""
-    try:
-        metadata, tensors = read_safetensors(path)
-        if (metadata.get("format"), metadata.get("fingerprint")) != (PROGRESS_FORMAT, fingerprint):
-            return None
-        progress = Progress(check_progress(metadata, tensors), tensors)
-        if task:
-            check_fit(progress, task)
-        return progress
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:  # PersonaFileError is one
-        log.warning("Learning begins anew: how far it was, in %s, cannot be used: %s", path, error)
-        return None

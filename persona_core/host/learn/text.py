@@ -3,19 +3,20 @@
 Shapes: B rows, L tokens, D width of the context, W of one text encoder, N persona tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 from comfy.sd import CLIP
 from torch import Tensor
 
-from ...representation import TokenVectors, add_bypass
+from ...representation import TokenVectors, add_bypass, initializers
 from ...task import RichPrompts, TextEncoding
 from ..clip import StandIn, text_towers
 from ..compat import with_own_weights
 from ..tokenizer import MARK, PersonaToken, PersonaTokens, with_placeholder
 from ..towers import TextTower
+from .memory import checkpointed
 from .text_layers import layers_for
 
 SLOT, PLAIN = "{}", "a photo of a {}"
@@ -38,15 +39,25 @@ class DifferentiableText:
     """`task.TextEncoder` over a CLIP of the host that is loaded (`autograd.differentiable`).
 
     supercategory: the word whose pooled output goes with prompts, where the model takes one: the placeholder leaves it
-    untouched. dtype: what the layers multiply in; the sum that runs through them stays in fp32.
+    untouched. dtype: what the layers multiply in; the sum that runs through them stays in fp32. twice: whether
+    layers are computed twice, so that autograd keeps no copies of their weights.
     """
 
-    def __init__(self, clip: CLIP, tokens: int, supercategory: str = "person", dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        clip: CLIP,
+        tokens: int,
+        supercategory: str = "person",
+        dtype: torch.dtype = torch.float32,
+        twice: bool = False,
+    ):
         self.clip, self.supercategory, self.towers = clip, supercategory, text_towers(clip)
         slots = {tower.name: PersonaTokens(torch.zeros(tower.width), self, tokens) for tower in self.towers.towers}
         self.tokenizer = with_placeholder(clip.tokenizer, SLOT, slots)
         device = clip.patcher.load_device
-        self.encoders = [DifferentiableTower(tower, clip.layer_idx, device, dtype) for tower in self.towers.towers]
+        self.encoders = [
+            DifferentiableTower(tower, clip.layer_idx, device, dtype, twice) for tower in self.towers.towers
+        ]
         self.tokens_of = cache(self.tokenizer.tokenize_with_weights)
         self.pooled_of: dict[str, Tensor | None] = {}
 
@@ -71,14 +82,18 @@ class DifferentiableText:
 
     @torch.no_grad()
     def output_of(self, word: Tensor) -> Tensor:
-        """What the layers make of a word's input embeddings [D] in a plain prompt, before the final norm: [D]."""
+        """What the layers make of a word's input embeddings in a plain prompt, before the final norm: [D] or [S, D], as
+        the word."""
         outputs = []
-        for encoder, part in zip(self.encoders, word.split(self.towers.widths)):
+        for encoder, part in zip(self.encoders, word.split(self.towers.widths, -1)):
             rows = [sections(self.tokens_of(PLAIN), encoder.tower.key)]
             where, _ = encoder.places(rows)
-            embeddings = encoder.embed(encoder.ids(rows), where, part.expand(1, int(where.sum()), -1))
-            outputs.append(encoder.hidden(embeddings, 1)[0][where][-1])
-        return torch.cat(outputs).to(word)
+            tokens = int(where.sum())
+            embeddings = encoder.embed(encoder.ids(rows), where, initializers(part, tokens).expand(1, tokens, -1))
+            found = encoder.hidden(embeddings, 1)[0][where]
+            # Of those that are the word's last token, the last one.
+            outputs.append(found[-1] if part.ndim == 1 else torch.cat([found[: len(part) - 1], found[-1:]]))
+        return torch.cat(outputs, -1).to(word)
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
         """See `task.TextEncoder`."""
@@ -121,13 +136,24 @@ def sections(tokenized: dict, key: str) -> list:
     return [token for token, _ in section]
 
 
+def plain(forward: Callable) -> Callable:
+    return forward
+
+
 class DifferentiableTower:
     """One text encoder. layer: of CLIP Set Last Layer, or None. device: where it computes; its weights may be lent
-    there. dtype: as of DifferentiableText."""
+    there. dtype, twice: as of DifferentiableText."""
 
-    def __init__(self, tower: TextTower, layer: int | None, device: torch.device, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        tower: TextTower,
+        layer: int | None,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        twice: bool = False,
+    ):
         self.tower, self.device, self.depth = tower, device, tower.depth(layer)
-        self.layers = layers_for(tower, self.depth, device, dtype)
+        self.layers, self.wrap = layers_for(tower, layer, device, dtype), checkpointed if twice else plain
 
     def encode(
         self, rows: Sequence[list], vectors: TokenVectors, count: int
@@ -168,17 +194,19 @@ class DifferentiableTower:
 
     def embed(self, ids: Tensor, persona: Tensor, vectors: Tensor) -> Tensor:
         """Input embeddings [B, L, W] with the persona's vectors [B, N, W] in their places."""
-        words = self.tower.embeddings(ids.clamp(min=0), out_dtype=torch.float32)
+        table = self.tower.embeddings
+        words = table(ids.clamp(min=0).to(table.weight.device), out_dtype=torch.float32).to(self.device)
         return words.masked_scatter(persona[..., None], vectors.to(words))
 
     def hidden(self, embeddings: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
         """The last hidden state [count, L, W] of the first `count` rows before the final norm, and the last layer's
         attention in the others, if there are any."""
         x, last = self.layers.begin(embeddings), self.depth - 1
+        through, attention_of = self.wrap(self.layers.through), self.wrap(self.layers.attention)
         for index in range(last):
-            x = self.layers.through(index, x)
-        attention = self.layers.attention(last, x[count:]) if len(x) > count else None
-        return self.layers.through(last, x[:count]), attention
+            x = through(index, x)
+        attention = attention_of(last, x[count:]) if len(x) > count else None
+        return through(last, x[:count]), attention
 
     def finish(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """The context from the hidden state: zeros behind a row that is shorter than others."""

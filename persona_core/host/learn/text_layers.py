@@ -37,10 +37,10 @@ class TextLayers(Protocol):
         ...
 
 
-def layers_for(tower: TextTower, count: int, device: torch.device, dtype: torch.dtype) -> TextLayers:
-    """The first `count` layers. device: where they compute; their weights may be lent there. dtype: what they multiply
-    in; the sum that runs through them stays in fp32."""
-    return (QwenLayers if isinstance(tower, QwenTower) else ClipLayers)(tower, count, device, dtype)
+def layers_for(tower: TextTower, layer: int | None, device: torch.device, dtype: torch.dtype) -> TextLayers:
+    """Those that make the context. layer: of CLIP Set Last Layer, or None. device: where they compute; their weights
+    may be lent there. dtype: what they multiply in; the sum that runs through them stays in fp32."""
+    return (QwenLayers if isinstance(tower, QwenTower) else ClipLayers)(tower, layer, device, dtype)
 
 
 def causal(length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -49,9 +49,9 @@ def causal(length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 class ClipLayers:
-    def __init__(self, tower: ClipTower, count: int, device: torch.device, dtype: torch.dtype):
+    def __init__(self, tower: ClipTower, layer: int | None, device: torch.device, dtype: torch.dtype):
         self.tower, self.device, self.dtype = tower, device, dtype
-        self.layers = list(tower.transformer.encoder.layers)[:count]
+        self.layers = list(tower.transformer.encoder.layers)[: tower.depth(layer)]
         self.compute = attention_for(device, dtype, tower.tokenizer.max_length)
 
     def begin(self, embeddings: Tensor) -> Tensor:
@@ -81,9 +81,10 @@ class ClipLayers:
 class QwenLayers:
     """Positions turn queries and keys, and several heads of queries share one of keys."""
 
-    def __init__(self, tower: QwenTower, count: int, device: torch.device, dtype: torch.dtype):
+    def __init__(self, tower: QwenTower, layer: int | None, device: torch.device, dtype: torch.dtype):
         self.tower, self.device, self.dtype = tower, device, dtype
-        self.layers, self.config = list(tower.transformer.layers)[:count], tower.transformer.config
+        self.layers, self.config = list(tower.transformer.layers)[: tower.depth(layer)], tower.transformer.config
+        self.ends_normed = tower.ends_normed(layer)
         self.compute = attention_for(device, dtype, math.inf)
 
     def begin(self, embeddings: Tensor) -> Tensor:
@@ -94,7 +95,8 @@ class QwenLayers:
         normed = layer.input_layernorm(x).to(self.dtype)
         mixed = layer.self_attn(normed, attention_mask=mask, freqs_cis=turns, optimized_attention=self.compute)
         x = x + (mixed[0] if isinstance(mixed, tuple) else mixed)  # newer hosts give keys and values, too
-        return x + layer.mlp(layer.post_attention_layernorm(x).to(self.dtype))
+        x = x + layer.mlp(layer.post_attention_layernorm(x).to(self.dtype))
+        return self.tower.transformer.norm(x) if self.ends_normed and index + 1 == len(self.layers) else x
 
     def attention(self, index: int, x: Tensor) -> Tensor:
         layer = self.layers[index]

@@ -5,7 +5,7 @@ Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -53,12 +53,12 @@ class FrozenTransformer:
 
     @torch.no_grad()
     def attention_map(
-        self, noisy: Tensor, t: Tensor, context: Tensor, token: int, pooled: Tensor | None = None
+        self, noisy: Tensor, t: Tensor, context: Tensor, tokens: Sequence[int], pooled: Tensor | None = None
     ) -> Tensor:
-        """Where a token of the prompt is looked at by the picture: [B, h, w] of noisy latents [B, C, h, w].
+        """Where tokens of the prompt are looked at by the picture: [B, h, w] of noisy latents [B, C, h, w].
 
-        Of the probabilities over all that is there, text and picture; mean over heads and over the layers of the middle
-        half, at the latent's size.
+        Of the probabilities over all that is there, text and picture; mean over the tokens, over heads and over the
+        layers of the middle half, at the latent's size.
         """
         (_, length), layers, maps = next(by_length(context)), len(self.diffusion_model.layers), []
         size = tuple(-(-side // self.diffusion_model.patch_size) for side in noisy.shape[-2:])
@@ -67,7 +67,7 @@ class FrozenTransformer:
         def record(hosts: Callable, query: Tensor, key: Tensor, value: Tensor, heads: int, *rest, **named) -> Tensor:
             if query.shape[-2] >= picture.stop:  # text and picture together: the layers before have either
                 logits = query[:, :, picture].float() @ key.float().mT * query.shape[-1] ** -0.5
-                maps.append(logits.softmax(-1)[..., token].mean(1))
+                maps.append(logits.softmax(-1)[..., tokens].mean(-1).mean(1))
             return self.attention(query, key, value, heads, *rest, **named)
 
         self.forward(noisy, t, context[:, :length], {**self.options(t), "optimized_attention_override": record})

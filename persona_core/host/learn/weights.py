@@ -45,3 +45,11 @@ def alias(weight: Tensor) -> Tensor:
     quantized = normal.as_subclass(type(weight))
     quantized.__dict__.update(weight.__dict__)
     return quantized
+
+
+def on_device(weight: Tensor, device: torch.device) -> Tensor:
+    """A copy there, with all that a weight of its own kind says of itself."""
+    moved = weight.detach().to(device)
+    if not is_plain(weight) and not hasattr(weight, "__tensor_flatten__"):
+        moved.__dict__.update({**weight.__dict__, **moved.__dict__})
+    return moved

@@ -1,14 +1,21 @@
-"""Small models of Z-Image's kind: text and picture attend jointly in them."""
+"""Small flow-matching transformers: Z-Image's, in which text and picture attend jointly, and in hosts that have it
+Anima's, whose picture looks across at the text."""
 
 import pytest
 import tiny_models
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny_models.z_image()
+def family():
+    """Of the models. Modules for each of `tiny_models.FLOWS` have one of their own."""
+    return "z_image"
 
 
 @pytest.fixture(scope="module")
-def clip():
-    return tiny_models.clip("z_image")
+def model(family):
+    return getattr(tiny_models, family)()
+
+
+@pytest.fixture(scope="module")
+def clip(family):
+    return tiny_models.clip(family)

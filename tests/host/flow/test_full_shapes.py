@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import full_z_image
 import pytest
 import tiny_models
 import torch
@@ -16,6 +15,7 @@ from persona_core.host.learn.run import train_persona
 from persona_core.host.model import default_stages
 from persona_core.recipes import StageMapperRecipe
 from persona_core.table import AppliedPersona
+from tools import full_z_image
 
 DTYPE = torch.bfloat16 if cpu_has_bf16() else torch.float32
 

@@ -126,12 +126,19 @@ def test_it_learns_and_keeps_its_stage_as_noise(flow_job, tmp_path):
     ends = [again.settings[f"{LOG_SNR} {name}"] for name in ("t_lo", "t_hi")]
     assert ends == pytest.approx([2 * torch.tensor((1000 - t) / t).log().item() for t in (538, 836)], abs=1e-3)
     moved = persona.representation.at(torch.tensor([700.0]))
-    assert (moved.keys - persona.representation.word).norm() > 1e-4 and moved.bypass.any()
+    assert (moved.keys - persona.representation.initializers).norm() > 1e-4 and moved.bypass.any()
 
 
-def test_a_word_of_several_tokens_is_refused(clip):
-    with pytest.raises(ValueError, match="a single token, but it makes 4"):
-        text_towers(clip).word("axolotl")
+def test_a_word_of_several_tokens_is_learned_with_from_its_own(flow_job, tmp_path):
+    towers = text_towers(flow_job.clip)
+    word, recipe = towers.word("axolotl"), replace(flow_job.recipe, supercategory="axolotl")
+    towers.check_words(recipe)
+    persona = train_persona(replace(flow_job, recipe=recipe), "f" * 32, tmp_path / "partial", lambda progress: None)
+    assert persona.representation.word.shape == (4, 64) and torch.equal(persona.representation.word, word)
+    vectors = persona.representation.at(torch.tensor([700.0])).keys[0]
+    torch.testing.assert_close(vectors.norm(dim=-1), word.norm(dim=-1))
+    nearness = torch.cosine_similarity(vectors[:, None], word[None], dim=-1)
+    assert nearness.argmax(1).tolist() == [0, 1, 2, 3] and nearness.max() < 0.999
 
 
 def test_its_attention_tells_where_the_word_looks(flow_job):

@@ -54,7 +54,8 @@ def make_job(gpu, photo, monkeypatch):
     def make(recipe, family="sd1", on_cpu=(), **more) -> TrainingJob:
         manager = comfy.model_management
         device = manager.get_torch_device()
-        model = tiny_models.model(sdxl=family == "sdxl", **more)
+        flow = getattr(tiny_models, family, None)
+        model = flow(**more) if flow else tiny_models.model(sdxl=family == "sdxl", **more)
         model.load_device = CPU if "model" in on_cpu else device
         monkeypatch.setattr(manager, "text_encoder_device", lambda: CPU if "clip" in on_cpu else device)
         return TrainingJob("ann", model, tiny_models.clip(family), tiny_models.vae(), [photo, photo.mirrored()], recipe)

@@ -21,6 +21,7 @@ FEW = TrainingSettings(steps=2, learning_rate=1e-3, batch_size=4, seed=5)
 PAIRS = KVTokensRecipe(supercategory="face", te_weight=1e-3, resolution=64, learning=FEW)
 RECIPES = {
     "mapper": StageMapperRecipe(attention_weight=3e-3, te_weight=0.5, context_weight=0.1, resolution=64, learning=FEW),
+    "joint": StageMapperRecipe(te_weight=0.5, context_weight=0.1, resolution=64, learning=FEW),
     "pairs": PAIRS,
     "measured": replace(PAIRS, learning=replace(MEASURED, steps=2)),
 }
@@ -54,6 +55,9 @@ def check_same(persona, make_job, folder, kind, family="sd1"):
         ("mapper", "sd1", ()),
         ("mapper", "sdxl", ("clip",)),
         ("mapper", "sd1", ("model",)),
+        ("joint", "z_image", ()),
+        ("joint", "z_image", ("clip",)),
+        ("joint", "z_image", ("model",)),
         ("pairs", "sdxl", ()),
         ("pairs", "sd1", ("clip",)),
         ("pairs", "sdxl", ("model",)),

@@ -24,12 +24,11 @@ learned = partial(jobs.learned, fingerprint="fingerprint")
 DENOISER, TOWER = denoiser.FrozenDenoiser, text.DifferentiableTower
 # By what is learned, and which models are on the CPU: what is taken away of which function.
 LEARNING = [
-    (MAPPER, (), run.train_persona, "latents.clone().to(device)", "latents.clone()"),
-    (MAPPER, (), run.train_persona, "masks.clone().to(device)", "masks.clone()"),
+    (MAPPER, (), run.learn, "latents.clone().to(device)", "latents.clone()"),
+    (MAPPER, (), run.learn, "masks.clone().to(device)", "masks.clone()"),
     (MAPPER, (), training.sample_batch, ".to(latents.device)", ""),
     (MAPPER, (), training.sample_batch, ".to(latents)", ""),
     (MAPPER, (), TokenVectors.keep_bypass, ".to(self.bypass)", ""),
-    (MAPPER, (), TOWER.ids, ", device=self.device", ""),
     (MAPPER, (), TOWER.places, ", device=self.device", ""),
     (MAPPER, (), text_layers.causal, "device=device, ", ""),
     (MAPPER, ("clip",), TextEncoding.to, "tensor.to(device)", "tensor"),

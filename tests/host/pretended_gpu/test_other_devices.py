@@ -51,7 +51,7 @@ def test_what_the_device_lacks_learning_does_without(make_job, tmp_path, monkeyp
     usual = learned(make_job(PAIRS, on_cpu=("model", "clip")), tmp_path, name="usual")
     monkeypatch.setattr(pace, "SHARE", 1e9)
     monkeypatch.setattr(preview, "watched", lambda: True)
-    monkeypatch.setattr(run, "fit_into_memory", lambda task, patchers: (least(task), 0.0))
+    monkeypatch.setattr(run, "fit_into_memory", lambda task, *_: (least(task), 0.0))
     shown = []
     persona = train_persona(
         make_job(PAIRS), PRINT, tmp_path / "less", lambda progress: None,

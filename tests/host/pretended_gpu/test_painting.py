@@ -1,6 +1,7 @@
 """Painting on a pretended GPU, where what lies on the wrong device raises: the pictures are those of the CPU."""
 
 import pytest
+import tiny_models
 import torch
 from looking import curve, painted, scored, seen
 
@@ -20,7 +21,8 @@ def same_as_on_the_cpu(make_job, gpu, look, family="sdxl", on_cpu=()):
     return job
 
 
-@pytest.mark.parametrize(("family", "on_cpu"), [("sd1", ()), ("sd1", ("clip",)), ("sdxl", ()), ("sdxl", ("model",))])
+@pytest.mark.parametrize("on_cpu", [(), ("clip",), ("model",)])
+@pytest.mark.parametrize("family", ["sd1", "sdxl", *tiny_models.FLOWS])
 def test_a_picture_of_two_people_in_their_places_is_the_cpus(make_job, gpu, family, on_cpu):
     same_as_on_the_cpu(make_job, gpu, painted, family, on_cpu)
 

@@ -33,10 +33,10 @@ def share(module: nn.Module, dtype: torch.dtype) -> None:
         setattr(module.get_submodule(owner), last, known[place])
 
 
-def model(dtype: torch.dtype) -> ModelPatcher:
-    """6 billion weights, of which 0.5 are different."""
+def model(dtype: torch.dtype, cast: torch.dtype | None = None) -> ModelPatcher:
+    """6 billion weights, of which 0.5 are different. cast: what it computes in, if not in that of its weights."""
     config = comfy.supported_models.ZImage(dict(TRANSFORMER))
-    config.set_inference_dtype(dtype, None)
+    config.set_inference_dtype(dtype, cast)
     base = config.get_model({}, "", device=torch.device("meta"))
     share(base.diffusion_model, dtype)
     device = torch.device("cpu")
