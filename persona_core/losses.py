@@ -1,5 +1,7 @@
 """The terms of the learning loss. Each is a function of what one step of `training.train` saw."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
@@ -90,7 +92,7 @@ class FaceWiseAttention:
     def __call__(self, step: Step) -> Tensor:
         filled = (step.encoding.keys.detach() != 0).any(-1)  # some contexts go on with what is no token
         chosen = compared_tokens(step.encoding.persona, step.encoding.words, self.tokens) & filled
-        layers = [attention_difference(attention, chosen, self.reduction) for attention in step.attentions]
+        layers = [attention_difference(attention, chosen, self.reduction, filled) for attention in step.attentions]
         return self.weight * torch.stack(layers).mean()
 
 
@@ -105,13 +107,17 @@ def compared_tokens(persona: Tensor, words: Tensor, tokens: str) -> Tensor:
     return place <= last + 1  # the end token too
 
 
-def attention_difference(attention: CrossAttention, chosen: Tensor, reduction: str = MEAN) -> Tensor:
+def attention_difference(
+    attention: CrossAttention, chosen: Tensor, reduction: str = MEAN, filled: Tensor | None = None
+) -> Tensor:
     """Squared difference of a layer's maps for the chosen tokens [B, L], at half the latent's size; the mean over rows
-    of what REDUCTIONS makes of heads, tokens and places."""
+    of what REDUCTIONS makes of heads, tokens and places. filled: [B, L], true where a context has a token."""
+    some, bias = with_one_empty(torch.ones_like(chosen) if filled is None else filled)
     ours, theirs = (
-        attention_maps(attention.queries, keys, attention.heads, attention.shape)
+        attention_maps(attention.queries, keys[:, some], attention.heads, attention.shape, bias)
         for keys in (attention.keys, attention.reference.detach())
     )
+    chosen = chosen[:, some]
     # Of the difference, not of both: bringing maps to a size is linear, and costs as much as making them.
     height, width = attention.latent
     difference = brought_to((-(-height // 2), -(-width // 2)), ours - theirs)
@@ -119,6 +125,19 @@ def attention_difference(attention: CrossAttention, chosen: Tensor, reduction: s
     if reduction == SUM:
         return (squares * chosen).sum(1).mean()
     return ((squares * chosen).sum(1) / chosen.sum(1)).mean()  # each row counts alike, however long its prompt is
+
+
+def with_one_empty(filled: Tensor) -> tuple[Tensor | slice, Tensor | None]:
+    """The places [L'] of tokens, and one of those that are empty in every row of `filled` [B, L]; what makes its logits
+    count for all of them [1, 1, L'], as they are alike: Anima's layers look at 512, and memory goes with them."""
+    there = filled.any(0)
+    empty = (~there).nonzero()[:, 0]
+    if not len(empty):
+        return slice(None), None
+    some = torch.cat([there.nonzero()[:, 0], empty[:1]])
+    bias = torch.zeros(len(some), device=filled.device)
+    bias[-1] = math.log(len(empty))
+    return some, bias[None, None]
 
 
 def brought_to(size: tuple[int, int], maps: Tensor) -> Tensor:

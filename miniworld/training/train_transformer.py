@@ -1,7 +1,7 @@
 """Train the flow painter. It learns to say what the UNet would: what the UNet takes for picture and for noise at the
 same signal-to-noise, for the same caption. So its target has no noise of its own, and a few thousand steps will do.
 
-    python -m miniworld.training.train_transformer [NAME] [--steps 3200] [--threads 2] [--stop STEP]
+    python -m miniworld.training.train_transformer [NAME] [--steps 3000] [--threads 2] [--stop STEP]
 
 It goes on where runs/NAME/state.pt is, and writes runs/NAME/flow_painter.safetensors with the averaged weights, and
 sheets that are painted with it. Needs `encode` and `train_qwen`.
@@ -171,7 +171,7 @@ def start(model: nn.Module, seed: int = 0) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", default="transformer")
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--stop", type=int, help="stop at this step, to go on later")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)

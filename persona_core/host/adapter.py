@@ -38,8 +38,14 @@ class TargetTokenizer:
         (section,) = self.tokenizer.tokenize_with_weights(text)
         return torch.tensor([token for token, *_ in section], dtype=torch.int)
 
+    def weighs(self, text: str) -> bool:
+        """Whether a text holds weights."""
+        return any(weight != 1 for section in self.tokenizer.tokenize_with_weights(text) for _, weight, *_ in section)
+
     def places(self, before: str, word: str, after: str) -> tuple[list[bool], list[bool]]:
-        """Which of the T tokens of a text are of a word in it, and which of the other words."""
+        """Which of the T tokens of a text are of a word in it, and which of the other words. Without weights, but maybe
+        with brackets that say that they are none."""
+        before, word, after = (part.replace(r"\(", "(").replace(r"\)", ")") for part in (before, word, after))
         text = before + word + after
         spans: Sequence[tuple[int, int]] = self.tokenizer.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
         first, last = len(before), len(before + word)

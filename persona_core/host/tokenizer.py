@@ -152,7 +152,8 @@ class WordTokenizer(SubwordTokenizer):
 
     def tokenize_with_weights(self, text: str, *args, **kwargs):
         for mark, placeholder in self.names.items():
-            text = text.replace(mark, self.placeholders[placeholder].subject.supercategory)
+            apart = re.sub(rf"(?<=\w){mark}", f" {mark}", re.sub(rf"{mark}(?=\w)", f"{mark} ", text))
+            text = apart.replace(mark, self.placeholders[placeholder].subject.supercategory)
         return super(PlaceholderTokenizer, self).tokenize_with_weights(text, *args, **kwargs)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..files import QUOTED, shown
 
+IN_PROMPTS = "():\\"  # what prompts use for weights and embeddings
 SIMPLER = "such as 'face', 'person', 'man', 'woman', 'cat', 'dog' or 'toy'"
 
 
@@ -77,9 +78,11 @@ class TextTower:
     def word_ids(self, word: str, called: str = "supercategory") -> list[int]:
         """The tokens of a word that a persona begins at. Raises ValueError if it has none, naming the input it came
         from."""
-        ids = self.ids(word) if word.strip() else []
+        ids = self.ids(word) if word.strip() and not set(word) & set(IN_PROMPTS) else []
         if not ids:
-            raise ValueError(f"The {called} {shown(word, QUOTED)} must be a common word, {SIMPLER}.")
+            raise ValueError(
+                f"The {called} {shown(word, QUOTED)} must be a common word, {SIMPLER}, without brackets and colons."
+            )
         return ids
 
     def embedding(self, token: int) -> Tensor:

@@ -176,3 +176,10 @@ def test_all_losses_learn_with_it(job, tmp_path):
     word = persona.representation.word
     lengths = persona.representation.at(torch.tensor([600.0])).keys[0].norm(dim=-1)
     torch.testing.assert_close(lengths, word.norm(dim=-1)[[0, 1, 1]])
+
+
+@pytest.mark.parametrize("word", ["(cat)", "embedding:cat", "cat:1.2", "a\\(b"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "z_image"])
+def test_what_prompts_use_for_weights_and_embeddings_is_no_word(family, word):
+    with pytest.raises(ValueError, match="must be a common word, .* without brackets and colons"):
+        text_towers(tiny_models.clip(family)).check_words(StageMapperRecipe(supercategory=word))

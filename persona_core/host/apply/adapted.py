@@ -5,27 +5,38 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from ..adapter import IDS, WEIGHTS, adapted
+from ..adapter import IDS, WEIGHTS, adapted, has_adapter
+from ..clip import UnsupportedModel
 
-KEPT = "persona_target"  # in a conditioning's dict, of this run: the target tokens and their weights
+# Target tokens [T] and their weights, by the context that they belong to: a conditioning's dict may come to be that of
+# another prompt, as the host copies areas into the opposite list.
+Targets = dict[int, tuple[Tensor, Tensor | None]]
 
 
-def keep_from_adapter(cond: dict) -> None:
+def keep_from_adapter(cond: dict, targets: Targets) -> None:
     """Let the host leave a conditioning's context as the text encoder made it. cond: of this run."""
     if IDS in cond:
-        cond[KEPT] = cond.pop(IDS), cond.pop(WEIGHTS, None)
+        targets[id(cond["cross_attn"])] = cond.pop(IDS), cond.pop(WEIGHTS, None)
 
 
 def sides_adapted(
-    model: BaseModel, cond: dict, keys: Tensor, values: Tensor, device: torch.device
+    model: BaseModel, target: tuple[Tensor, Tensor | None] | None, keys: Tensor, values: Tensor, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The contexts of K and V [1, L, D], the same object where they do not differ, as the model's layers take them."""
-    if KEPT not in cond:
+    """The contexts of K and V [1, L, D], the same object where they do not differ, as the model's layers take them.
+    target: of `Targets`, if the context has one. Raises UnsupportedModel."""
+    if target is None:
         return keys, values
-    found = adapted(model, without_padding(keys).to(device), *cond[KEPT])
+    if not has_adapter(model.diffusion_model):
+        raise UnsupportedModel(
+            f"This prompt is encoded for Anima, but the sampler's MODEL is {type(model.model_config).__name__}, which "
+            "takes other text. Take MODEL and CLIP from one checkpoint."
+        )
+    # As where the host adapts, before the first step: with no hook of whichever batch was computed last.
+    model.current_patcher.apply_hooks(hooks=None)
+    found = adapted(model, without_padding(keys).to(device), *target)
     if values is keys:
         return found, found
-    return found, adapted(model, without_padding(values).to(device), *cond[KEPT])
+    return found, adapted(model, without_padding(values).to(device), *target)
 
 
 def without_padding(context: Tensor) -> Tensor:

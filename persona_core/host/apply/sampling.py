@@ -8,23 +8,21 @@ What diffusers does with a cross-attention processor, a patch of the host's cros
 """
 
 import uuid
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import comfy.hooks
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from comfy.utils import repeat_to_batch_size
-from torch import Tensor, allclose, equal
+from torch import Tensor, allclose
 
 from ...table import Place
 from ..messages import warn
 from ..model import discrete_timestep
 from .adapted import keep_from_adapter, sides_adapted, without_padding
 from .context import FOLLOWING, PersonaContext, Table
-from .places import PLACES, Followed, warn_of_parts, with_places, within
+from .places import PLACES, Followed, with_places, within
 from .steps import tell_of_steps
+from .values import RUN, TIMESTEP, VALUES, WRITTEN, Run, give_values
 
 SIGMAS = 3  # the place among what a whole sampling is given
 LENGTH = "num_tokens"  # what some transformers are told beside the context
@@ -32,20 +30,6 @@ TABLE = "persona_table"  # in a conditioning's dict
 PLACEHOLDERS = "persona_placeholders"  # in a MODEL's transformer options: those of every Apply before it
 ROUNDING = 1e-6
 WARNED = "persona_warned"  # in the transformer options of one run
-RUN = ContextVar("run")  # of this sampling: a Run
-# In the transformer options of one step: its timestep; {uuid of a conditioning: contexts of K and V}; and, while nobody
-# else may change it, what was last written: the context that a layer gave, and V of all rows.
-TIMESTEP, VALUES, WRITTEN = "persona_timestep", "persona_values", "persona_written"
-
-
-@dataclass
-class Run:
-    """What one sampling run comes to know. brought: the placeholders of what other packs' patches gave the layers.
-    groups: the hooks of others by themselves, for each set of them. known: what `places.once` has made."""
-
-    brought: set[str] = field(default_factory=set)
-    groups: dict[frozenset, comfy.hooks.HookGroup] = field(default_factory=dict)
-    known: dict = field(default_factory=dict)
 
 
 def attach(table: Table, hooked: bool = True) -> tuple[PersonaContext, dict]:
@@ -72,11 +56,12 @@ def warn_of_absent(executor, *args, **kwargs):
 
     Neither one whose placeholder was forgotten or misspelt, nor one that another node has lost.
     """
-    options = executor.class_obj.model_options.setdefault("transformer_options", {})
-    if options.get(WARNED):  # the hook and the MODEL may both bring us here
+    guider = executor.class_obj
+    options, conds = guider.model_options.setdefault("transformer_options", {}), conditionings(guider)
+    if options.get(WARNED):  # the hook and the MODEL may both bring us here, or a sampling within this one
+        keep(conds)
         return executor(*args, **kwargs)
     options[WARNED] = True
-    conds = conditionings(executor.class_obj)
     contexts = [(cond, cond.get(name)) for cond in conds for name in ("cross_attn", "cross_attn_controlnet")]
     tables = [table for table in (table_of(*one) for one in contexts) if table]
     gone = lost(conds)
@@ -90,11 +75,9 @@ def warn_of_absent(executor, *args, **kwargs):
     others = any(hook != HOOK for cond in conds if cond.get("hooks") is not None for hook in cond["hooks"].hooks)
     if not others:
         warn_of_missing(missing)
-    for cond in conds:
-        if table_of(cond, cond.get("cross_attn")):
-            keep_from_adapter(cond)
-    tell_of_steps(executor.class_obj.model_patcher.get_model_object("model_sampling"), args[SIGMAS], tables)
+    tell_of_steps(guider.model_patcher.get_model_object("model_sampling"), args[SIGMAS], tables)
     run = RUN.set(Run())
+    keep(conds)
     try:
         result = executor(*args, **kwargs)
         if others:
@@ -110,6 +93,13 @@ def warn_of_missing(placeholders: set[str]) -> None:
             f"No prompt of this sampler holds {' or '.join(sorted(placeholders))}: it paints without that persona. Put "
             "it into the prompt; if it is there, a node on the way has lost it: encode it with CLIP Text Encode."
         )
+
+
+def keep(conds: Sequence[dict]) -> None:
+    """From an adapter in the MODEL, what follows a table."""
+    for cond in conds:
+        if table_of(cond, cond.get("cross_attn")):
+            keep_from_adapter(cond, RUN.get(Run()).targets)
 
 
 def conditionings(guider) -> list[dict]:
@@ -199,7 +189,7 @@ def at_timestep(cond: dict, t: float, values: dict, places: dict, latents: Tenso
         return with_context(cond, "c_crossattn", context.as_subclass(Tensor)) if lost_and_told else cond
     keys, value = table.at(t)
     stands = keys is not table.base
-    keys, value = sides_adapted(model, cond, keys, value, latents.device)
+    keys, value = sides_adapted(model, RUN.get(Run()).targets.get(id(context)), keys, value, latents.device)
     cond = with_context(cond, "c_crossattn", without_padding(keys) if LENGTH in cond["model_conds"] else keys)
     # Another one for the copy of an area in the opposite list; the same at each step, for nodes that compare steps.
     cond["uuid"] = uuid.uuid5(cond["uuid"], str(group))
@@ -229,59 +219,6 @@ def with_context(cond: dict, name: str, context: Tensor) -> dict:
     if LENGTH in model_conds and name == "c_crossattn":
         model_conds[LENGTH] = model_conds[LENGTH]._copy_with(context.shape[1])
     return {**cond, "model_conds": model_conds}
-
-
-@torch.compiler.disable  # uuids are new in each run, and compiled code would be made anew for them
-def give_values(query, keys, values, extra_options, **more):
-    """Cross-attention patch: write the V context into the rows whose conditioning has one. more: what transformers tell
-    beside, which take a dict."""
-    query, keys, values = with_values(query, keys, values, extra_options)
-    return {"q": query, "k": keys, "v": values} if more else (query, keys, values)
-
-
-def with_values(query, keys, values, extra_options):
-    contexts, t = extra_options.get(VALUES), extra_options.get(TIMESTEP)
-    if isinstance(keys, PersonaContext):  # out of another conditioning, which a pack's patch has put in before us
-        run = RUN.get(Run())
-        run.brought.update(keys.table.placeholders)
-        if keys.table.places_at(t):
-            warn_of_parts(run.known)
-        keys = keys.table.at(t)[0].to(query)
-    if isinstance(values, PersonaContext):
-        values = values.table.at(t)[1].to(query)
-    if not contexts:
-        return query, keys, values
-    written = extra_options[WRITTEN]
-    if written and written["given"] is values:
-        return query, keys, written["values"]
-    # Of this pass: another pack may have taken some of the latents only, since `follow_tables` saw them all.
-    batch, given = len(extra_options["sigmas"]), values
-    rows = [slice(start, start + batch) for start in range(0, len(query), batch)]
-    known = [(row, contexts[one]) for row, one in zip(rows, of_rows(rows, given, extra_options)) if one in contexts]
-    if not known:
-        return query, keys, values
-    values = values.clone()  # the host hands in one tensor for both
-    for row, (_, value) in known:
-        # The host repeats contexts of different lengths until they fit one batch.
-        values[row] = repeat_to_batch_size(repeated(value, given), batch)
-    if written is not None:
-        written |= {"given": given, "values": values}
-    return query, keys, values
-
-
-def of_rows(rows: list[slice], given: Tensor, extra_options: dict) -> list[uuid.UUID | None]:
-    """Of which conditioning each batch of rows is. Packs that paint in tiles or regions have rows of their own: there,
-    it is told from the context of K that they were given."""
-    uuids, contexts = extra_options.get("uuids") or [], extra_options[VALUES]
-    if len(uuids) == len(rows):
-        return uuids
-    known = {which: repeated(keys, given) for which, (keys, _) in contexts.items()}
-    return [next((which for which, keys in known.items() if equal(given[row][:1], keys)), None) for row in rows]
-
-
-def repeated(context: Tensor, given: Tensor) -> Tensor:
-    """A context [1, L, D] as long as the given rows are."""
-    return context.to(given).repeat(1, given.shape[1] // context.shape[1], 1)
 
 
 HOOK = comfy.hooks.TransformerOptionsHook(

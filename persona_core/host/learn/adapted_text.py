@@ -16,7 +16,7 @@ from ...representation import TokenVectors
 from ...task import TextEncoding
 from ..adapter import adapted, has_adapter
 from ..clip import text_towers
-from .text import SLOT, DifferentiableText, sections
+from .text import SLOT, DifferentiableText, not_plain, sections
 
 LONGEST = 512  # target tokens: to so many the host fills up shorter texts
 
@@ -47,14 +47,16 @@ class AdaptedText(DifferentiableText):
         self.targets_of = cache(self.targets)
 
     def targets(self, prompt: str) -> tuple[Tensor, list[bool], list[bool]]:
-        """The target tokens [T] of a prompt; which are the supercategory's, and which other words'."""
-        before, after = prompt.split(SLOT)
-        text = before + self.supercategory + after
-        return self.target.ids(text), *self.target.places(before, self.supercategory, after)
+        """The target tokens [T] of a prompt; which are the supercategory's, at a "{}", and which other words'."""
+        before, slot, after = prompt.partition(SLOT)
+        word = self.supercategory if slot else ""
+        return self.target.ids(before + word + after), *self.target.places(before, word, after)
 
     def check(self, prompts: Sequence[str]) -> None:
         super().check(prompts)
         for prompt in prompts:
+            if self.target.weighs(prompt):  # which the language model's tokens do not tell
+                raise not_plain(prompt)
             if len(self.targets_of(prompt)[0]) > LONGEST:
                 raise ValueError(
                     f"The prompt '{prompt}' is longer than the model reads: {LONGEST} words or parts of words. Make "

@@ -75,10 +75,7 @@ class DifferentiableText:
                 ours = [token for token in strange if isinstance(token, PersonaToken) and token.subject is self]
                 weighted = any(weight != 1 for _, weight in tokenized[tower.key][0])
                 if len(ours) != len(strange) or prompt.count(SLOT) != 1 or weighted or MARK in prompt:
-                    raise ValueError(
-                        f"The prompt '{prompt}' holds more than plain words. Leave placeholders, weights (round "
-                        f"brackets), embeddings and '{SLOT}' out of the caption."
-                    )
+                    raise not_plain(prompt)
 
     @torch.no_grad()
     def output_of(self, word: Tensor) -> Tensor:
@@ -128,6 +125,13 @@ class DifferentiableText:
                 tokens = self.clip.tokenizer.tokenize_with_weights(prompt.replace(SLOT, self.supercategory))
                 self.pooled_of[prompt] = self.clip.cond_stage_model.encode_token_weights(tokens)[1]
         return torch.cat([self.pooled_of[prompt] for prompt in prompts])
+
+
+def not_plain(prompt: str) -> ValueError:
+    return ValueError(
+        f"The prompt '{prompt}' holds more than plain words. Leave placeholders, weights (round brackets), embeddings "
+        f"and '{SLOT}' out of the caption."
+    )
 
 
 def sections(tokenized: dict, key: str) -> list:
