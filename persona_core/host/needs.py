@@ -121,6 +121,8 @@ CONTRACT = (
         "noise=, latent_image=, device=, width=, height=, pooled_output=",
         "{name: what has a tensor as its cond}",
     ),
+    Need("comfy.model_base:BaseModel.current_patcher", None, "of the MODEL that samples"),
+    Need("comfy.model_patcher:ModelPatcher.apply_hooks", "hooks="),
     Need("comfy.model_base:SDXL"),
     Need(
         "comfy.ldm.modules.diffusionmodules.openaimodel:UNetModel.forward",
@@ -150,11 +152,7 @@ CONTRACT = (
     Need("comfy.ldm.lumina.model:NextDiT.patch_size", None, "a number"),
     Need("comfy.ldm.lumina.model:NextDiT.pad_tokens_multiple", None, "a number or None"),
     Need("comfy.ldm.lumina.model:JointTransformerBlock"),
-    Need(
-        "comfy.ldm.cosmos.predict2:MiniTrainDIT.forward",
-        "x, timesteps, context, transformer_options=",
-        "[B, C, frames, h, w]",
-    ),
+    Need("comfy.ldm.cosmos.predict2:MiniTrainDIT.forward", "x, timesteps, context, transformer_options=", "latents"),
     Need("comfy.ldm.cosmos.predict2:MiniTrainDIT.blocks", None, "of Block"),
     Need("comfy.ldm.cosmos.predict2:MiniTrainDIT.patch_spatial", None, "a number"),
     Need("comfy.ldm.cosmos.predict2:Block"),

@@ -1,11 +1,13 @@
 """Learning on a pretended GPU, where what lies on the wrong device raises: what is learned is what the CPU learns."""
 
+import inspect
 from dataclasses import replace
 from functools import partial
 
 import jobs
 import pytest
 import torch
+from comfy.text_encoders import llama
 from jobs import moved, tensors
 
 from persona_core import preview as pace
@@ -26,6 +28,8 @@ RECIPES = {
     "measured": replace(PAIRS, learning=replace(MEASURED, steps=2)),
 }
 known = {}
+# Newer hosts' language models do, and the pretended device does not tell autograd where in its memory a slice begins.
+SLICES = pytest.mark.skipif("addcmul_" in inspect.getsource(llama.apply_rope), reason="writes into slices")
 
 
 def on_the_cpu(make_job, folder, kind, family):
@@ -55,9 +59,9 @@ def check_same(persona, make_job, folder, kind, family="sd1"):
         ("mapper", "sd1", ()),
         ("mapper", "sdxl", ("clip",)),
         ("mapper", "sd1", ("model",)),
-        ("joint", "z_image", ()),
+        pytest.param("joint", "z_image", (), marks=SLICES),
         ("joint", "z_image", ("clip",)),
-        ("joint", "z_image", ("model",)),
+        pytest.param("joint", "z_image", ("model",), marks=SLICES),
         ("pairs", "sdxl", ()),
         ("pairs", "sd1", ("clip",)),
         ("pairs", "sdxl", ("model",)),
