@@ -1,5 +1,6 @@
 """A persona in the pictures of a flow-matching transformer: what its layers are given at each step."""
 
+import comfy.samplers
 import pytest
 import tiny_models
 import torch
@@ -119,12 +120,25 @@ def test_at_strength_nought_it_is_the_plain_prompts_picture(model, clip, persona
     assert torch.equal(found, sample(model, encode(clip, PLAIN), encode(clip, "")))
 
 
-def test_it_is_another_picture_with_any_sampler_and_few_steps(model, clip, persona):
-    for sampler, scheduler, steps in (("euler", "simple", 8), ("res_multistep", "simple", 4), ("dpmpp_2m", "beta", 6)):
-        how = dict(sampler=sampler, scheduler=scheduler, steps=steps, cfg=1.0)
-        found = sample(apply_to_model(model, "<ann>"), encode(applied(clip, persona), TEXT), encode(clip, ""), **how)
-        plain = sample(model, encode(clip, PLAIN), encode(clip, ""), **how)
-        assert found.isfinite().all() and (found - plain).abs().max() > 1e-4
+@pytest.mark.parametrize("sampler", comfy.samplers.KSampler.SAMPLERS)
+def test_every_sampler_follows_the_persona(model, clip, persona, sampler):
+    """Each pass gets what stands at its own noise level, wherever a sampler goes in between."""
+    contexts, positive = Contexts(model), encode(applied(clip, persona), TEXT)
+    found = sample(apply_to_model(model, "<ann>"), positive, encode(clip, ""), sampler=sampler, steps=4, cfg=1.5)
+    extra, moved = positive[0][1], set()
+    for t, context in contexts.passes:
+        keys = extra[TABLE].at(min(t, 999))[0]
+        torch.testing.assert_close(context, at_the_layers(model, keys, extra)[0])
+        moved.add(keys is extra[TABLE].base)
+    assert found.isfinite().all() and moved == {True, False}
+
+
+@pytest.mark.parametrize(("steps", "scheduler"), [(8, "simple"), (4, "simple"), (4, "beta")])
+def test_few_steps_without_guidance_are_another_picture(model, clip, persona, steps, scheduler):
+    how = dict(scheduler=scheduler, steps=steps, cfg=1.0)
+    found = sample(apply_to_model(model, "<ann>"), encode(applied(clip, persona), TEXT), encode(clip, ""), **how)
+    plain = sample(model, encode(clip, PLAIN), encode(clip, ""), **how)
+    assert found.isfinite().all() and (found - plain).abs().max() > 1e-4
 
 
 def test_it_is_said_which_of_few_steps_have_the_persona(model, clip, persona, caplog):
