@@ -18,12 +18,12 @@ from persona_core.host.adapter import has_adapter
 from persona_core.host.apply.context import PersonaContext
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import apply_to_model
-from persona_core.host.clip import text_towers
+from persona_core.host.clip import UnsupportedModel, text_towers
 from persona_core.host.learn.adapted_text import text_encoder
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.frozen import frozen
 from persona_core.host.learn.run import train_persona
-from persona_core.host.model import attends_jointly, default_stages
+from persona_core.host.model import attends_jointly, check_supported, default_stages
 from persona_core.representation import TokenVectors
 from persona_core.table import AppliedPersona
 
@@ -209,6 +209,12 @@ def test_a_picture_is_followed_with_and_without_the_persona(model, clip, applied
     assert torch.equal(paint(route(control(model)), nobody), expected)
     assert torch.equal(paint(control(route(model), 0.0), prompt), free)
     assert torch.equal(paint(route(model), prompt), free)
+
+
+def test_learning_with_a_model_that_follows_a_picture_is_refused(model, control):
+    check_supported(model)
+    with pytest.raises(UnsupportedModel, match=r"carries a ControlNet .* Take the MODEL from before that node"):
+        check_supported(control(model))
 
 
 @pytest.mark.parametrize("where", ["area", "mask"])
