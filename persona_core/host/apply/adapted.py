@@ -22,6 +22,9 @@ def sides_adapted(
     """The contexts of K and V [1, L, D], the same object where they do not differ, as the model's layers take them."""
     if KEPT not in cond:
         return keys, values
+    if any(".llm_adapter." in name for name in model.current_patcher.hook_backup):
+        # A hook's LoRA of the step before: the host reads plain prompts without it. Who needs it, puts it on again.
+        model.current_patcher.unpatch_hooks()
     found = adapted(model, without_padding(keys).to(device), *cond[KEPT])
     if values is keys:
         return found, found

@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import tiny_models
 import torch
+from comfy_extras import nodes_hooks as hooks
 from neighbours import lora_file, noise, serve
 from recording import Recorder, at_the_layers, encode, sample
 
@@ -194,6 +195,27 @@ def test_the_layers_get_what_the_adapter_finds_with_a_lora_on_it(model, applied,
         paint(route(styled), prompt)
     assert len(rows_of(passes, 0)) == 4 and all(is_given(styled, *one, prompt) for one in rows_of(passes, 0))
     assert not any(is_given(model, *one, prompt) for one in rows_of(passes, 0))
+
+
+@pytest.mark.parametrize("hooked", ["both prompts", "one"])
+def test_a_lora_hook_changes_the_layers_and_not_what_they_are_given(hooked, model, clip, persona, applied, lora):
+    """The host's adapter reads a prompt before hooks are on; so does ours, though one may be left from the step before."""
+    group, negative = hooks.CreateHookLora().create_hook(lora, 1.0, 0.0)[0], encode(clip, "lowres")
+
+    def painted(positive, used=model):
+        if hooked == "one":
+            positive = hooks.ConditioningSetProperties().set_properties(positive, 1.0, "default", hooks=group)[0]
+            return sample(used, positive, negative, steps=4)
+        pair = hooks.PairConditioningSetProperties().set_properties(positive, negative, 1.0, "default", hooks=group)
+        return sample(used, *pair, steps=4)
+
+    prompt, nobody = encode(applied, TEXT), apply_to_clip(clip, AppliedPersona(persona, strength=0.0), "<ann>")
+    with recorded(model) as passes:
+        pictures = [painted(prompt), painted(prompt, used=route(model))]
+    assert len(rows_of(passes, 0)) == 8 and all(is_given(model, *one, prompt) for one in rows_of(passes, 0))
+    plain = painted(encode(clip, PLAIN))
+    assert torch.equal(*pictures) and (pictures[0] - plain).abs().max() > 1e-4
+    assert torch.equal(painted(encode(nobody, TEXT)), plain)
 
 
 def test_a_picture_is_followed_with_and_without_the_persona(model, clip, applied, persona, control, paint):
