@@ -143,6 +143,13 @@ def check_flow(patcher: ModelPatcher) -> None:
             "Personas of this family are learned with flow matching; this MODEL samples otherwise. Learn with the "
             "checkpoint as it is loaded: of the ModelSampling nodes, only ModelSamplingAuraFlow is for it."
         )
+    patches = patcher.model_options["transformer_options"].get("patches", {}).values()
+    carried = {type(patch).__name__ for some in patches for patch in some if hasattr(patch, "models")}
+    if carried:
+        raise UnsupportedModel(
+            f"This MODEL carries a ControlNet or the like ({', '.join(sorted(carried))}), and personas are learned "
+            "without. Take the MODEL from before that node to learn with; in painting, both work together."
+        )
 
 
 def check_unet(patcher: ModelPatcher) -> None:

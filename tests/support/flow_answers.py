@@ -67,7 +67,6 @@ FLOW_GIVES = {
     COSMOS + "MiniTrainDIT.blocks": lambda g: {type(one).__name__ for one in g.cross_transformer.blocks} == {"Block"},
     COSMOS + "MiniTrainDIT.patch_spatial": lambda g: g.cross_transformer.patch_spatial == 2,
     "comfy.latent_formats:LatentFormat.latent_dimensions": lambda g: [one.latent_format.latent_dimensions for one in (g.model, g.frames)] == [2, 3],
-    "comfy.model_base:BaseModel.current_patcher": lambda g: g.run["patcher"].model is g.model,
     "comfy.sd:VAE.latent_dim": lambda g: g.vae.latent_dim == 2,
     "comfy.model_sampling:ModelSamplingDiscreteFlow.timestep": lambda g: float(g.flow.model_sampling.timestep(torch.tensor(0.5))) == 0.5,
     "comfy.model_sampling:ModelSamplingDiscreteFlow.set_parameters": lambda g: g.flow.model_sampling.shift == 3.0,

@@ -179,6 +179,7 @@ GIVES = {
     PATCHER + "offload_device": lambda g: isinstance(g.patcher.offload_device, torch.device),
     PATCHER + "patches": lambda g: g.patcher.patches == {},
     PATCHER + "backup": lambda g: g.patcher.backup == {},
+    PATCHER + "hook_backup": lambda g: g.patcher.hook_backup == {},
     PATCHER + "get_model_object": lambda g: g.patcher.get_model_object("diffusion_model") is g.unet,
     PATCHER + "patch_model": whole_and_there,
     PATCHER + "model_size": lambda g: g.patcher.model_size() >= sum(p.nbytes for p in g.unet.parameters()),
@@ -186,6 +187,7 @@ GIVES = {
     "comfy.model_patcher:create_model_options_clone": lambda g: (o := {"transformer_options": {"patches": {"a": [1]}}})
     and comfy.model_patcher.create_model_options_clone(o)["transformer_options"]["patches"]["a"] is not o["transformer_options"]["patches"]["a"],
     MODEL + "diffusion_model": lambda g: isinstance(g.unet, openaimodel.UNetModel),
+    MODEL + "current_patcher": lambda g: g.patcher.pre_run() or g.model.current_patcher is g.patcher,
     MODEL + "model_config": lambda g: g.model.model_config.unet_config["context_dim"] == 64,
     MODEL + "latent_format": lambda g: g.model.latent_format.latent_channels == 4,
     MODEL + "adm_channels": lambda g: g.model.adm_channels == 0,

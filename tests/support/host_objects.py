@@ -98,7 +98,6 @@ class Given:
 
             def wrapper(executor, *args, kind=kind, **kwargs):
                 seen.setdefault(kind, []).append((executor, args))
-                seen["patcher"] = getattr(args[0], "current_patcher", None) or seen.get("patcher")
                 return executor(*args, **kwargs)
 
             patched.add_wrapper_with_key(kind, "contract", wrapper)

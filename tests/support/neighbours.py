@@ -54,7 +54,7 @@ def lora_file(path, model, clip):
     """A LoRA of rank 2 on every linear layer of UNet and text encoder."""
     names = {key: name for name, key in comfy.lora.model_lora_keys_unet(model.model).items() if "lora_unet" in name}
     on_clip = comfy.lora.model_lora_keys_clip(clip.cond_stage_model)
-    names |= {key: name for name, key in on_clip.items() if name.startswith("lora_te_")}
+    names |= {key: name for name, key in on_clip.items() if name.startswith("text_encoders.") and ".layers." in name}
     weights = {**model.model.state_dict(), **clip.cond_stage_model.state_dict()}
     lora = {}
     for seed, (key, name) in enumerate(names.items()):

@@ -69,15 +69,21 @@ class Recorder:
 
     def __init__(self, model):
         unet, self.passes = model.model.diffusion_model, []
-        unet.register_forward_pre_hook(self.begin, with_kwargs=True)
+        self.hooks = [unet.register_forward_pre_hook(self.begin, with_kwargs=True)]
         if hasattr(unet, "cap_embedder"):  # text and picture attend jointly: all of a text comes in here
-            unet.cap_embedder.register_forward_pre_hook(self.whole)
+            self.hooks.append(unet.cap_embedder.register_forward_pre_hook(self.whole))
         for name, module in unet.named_modules():
             side = SIDES.get(".".join(name.split(".")[-2:])) if "llm_adapter" not in name else None
             if side:
-                module.register_forward_hook(
-                    lambda m, inputs, output, side=side: self.passes[-1][side].append(inputs[0].clone())
+                self.hooks.append(
+                    module.register_forward_hook(
+                        lambda m, inputs, output, side=side: self.passes[-1][side].append(inputs[0].clone())
+                    )
                 )
+
+    def close(self):
+        for hook in self.hooks:
+            hook.remove()
 
     def whole(self, module, inputs):
         for side in "kv":

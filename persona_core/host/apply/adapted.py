@@ -31,8 +31,9 @@ def sides_adapted(
             f"This prompt is encoded for Anima, but the sampler's MODEL is {type(model.model_config).__name__}, which "
             "takes other text. Take MODEL and CLIP from one checkpoint."
         )
-    # As where the host adapts, before the first step: with no hook of whichever batch was computed last.
-    model.current_patcher.apply_hooks(hooks=None)
+    if any(".llm_adapter." in name for name in model.current_patcher.hook_backup):
+        # A hook's LoRA of the step before: the host reads plain prompts without it. Who needs it, puts it on again.
+        model.current_patcher.unpatch_hooks()
     found = adapted(model, without_padding(keys).to(device), *target)
     if values is keys:
         return found, found
