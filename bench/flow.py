@@ -23,9 +23,10 @@ from bench import learning, quality
 from bench.choices import FULL
 from bench.learning import file_size
 from bench.pages import made, markdown, with_error
-from bench.quality import PACK, PLACEHOLDER, Bench, bench_of, in_processes, judge, photo_of
+from bench.quality import GUIDANCE, PACK, PLACEHOLDER, STEPS, Bench, bench_of, in_processes, judge, photo_of
 from bench.results import CEILING, FLOOR, NAMED, Results, read
 from miniworld import flow_checkpoint
+from miniworld.measuring.asking import prompts_for
 from miniworld.measuring.subjects import named_subject, names, subject
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.model import default_stages
@@ -49,7 +50,8 @@ is a transformer of ComfyUI's NextDiT class, as Z-Image is, with a text encoder 
 UNet painter to say what that says, so it knows what that knows, less exactly ([miniworld](../miniworld/README.md)).
 {people} people of the split *release* on whom nothing was chosen, each learned from one photo in either painter, with
 Learn Persona's own settings (4 tokens; the papers' stage is t 400 to 800 in the UNet and, where there is as much noise,
-t 538 to 836 in the flow). Prompts and scores as in [quality.md](quality.md): {prompts}."""
+t 538 to 836 in the flow). {prompts} prompts and scores as in [quality.md](quality.md),
+one picture each; Euler, {steps} steps, guidance {guidance:g}."""
 FIGURES = {"likeness": "likeness", "obeyed": "obeyed", "ID(Prompt)": "identity_if_obeyed"}
 
 
@@ -133,7 +135,9 @@ def main() -> None:
     missing = [(row, number) for row, number in jobs if not bench.file(row, number + FIRST).exists()]
     in_processes(args.processes, work, bench, missing)
     results = read(bench.folder, rows)
-    introduction = INTRODUCTION.format(made=made(), people=args.people, prompts=quality.settings())
+    introduction = INTRODUCTION.format(
+        made=made(), people=args.people, prompts=len(prompts_for()), steps=STEPS, guidance=GUIDANCE
+    )
     args.page.write_text(f"{introduction}\n\n{table(results)}\n\n{apart(results)}\n")
     print(table(results), apart(results), sep="\n\n")
 
