@@ -98,13 +98,13 @@ REFUSED = {
     "key locking": (lambda: template(**{APPLY: {"key_locking": 0.5}}), APPLY, f"key_locking needs.*{ACROSS}.*Set it to 0"),
     "mask": (with_a_mask, APPLY, f"mask needs.*{ACROSS}.*Leave it away"),
     "Persona Attention": (with_persona_attention, ATTENTION, f"Persona Attention needs.*{ACROSS}.*Paint without it"),
-    "MODEL of SD1.5, learning": (lambda: other(LEARN, model=["sd", 0]), LEARN, "takes text 768 wide, but this CLIP is custom"),
-    "CLIP of SD1.5, learning": (lambda: other(LEARN, clip=["sd", 1]), LEARN, "takes text 64 wide, but this CLIP is SD1.x"),
+    "MODEL of SD1.5, learning": (lambda: other(LEARN, model=["sd", 0]), LEARN, r"takes text 768 wide \(SD1.x, SD2.x, SDXL\), but this CLIP is custom"),
+    "CLIP of SD1.5, learning": (lambda: other(LEARN, clip=["sd", 1]), LEARN, r"takes text 64 wide \(Z-Image\), but this CLIP is SD1.x"),
     "VAE of SD1.5, learning": (lambda: other(LEARN, vae=["sd", 2]), LEARN, "latents of 4 channels.*takes 16"),
     "MODEL of SD1.5, painting": (lambda: other(APPLY, model=["sd", 0]), APPLY, "custom.*this MODEL takes text 768 wide"),
     "CLIP of SD1.5, painting": (lambda: other(APPLY, clip=["sd", 1]), APPLY, "custom.*this CLIP is SD1.x"),
     "another sampling": (resampled, LEARN, "only ModelSamplingAuraFlow is for it"),
-    "word of two tokens": (lambda: template(**{LEARN: {"supercategory": "fluffy cat"}}), LEARN, "single token, but it makes 2"),
+    "word of too many tokens": (lambda: template(**{LEARN: {"supercategory": "axolotl"}}), LEARN, "makes 4 tokens .* Set tokens to 4"),
 }  # fmt: skip
 
 

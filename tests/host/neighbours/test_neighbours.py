@@ -32,7 +32,7 @@ from neighbours import (
 from recording import Recorder, encode, sample
 
 import nodes
-from persona_core.host.apply import sampling
+from persona_core.host.apply import values as values_of_rows
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import apply_to_model
 from persona_core.host.clip import text_towers
@@ -203,8 +203,8 @@ def test_windows_of_many_frames_all_get_the_persona(order, frames, length, model
 def test_v_of_all_rows_is_written_once_a_pass(model, prompts, paint, monkeypatch):
     """Unless somebody else may change it."""
     written = []
-    own = sampling.repeat_to_batch_size
-    monkeypatch.setattr(sampling, "repeat_to_batch_size", lambda *args: (written.append(1), own(*args))[1])
+    own = values_of_rows.repeat_to_batch_size
+    monkeypatch.setattr(values_of_rows, "repeat_to_batch_size", lambda *args: (written.append(1), own(*args))[1])
     routed = apply_to_model(model, "<ann>")
     usual = paint(routed)
     once = len(written)
