@@ -106,7 +106,7 @@ LAYOUTS = {
         "1. Choose your **photo**: one clear face.\n"
         "2. Give the persona a **name**.\n"
         "3. Write **&lt;ann&gt;** in the prompt and run.\n\n"
-        "Learning happens once. Base model and text encoder, 20 GB, are in memory together then.",
+        "Learning happens once. Where base model and text encoder, 20 GB, do not fit, their layers take turns.",
         [
             ("1. Models and photo", [(300, [1, 28, 29]), (300, [2, 3])]),
             ("2. Learn it, once", [(330, [4])]),
