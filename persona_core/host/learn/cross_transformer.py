@@ -4,37 +4,22 @@ output with gradient to separate contexts for K and V, and their attention.
 Shapes: B rows, C x h x w latents, L tokens of the context, D its width.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
 import torch
-from comfy.model_patcher import ModelPatcher
 from einops import rearrange
 from torch import Tensor
 
 from ...attention import token_maps
-from ...noise import FlowSchedule
-from ...stages import TIMESTEPS
 from ...task import CrossAttention
-from ..model import check_flow, compute_dtype
-from .attention import attention_for
-from .denoiser import plain_options
+from .flow import FrozenFlow
 
 PATCH = "attn2_patch"  # in the host's transformer options: gives layers that look at the text what K and V are made of
 
 
-class FrozenCrossTransformer:
-    """`task.Denoiser` over a MODEL of the host. A picture is a video of one frame to it. Raises UnsupportedModel for
-    what is no flow."""
-
-    def __init__(self, patcher: ModelPatcher, cells: float = math.inf):
-        check_flow(patcher)
-        self.patcher, self.diffusion_model = patcher, patcher.model.diffusion_model
-        self.sampling = patcher.get_model_object("model_sampling")
-        self.schedule = FlowSchedule(float(self.sampling.shift))
-        self.dtype, self.device = compute_dtype(patcher), patcher.load_device
-        self.attention = attention_for(self.device, self.dtype, cells)
+class FrozenCrossTransformer(FrozenFlow):
+    """`task.Denoiser` over a MODEL of the host. A picture is a video of one frame to it."""
 
     def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None) -> Tensor:
         """See `task.Denoiser`; computed in the host's precision for this model, returned in fp32."""
@@ -90,18 +75,16 @@ class FrozenCrossTransformer:
     def forward(self, noisy: Tensor, t: Tensor, context: Tensor, options: dict) -> Tensor:
         """The transformer's output [B, C, h, w] in fp32, of contexts [B, L, D] as its layers take them."""
         frames = self.cast(noisy).unsqueeze(2)
-        timesteps = self.sampling.timestep(t.to(self.device).float() / TIMESTEPS).float()
-        output = self.diffusion_model(frames, timesteps, self.cast(context), transformer_options=options)
+        output = self.diffusion_model(frames, self.timesteps(t), self.cast(context), transformer_options=options)
         return output.float().squeeze(2)
 
     def cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype)
 
     def options(self, t: Tensor, watch: Callable[[Tensor, Tensor, int], Tensor] | None = None) -> dict:
-        """Transformer options for one pass: the MODEL's own patches, and attention that has a backward. watch: sees
-        queries and keys [B, heads, l, d] of each layer that looks at the text, and gives the keys that it is to look
-        at."""
-        options = plain_options(self.patcher, self.attention) | {"sigmas": (t.float() / TIMESTEPS).to(self.device)}
+        """See FrozenFlow. watch: sees queries and keys [B, heads, l, d] of each layer that looks at the text, and gives
+        the keys that it is to look at."""
+        options = super().options(t)
         turns: dict[str, Tensor] = {}
         # Each block has two: its first looks at the picture.
         across = cycle([False, True])

@@ -9,33 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from comfy.model_patcher import ModelPatcher
 from einops import rearrange
 from torch import Tensor
 
-from ...noise import FlowSchedule
-from ...stages import TIMESTEPS
 from ...task import CrossAttention
-from ..model import check_supported, compute_dtype
-from .attention import attention_for
-from .denoiser import PIXELS, plain_options
+from .denoiser import PIXELS
+from .flow import FrozenFlow
 
 
-class FrozenTransformer:
-    """`task.Denoiser` over a MODEL of the host. Raises UnsupportedModel for what is no such transformer.
+class FrozenTransformer(FrozenFlow):
+    """`task.Denoiser` over a MODEL of the host.
 
     Its text runs through the layers with the picture, so K and V have one context: that of V. A context's rows of zeros
     behind its last token are none: those of different lengths are computed one length after the other, as the host
     does.
     """
-
-    def __init__(self, patcher: ModelPatcher, cells: float = math.inf):
-        check_supported(patcher)
-        self.patcher, self.diffusion_model = patcher, patcher.model.diffusion_model
-        self.sampling = patcher.get_model_object("model_sampling")
-        self.schedule = FlowSchedule(float(self.sampling.shift))
-        self.dtype, self.device = compute_dtype(patcher), patcher.load_device
-        self.attention = attention_for(self.device, self.dtype, cells)
 
     def predict(self, noisy: Tensor, t: Tensor, keys: Tensor, values: Tensor, pooled: Tensor | None = None) -> Tensor:
         """See `task.Denoiser`; computed in the host's precision for this model, returned in fp32."""
@@ -92,12 +80,9 @@ class FrozenTransformer:
             )  # fmt: skip
         beside = {name: moved(one.cond, self.device, self.dtype) for name, one in conditions.items()}
         del beside["c_crossattn"]
-        timesteps = self.sampling.timestep(t.to(self.device).float() / TIMESTEPS).float()
-        return self.diffusion_model(noisy, timesteps, context=context, transformer_options=options, **beside).float()
-
-    def options(self, t: Tensor) -> dict:
-        """Transformer options for one pass: the MODEL's own patches, and attention that has a backward."""
-        return plain_options(self.patcher, self.attention) | {"sigmas": (t.float() / TIMESTEPS).to(self.device)}
+        return self.diffusion_model(
+            noisy, self.timesteps(t), context=context, transformer_options=options, **beside
+        ).float()
 
 
 def moved(value: object, device: torch.device, dtype: torch.dtype) -> object:
