@@ -41,7 +41,7 @@ def resident(server) -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("family", ["SD1.5", "Z-Image"])
+@pytest.mark.parametrize("family", ["SD1.5", pytest.param("Z-Image", marks=pytest.mark.slow)])
 def test_learning_many_personas_does_not_make_a_server_grow(frugal, family):
     run_all(frugal, [learn(number, family) for number in range(FIRST)])
     before = resident(frugal)
