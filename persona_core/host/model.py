@@ -65,7 +65,7 @@ def fits(model: ModelPatcher, family: str, width: int) -> bool:
 
 def kinds_of_text(model: ModelPatcher) -> list[tuple[str, ...]]:
     """The text encoders that a MODEL of its kind may go with, as in FAMILIES."""
-    if attends_jointly(model) or attends_across(model):
+    if is_flow(model):
         return [Z_IMAGE if attends_jointly(model) else ANIMA]
     return [names for names in FAMILIES if names not in (Z_IMAGE, ANIMA)]
 

@@ -96,10 +96,11 @@ def warn_of_missing(placeholders: set[str]) -> None:
 
 
 def keep(conds: Sequence[dict]) -> None:
-    """From an adapter in the MODEL, what follows a table."""
-    for cond in conds:
+    """From an adapter in the MODEL, what follows a table in this run; without one, nobody would adapt it."""
+    run = RUN.get(None)
+    for cond in conds if run else ():
         if table_of(cond, cond.get("cross_attn")):
-            keep_from_adapter(cond, RUN.get(Run()).targets)
+            keep_from_adapter(cond, run.targets)
 
 
 def conditionings(guider) -> list[dict]:

@@ -15,7 +15,6 @@ from torch import Tensor
 from ...representation import TokenVectors
 from ...task import TextEncoding
 from ..adapter import adapted, has_adapter
-from ..clip import text_towers
 from .text import SLOT, DifferentiableText, not_plain, sections
 
 LONGEST = 512  # target tokens: to so many the host fills up shorter texts
@@ -43,7 +42,7 @@ class AdaptedText(DifferentiableText):
         self, model: ModelPatcher, clip: CLIP, tokens: int, supercategory: str, dtype: torch.dtype, twice: bool
     ):
         super().__init__(clip, tokens, supercategory, dtype, twice)
-        self.model, self.device, self.target = model.model, model.load_device, text_towers(clip).target
+        self.model, self.device, self.target = model.model, model.load_device, self.towers.target
         self.targets_of = cache(self.targets)
 
     def targets(self, prompt: str) -> tuple[Tensor, list[bool], list[bool]]:

@@ -19,3 +19,8 @@ def model(family):
 @pytest.fixture(scope="module")
 def clip(family):
     return tiny_models.clip(family)
+
+
+@pytest.fixture(scope="module")
+def persona(clip):
+    return tiny_models.persona(clip, t_lo=538, t_hi=836)

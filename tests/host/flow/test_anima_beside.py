@@ -9,6 +9,7 @@ from comfy.patcher_extension import WrappersMP
 from recording import Recorder, at_the_layers, encode, sample
 
 from nodes import ConditioningSetArea
+from persona_core.host.apply.context import PersonaNotFollowed
 from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE, WARNED, apply_to_model
 from persona_core.host.clip import UnsupportedModel
@@ -93,6 +94,15 @@ def test_a_sampling_within_another_follows_the_persona_too(model, known):
     found = sample(patched, positive, negative, steps=3)
     assert inside and WARNED in inside[0].model_options["transformer_options"]
     torch.testing.assert_close(found, usual)
+
+
+def test_where_no_run_is_known_it_stops_instead_of_painting_unadapted_text(model, known):
+    patched = apply_to_model(model, "<ann>").clone()
+    patched.model_options["transformer_options"][WARNED] = (
+        True  # as if within another sampling, of which nothing is left
+    )
+    with pytest.raises(PersonaNotFollowed):
+        sample(patched, encode(known, "a photo of <ann>"), encode(known, ""), steps=2)
 
 
 def test_a_model_without_the_adapter_says_so(known):

@@ -42,11 +42,6 @@ def model(family):
     return getattr(tiny_models, family)()
 
 
-@pytest.fixture(scope="module")
-def persona(clip):
-    return tiny_models.persona(clip, t_lo=538, t_hi=836)
-
-
 @pytest.fixture
 def applied(clip, persona):
     """A CLIP that knows <ann>."""

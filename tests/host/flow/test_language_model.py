@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import tiny_models
 from recording import encode
 
 from persona_core.host.apply import portions
@@ -11,11 +10,6 @@ from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import TABLE
 from persona_core.host.tokenizer import PersonaToken
 from persona_core.table import AppliedPersona
-
-
-@pytest.fixture(scope="module")
-def persona(clip):
-    return tiny_models.persona(clip, t_lo=538, t_hi=836)
 
 
 def applied(clip, persona, placeholder="<ann>", **how):

@@ -44,11 +44,6 @@ def model(family):
     return getattr(tiny_models, family)()
 
 
-@pytest.fixture(scope="module")
-def persona(clip):
-    return tiny_models.persona(clip, t_lo=538, t_hi=836)
-
-
 def applied(clip, persona, placeholder="<ann>", **how):
     return apply_to_clip(clip, AppliedPersona(persona, **how), placeholder)
 
