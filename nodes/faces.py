@@ -9,6 +9,7 @@ from torch import Tensor
 from ..persona_core import faces
 from ..persona_core.faces.extraction import NO_FACE, extract_faces
 from ..persona_core.host.insightface import insightface_folders
+from ..persona_core.host.photos import warn_of_white
 from ..persona_core.photos import rgb
 from . import notices, sockets
 
@@ -96,7 +97,7 @@ class FaceMask(io.ComfyNode):
     ) -> io.NodeOutput:
         folders = insightface_folders()
         pack = faces.choose_pack(folders, detector)
-        notices.warn_of_white(image)
+        warn_of_white(image)
         progress = comfy.utils.ProgressBar(len(image))
         extracted = extract_faces(
             rgb(image).float().cpu(),

@@ -5,12 +5,8 @@ from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..persona_core.file_names import check_name
-from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.host.model import best_resolution, check_across
-from ..persona_core.losses import COMPARED, REDUCTIONS
-from ..persona_core.photos import augmented
-from ..persona_core.recipes import DEFAULT, KV_PRESETS, STARTS, WEIGHTS, KVTokensRecipe, kv_prompts, settings_of
+from ..persona_core.host.learn.jobs import Models, kv_tokens_job
+from ..persona_core.settings import KV_TOKENS, Value
 from . import sockets, training
 
 
@@ -33,62 +29,50 @@ class FaceWiseKVTokens(io.ComfyNode):
                 *(shared[name] for name in ("model", "clip", "vae", "image", "name")),
                 io.String.Input(
                     "supercategory",
-                    default="person",
+                    **KV_TOKENS["supercategory"].limits(),
                     tooltip="The common word for what is learned: person, man, woman, face, cat, dog, toy. One word. The tokens start as it.",
                 ),
                 io.Int.Input(
                     "pairs",
-                    default=5,
-                    min=1,
-                    max=10,
+                    **KV_TOKENS["pairs"].limits(),
                     tooltip="Into how many even stages sampling is cut. Each has its own pair of K and V tokens; the paper uses 5.",
                 ),
                 *(shared[name] for name in ("steps", "learning_rate", "batch_size")),
                 io.Float.Input(
                     "attention_weight",
-                    default=3e-3,
-                    min=0.0,
-                    max=1.0,
-                    step=0.0001,
-                    round=False,
+                    **KV_TOKENS["attention_weight"].limits(),
                     tooltip="Face-wise attention loss: keeps every word of a prompt looking where it would look for the reference word, as the paper does to keep the prompt alive. 0 turns it off, which is faster. A mask keeps the photo's background out.",
                 ),
                 io.Combo.Input(
                     "attention_tokens",
-                    options=list(COMPARED),
-                    default=COMPARED[0],
+                    **KV_TOKENS["attention_tokens"].limits(),
                     tooltip="Whose attention the loss compares. All tokens is best in the paper.",
                 ),
                 io.String.Input(
                     "reference_word",
-                    default="person",
+                    **KV_TOKENS["reference_word"].limits(),
                     tooltip="The common word that the persona's attention is compared with: for a cat, cat. One word; empty is the supercategory.",
                 ),
                 io.Float.Input(
                     "te_weight",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.0001,
-                    round=False,
+                    **KV_TOKENS["te_weight"].limits(),
                     tooltip="Learn Persona's Tandem Equilibrium, for trials: 0.001 there, off here.",
                 ),
                 io.Boolean.Input(
                     "augment",
-                    default=True,
+                    **KV_TOKENS["augment"].limits(),
                     tooltip="Learn from 32 variants of the photo, in other light and mirrored.",
                 ),
                 *(shared[name] for name in ("resolution", "crop_to_face")),
                 io.Boolean.Input(
                     "mirror",
-                    default=False,
+                    **KV_TOKENS["mirror"].limits(),
                     tooltip="Also learn from the mirrored photo. Variants are mirrored now and then anyway.",
                 ),
                 *(shared[name] for name in ("train_seed", "reuse", "mask", "attention_reduction", "caption")),
                 io.Combo.Input(
                     "preset",
-                    options=list(KV_PRESETS),
-                    default=DEFAULT,
+                    **KV_TOKENS["preset"].limits(),
                     optional=True,
                     tooltip="How long and how fast to learn, where steps, learning_rate and batch_size are 0. auto: as long as the photo and the checkpoint need, which is measured while learning. balanced: 400 pictures through the UNet. published: 2000.",
                 ),
@@ -101,15 +85,22 @@ class FaceWiseKVTokens(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls,
-        attention_tokens: str,
-        resolution: int | None = 0,
-        attention_reduction: str = REDUCTIONS[0],
-        preset: str = DEFAULT,
-        start: str = STARTS[0],
-        loss_weights: str = WEIGHTS[0],
+        attention_tokens: str | None,
+        resolution: int | None = None,
+        attention_reduction: str | None = None,
+        preset: str | None = None,
+        start: str | None = None,
+        loss_weights: str | None = None,
     ) -> bool | str:
-        own = {"attention_tokens": (attention_tokens, COMPARED), "preset": (preset, KV_PRESETS)}
-        return training.check_shared(resolution, attention_reduction, start, loss_weights, **own)
+        return training.check(
+            KV_TOKENS,
+            attention_tokens=attention_tokens,
+            preset=preset,
+            attention_reduction=attention_reduction,
+            start=start,
+            loss_weights=loss_weights,
+            resolution=resolution,
+        )
 
     @classmethod
     def execute(
@@ -119,55 +110,11 @@ class FaceWiseKVTokens(io.ComfyNode):
         vae: VAE,
         image: Tensor,
         name: str,
-        supercategory: str,
-        pairs: int,
-        steps: int,
-        learning_rate: float,
-        batch_size: int,
-        attention_weight: float,
-        attention_tokens: str,
-        reference_word: str,
-        te_weight: float,
-        augment: bool,
-        resolution: int,
-        crop_to_face: bool,
-        mirror: bool,
-        train_seed: int,
         reuse: bool,
         mask: Tensor | None = None,
-        attention_reduction: str = REDUCTIONS[0],
-        caption: str = "",
-        preset: str = DEFAULT,
-        minutes: float = training.MINUTES,
-        context_weight: float = 0.0,
-        start: str = STARTS[0],
-        loss_weights: str = WEIGHTS[0],
+        **chosen: Value,
     ) -> io.NodeOutput:
-        name = check_name(name, folders=False)
-        check_across(model, "Face-Wise K/V Tokens", "Use Learn Persona with it.")
-        supercategory = supercategory.strip()
-        recipe = KVTokensRecipe(
-            supercategory=supercategory,
-            te_weight=te_weight,
-            resolution=resolution or best_resolution(model),
-            mirror=mirror,
-            learning=settings_of(preset, train_seed, steps, learning_rate, batch_size, minutes, KV_PRESETS),
-            attention_weight=attention_weight,
-            attention_tokens=attention_tokens,
-            attention_reduction=attention_reduction,
-            caption=caption.strip(),
-            context_weight=context_weight,
-            start=start,
-            weights=loss_weights,
-            reference=reference_word.strip(),
-            prompts=kv_prompts(supercategory),
-            pairs=pairs,
-            augment=augment,
-        )
-        photos = training.photos_of(model, clip, vae, image, mask, recipe, crop_to_face)
-        if augment:
-            photos = augmented(photos, train_seed)
-        return training.train(TrainingJob(name, model, clip, vae, photos, recipe), reuse, cls)
+        return training.train(kv_tokens_job(Models(model, clip, vae), name, image, mask, **chosen), reuse, cls)
 
 
 NODES = [FaceWiseKVTokens]

@@ -6,12 +6,8 @@ from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..persona_core.file_names import check_name
-from ..persona_core.host.learn.latents import embed
-from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.host.model import best_resolution, default_stages
-from ..persona_core.losses import REDUCTIONS
-from ..persona_core.recipes import DEFAULT, PRESETS, STARTS, WEIGHTS, StageMapperRecipe, settings_of
+from ..persona_core.host.learn.jobs import Models, learn_persona_job
+from ..persona_core.settings import LEARN_PERSONA, Value
 from ..persona_core.stages import Stages
 from . import sockets, training
 
@@ -35,30 +31,24 @@ class LearnPersona(io.ComfyNode):
                 *(shared[name] for name in ("model", "clip", "vae", "image", "name")),
                 io.String.Input(
                     "supercategory",
-                    default="face",
+                    **LEARN_PERSONA["supercategory"].limits(),
                     tooltip="The common word for what is learned: face, person, man, woman, cat, dog, toy. One word. The text encoder may split it into as many parts as tokens says. It stands for the persona while the composition forms.",
                 ),
                 io.Int.Input(
                     "tokens",
-                    default=4,
-                    min=1,
-                    max=StageMapperRecipe.most_tokens,
+                    **LEARN_PERSONA["tokens"].limits(),
                     tooltip="How many words' worth of description is learned. 4 is best for faces; fewer leave more room for long prompts.",
                 ),
                 *(shared[name] for name in ("steps", "learning_rate", "batch_size")),
                 io.Float.Input(
                     "te_weight",
-                    default=0.001,
-                    min=0.0,
-                    max=1.0,
-                    step=0.0001,
-                    round=False,
+                    **LEARN_PERSONA["te_weight"].limits(),
                     tooltip="Tandem Equilibrium: keeps the persona from drowning the other words of a prompt, and from being drowned. 0 turns it off.",
                 ),
                 *(shared[name] for name in ("resolution", "crop_to_face")),
                 io.Boolean.Input(
                     "mirror",
-                    default=False,
+                    **LEARN_PERSONA["mirror"].limits(),
                     tooltip="Also learn from the mirrored photo. Leave off for faces, which are not symmetric; useful for objects.",
                 ),
                 *(shared[name] for name in ("train_seed", "reuse", "mask")),
@@ -74,18 +64,13 @@ class LearnPersona(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "attention_weight",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.0001,
-                    round=False,
+                    **LEARN_PERSONA["attention_weight"].limits(),
                     optional=True,
                     tooltip="Face-wise attention loss of Face-Wise K/V Tokens: keeps every word looking where it would look for the common word. 0.003 there, off here.",
                 ),
                 io.Combo.Input(
                     "preset",
-                    options=list(PRESETS),
-                    default=DEFAULT,
+                    **LEARN_PERSONA["preset"].limits(),
                     optional=True,
                     tooltip="How long and how fast to learn, where steps, learning_rate and batch_size are 0. auto: as long as the photo and the checkpoint need, which is measured while learning. quick: a first look, 60 pictures through the UNet. balanced: 200. published: the paper's 2000.",
                 ),
@@ -101,13 +86,20 @@ class LearnPersona(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls,
-        resolution: int | None = 0,
-        preset: str = DEFAULT,
-        attention_reduction: str = REDUCTIONS[0],
-        start: str = STARTS[0],
-        loss_weights: str = WEIGHTS[0],
+        resolution: int | None = None,
+        preset: str | None = None,
+        attention_reduction: str | None = None,
+        start: str | None = None,
+        loss_weights: str | None = None,
     ) -> bool | str:
-        return training.check_shared(resolution, attention_reduction, start, loss_weights, preset=(preset, PRESETS))
+        return training.check(
+            LEARN_PERSONA,
+            preset=preset,
+            attention_reduction=attention_reduction,
+            start=start,
+            loss_weights=loss_weights,
+            resolution=resolution,
+        )
 
     @classmethod
     def execute(
@@ -117,48 +109,13 @@ class LearnPersona(io.ComfyNode):
         vae: VAE,
         image: Tensor,
         name: str,
-        supercategory: str,
-        tokens: int,
-        steps: int,
-        learning_rate: float,
-        batch_size: int,
-        te_weight: float,
-        resolution: int,
-        crop_to_face: bool,
-        mirror: bool,
-        train_seed: int,
         reuse: bool,
         mask: Tensor | None = None,
         stages: Stages | None = None,
         clip_vision: ClipVisionModel | None = None,
-        attention_weight: float = 0.0,
-        preset: str = DEFAULT,
-        attention_reduction: str = REDUCTIONS[0],
-        caption: str = "",
-        minutes: float = training.MINUTES,
-        context_weight: float = 0.0,
-        start: str = STARTS[0],
-        loss_weights: str = WEIGHTS[0],
+        **chosen: Value,
     ) -> io.NodeOutput:
-        name = check_name(name, folders=False)
-        recipe = StageMapperRecipe(
-            supercategory=supercategory.strip(),
-            tokens=tokens,
-            te_weight=te_weight,
-            resolution=resolution or best_resolution(model),
-            mirror=mirror,
-            stages=stages or default_stages(model),
-            learning=settings_of(preset, train_seed, steps, learning_rate, batch_size, minutes),
-            attention_weight=attention_weight,
-            attention_reduction=attention_reduction,
-            caption=caption.strip(),
-            context_weight=context_weight,
-            start=start,
-            weights=loss_weights,
-        )
-        photos = training.photos_of(model, clip, vae, image, mask, recipe, crop_to_face)
-        embeddings = None if clip_vision is None else embed(clip_vision, photos)
-        job = TrainingJob(name, model, clip, vae, photos, recipe, embeddings)
+        job = learn_persona_job(Models(model, clip, vae, clip_vision), name, image, mask, stages, **chosen)
         return training.train(job, reuse, cls)
 
 

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..persona_core.charts import loss_chart
+from ..persona_core.described import described
 from ..persona_core.file_names import alike, check_name
 from ..persona_core.files import QUOTED, shown
 from ..persona_core.host import store
@@ -152,24 +153,8 @@ class PersonaInfo(io.ComfyNode):
 
     @classmethod
     def execute(cls, persona: Persona) -> io.NodeOutput:
-        text, chart = describe(persona), loss_chart(persona.losses, persona.steps)
+        text, chart = described(persona), loss_chart(persona.losses, persona.steps)
         return io.NodeOutput(text, chart, ui={**ui.PreviewImage(chart, cls=cls).as_dict(), "text": (text,)})
-
-
-def describe(persona: Persona) -> str:
-    """A persona's facts, one a line."""
-    facts = {
-        "name": persona.name,
-        "placeholder": persona.placeholder,
-        **persona.representation.facts(),
-        "learned for": persona.family,
-        "supercategory": persona.supercategory,
-        "consent": persona.consent or "none is noted",
-        **persona.settings,
-        "last losses": ", ".join(f"{name} {values[-1]:.4g}" for name, values in persona.losses.items() if values),
-        "fingerprint": persona.fingerprint,
-    }
-    return "\n".join(f"{name}: {value}" for name, value in facts.items())
 
 
 NODES = [LoadPersona, SavePersona, PersonaInfo]

@@ -24,19 +24,6 @@ def few_first(schema: io.Schema, *first: str) -> io.Schema:
     return schema
 
 
-SMALLEST, LARGEST = 32, 2048  # resolutions in pixels a side
-
-
-def check_resolution(resolution: int | None) -> bool | str:
-    """For validate_inputs, as `check_choices`: an input that is named there is not checked by the host."""
-    if resolution is None or resolution == 0 or SMALLEST <= resolution <= LARGEST:
-        return True
-    return (
-        f"resolution is {resolution}. Use 0, which is what the checkpoint's family paints best at, or {SMALLEST} to "
-        f"{LARGEST} pixels."
-    )
-
-
 def check_choices(**chosen: tuple[str | None, Sequence[str]]) -> bool | str:
     """For validate_inputs: True, or a sentence. The host checks no lists of nodes of this kind.
 

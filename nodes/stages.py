@@ -12,6 +12,7 @@ from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.model import best_resolution, check_models, default_stages
 from ..persona_core.photos import photos
 from ..persona_core.recipes import StageMapperRecipe
+from ..persona_core.settings import RESOLUTION
 from ..persona_core.stages import GRID, LAST_TIMESTEP, Stages, partition
 from . import notices, sockets
 
@@ -56,10 +57,7 @@ class StagePartition(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "resolution",
-                    default=0,
-                    min=0,
-                    max=sockets.LARGEST,
-                    step=8,
+                    **RESOLUTION.limits(),
                     tooltip="About how many pixels a side the photo is brought to. 0: what the checkpoint's family paints best at.",
                 ),
                 io.Int.Input(
@@ -85,7 +83,7 @@ class StagePartition(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, resolution: int | None = 0) -> bool | str:
-        return sockets.check_resolution(resolution)
+        return RESOLUTION.trouble("resolution", resolution) or True
 
     @classmethod
     def execute(

@@ -1,24 +1,15 @@
 """What both learning nodes have in common: inputs, outputs, what is checked, and the call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from comfy.model_patcher import ModelPatcher
-from comfy.sd import CLIP, VAE
 from comfy_api.latest import io, ui
-from torch import Tensor
 
 from ..persona_core.charts import loss_chart
-from ..persona_core.host.insightface import pack_without
-from ..persona_core.host.learn.latents import size_multiple
 from ..persona_core.host.learn.reuse import find_or_train
 from ..persona_core.host.learn.run import TrainingJob
-from ..persona_core.host.model import check_across, check_models
-from ..persona_core.losses import REDUCTIONS
-from ..persona_core.photos import Photo, cropped, sized
-from ..persona_core.recipes import STARTS, WEIGHTS, Recipe
+from ..persona_core.settings import SHARED, Setting, Value, trouble
 from . import notices, sockets
 
-MINUTES = 15.0  # that auto may take
 OUTPUTS = [
     sockets.Persona.Output(display_name="persona", tooltip="To Apply Stage-Regulated Embedding."),
     io.Image.Output(display_name="loss", tooltip="The loss over the steps: noisy, but it should fall."),
@@ -46,45 +37,32 @@ def shared_inputs() -> dict[str, io.Input]:
         ),
         io.Int.Input(
             "steps",
-            default=0,
-            min=0,
-            max=20000,
+            **SHARED["steps"].limits(),
             tooltip="How long to learn. 0: as the preset says. With steps of your own, auto is balanced for so long.",
         ),
         io.Float.Input(
             "learning_rate",
-            default=0.0,
-            min=0.0,
-            max=0.1,
-            step=1e-6,
-            round=False,
+            **SHARED["learning_rate"].limits(),
             tooltip="How big each step of learning is. 0: as the preset says. It falls towards the end as the preset's does. Too high: the loss jumps or stops being a number.",
         ),
         io.Int.Input(
             "batch_size",
-            default=0,
-            min=0,
-            max=32,
+            **SHARED["batch_size"].limits(),
             tooltip="How many noised copies of the photo are looked at in each step. 0: as the preset says. More is steadier and needs more memory.",
         ),
         io.Int.Input(
             "resolution",
-            default=0,
-            min=0,
-            max=sockets.LARGEST,
-            step=8,
+            **SHARED["resolution"].limits(),
             tooltip="About how many pixels a side the photo is brought to. 0: what the checkpoint's family paints best at, 512 for SD1.5, 768 for SD2.1, 1024 for SDXL.",
         ),
         io.Boolean.Input(
             "crop_to_face",
-            default=True,
+            **SHARED["crop_to_face"].limits(),
             tooltip="Cut a square around the face, or around the mask if there is one, so that most of the picture is the person.",
         ),
         io.Int.Input(
             "train_seed",
-            default=0,
-            min=0,
-            max=2**32 - 1,
+            **SHARED["train_seed"].limits(),
             control_after_generate=False,
             tooltip="The same seed and inputs give the same persona. Try another if the likeness is poor.",
         ),
@@ -100,48 +78,37 @@ def shared_inputs() -> dict[str, io.Input]:
         ),
         io.Combo.Input(
             "attention_reduction",
-            options=list(REDUCTIONS),
-            default=REDUCTIONS[0],
+            **SHARED["attention_reduction"].limits(),
             optional=True,
             tooltip="How the attention loss sums up heads, words and places. sum: as the paper's Equation 1. mean: as its Algorithm 1, which is many thousand times as weak at the same weight.",
         ),
         io.String.Input(
             "caption",
-            default="",
+            **SHARED["caption"].limits(),
             optional=True,
             tooltip="What else the photo shows, in a few words: wearing glasses, in front of a red wall. What is said here is not learned into the persona.",
         ),
         io.Float.Input(
             "minutes",
-            default=MINUTES,
-            min=0.0,
-            max=600.0,
-            step=0.5,
-            round=False,
+            **SHARED["minutes"].limits(),
             optional=True,
             tooltip="With preset auto: that learning may take at most. 0: as long as it needs. Learning says so where they were too few.",
         ),
         io.Float.Input(
             "context_weight",
-            default=0.0,
-            min=0.0,
-            max=100.0,
-            step=0.0001,
-            round=False,
+            **SHARED["context_weight"].limits(),
             optional=True,
             tooltip="Keeps the other words of a prompt what they mean beside the common word, while learning. 0 turns it off.",
         ),
         io.Combo.Input(
             "start",
-            options=list(STARTS),
-            default=STARTS[0],
+            **SHARED["start"].limits(),
             optional=True,
             tooltip="Where learning starts: at the common word, or, for people, at what the text encoder knows of people's names.",
         ),
         io.Combo.Input(
             "loss_weights",
-            options=list(WEIGHTS),
-            default=WEIGHTS[0],
+            **SHARED["loss_weights"].limits(),
             optional=True,
             tooltip="What the weights of the other losses mean. absolute: as in the papers. relative: how hard each may pull at the persona, where 1 is as hard as the photo does; that is measured, so it means the same with every checkpoint. Try 0.1.",
         ),
@@ -149,31 +116,9 @@ def shared_inputs() -> dict[str, io.Input]:
     return {one.id: one for one in inputs}
 
 
-def check_shared(
-    resolution: int | None, attention_reduction: str, start: str, loss_weights: str, **own: tuple[str, Sequence[str]]
-) -> bool | str:
-    """For validate_inputs, as `sockets.check_choices`. own: what a node has of its own."""
-    right = sockets.check_choices(
-        **own,
-        attention_reduction=(attention_reduction, REDUCTIONS),
-        start=(start, STARTS),
-        loss_weights=(loss_weights, WEIGHTS),
-    )
-    return right if right is not True else sockets.check_resolution(resolution)
-
-
-def photos_of(
-    model: ModelPatcher, clip: CLIP, vae: VAE, image: Tensor, mask: Tensor | None, recipe: Recipe, crop_to_face: bool
-) -> list[Photo]:
-    """What a recipe is learned from, once all that goes into learning is checked. image, mask: as the node has them."""
-    pack = pack_without(mask)
-    check_models(model, clip, vae, recipe)
-    if recipe.attention_weight:
-        check_across(model, "The attention loss", "Set attention_weight to 0.")
-    notices.warn_of_white(image)
-    parts = cropped(image, mask, recipe, crop_to_face, pack)
-    notices.warn_of_blur(parts, recipe.resolution)
-    return sized(parts, recipe, size_multiple(model, vae))
+def check(settings: Mapping[str, Setting], **chosen: Value | None) -> bool | str:
+    """For validate_inputs: an input that is named there is not checked by the host, which checks no lists either."""
+    return trouble(settings, chosen) or True
 
 
 def train(job: TrainingJob, reuse: bool, node: type[io.ComfyNode]) -> io.NodeOutput:

@@ -6,7 +6,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -279,16 +279,24 @@ def place_of(file: str) -> Path | None:
     return Path(place) if place and not is_hidden(file) else None
 
 
-def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
-    """The persona of this name, now or earlier, that was learned from the same inputs, and its file."""
-    for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
-        own = root / f"{name}{EXTENSION}"  # also where the folder's system has it in other capitals
-        kept = sorted(file for file in root.glob(f"*{EXTENSION}") if is_of(file.name, name, fingerprint))
-        for path in dict.fromkeys((own, *kept)):
+def find(
+    name: str, fingerprint: str, folders: Iterable[Path] | None = None
+) -> tuple[Persona, Path] | tuple[None, None]:
+    """The persona of this name, now or earlier, that was learned from the same inputs, and its file. folders: those to
+    look in; None: ComfyUI's."""
+    for root in map(Path, folder_paths.get_folder_paths(FOLDER)) if folders is None else folders:
+        for path in places_in(root, name, fingerprint):
             saved = read(path) if path.is_file() else None
             if saved and saved.fingerprint == fingerprint:
                 return saved, path
     return None, None
+
+
+def places_in(root: Path, name: str, fingerprint: str) -> Iterator[Path]:
+    """Where it may lie. A folder of very many is looked through only if it is not at the first place."""
+    yield (own := root / f"{name}{EXTENSION}")  # also where the folder's system has it in other capitals
+    kept = (file for file in root.glob(f"*{EXTENSION}") if is_of(file.name, name, fingerprint))
+    yield from (file for file in sorted(kept) if file != own)
 
 
 def read(path: Path) -> Persona | None:

@@ -1,10 +1,10 @@
 """Pictures of whatever channels an artist's nodes give."""
 
-import pack
 import pytest
 import torch
 from skimage import data
 
+from persona_core.host.photos import warn_of_blur, warn_of_white
 from persona_core.photos import Photo, cropped, rgb, sized
 from persona_core.recipes import StageMapperRecipe
 
@@ -26,7 +26,6 @@ def test_a_face_is_found_in_a_picture_of_any_channels(face, channels):
 def test_a_grey_png_of_16_bit_that_the_host_cuts_off_is_told(face, caplog):
     """As the host's Load Image reads it up to 0.3.75 and later: all above 255 of 65535 is white."""
     part = face[:, :200, 100:350].mean(-1, keepdim=True)
-    warn_of_white = pack.load("pictures_pack").nodes.notices.warn_of_white
     warn_of_white((part * 257).clamp(max=1).expand(-1, -1, -1, 3))
     assert len(caplog.records) == 1 and "16 bit" in caplog.records[0].message
     before_a_wall = torch.where(torch.rand(1, 512, 512, 1) < 0.9, torch.ones(()), face)
@@ -37,7 +36,6 @@ def test_a_grey_png_of_16_bit_that_the_host_cuts_off_is_told(face, caplog):
 def test_a_face_that_learning_enlarges_more_than_twice_is_told(face, caplog):
     recipe = StageMapperRecipe(resolution=128)
     [large] = cropped(face, None, recipe, crop=True, pack=None)
-    warn_of_blur = pack.load("pictures_pack").nodes.notices.warn_of_blur
     small = Photo(large.image[:60, :60], large.mask[:60, :60])
     warn_of_blur([large, small], recipe.resolution)
     assert len(caplog.records) == 1

@@ -31,22 +31,31 @@ def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, s
     """Learn, or take what an earlier run learned but could not save, and save it."""
     path = store.path_for(job.name)
     store.check_writable(job.name, path)
-    unfinished = path.with_name(f".{job.name}-{fingerprint[:12]}.partial")
+    unfinished = unfinished_at(path, fingerprint)
     persona, trouble = unsaved.pop(fingerprint, None), ""
     if persona is None:
         reporter = Reporter(job)
         persona = train_persona(job, fingerprint, unfinished, reporter, reporter.warn, reporter.show)
         trouble = reporter.trouble
     try:
-        before, _ = store.find(job.name, fingerprint)
-        same = before is not None and before.learned == persona.learned  # its file may only say so
-        agreed = before.consent if before and same else persona.consent
-        persona = store.save(replace(persona, name=job.name, consent=agreed), path)
+        persona = save(replace(persona, name=job.name), path, store.find(job.name, fingerprint)[0])
     except OSError:
         hold(persona, fingerprint)
         raise
     unfinished.unlink(missing_ok=True)  # that of other inputs stays
     return persona, path, f"Learned '{job.name}'; saved as {path.name}{trouble}"
+
+
+def unfinished_at(path: Path, fingerprint: str) -> Path:
+    """Where the file of unfinished learning lies, beside what will be the persona's."""
+    return path.with_name(f".{path.stem}-{fingerprint[:12]}.partial")
+
+
+def save(persona: Persona, path: Path, before: Persona | None) -> Persona:
+    """Write what was learned. before: what says to be of the same inputs; if it is, its consent stays noted."""
+    same = before is not None and before.learned == persona.learned  # its file may only say so
+    agreed = before.consent if before and same else persona.consent
+    return store.save(replace(persona, consent=agreed), path)
 
 
 def hold(persona: Persona, fingerprint: str) -> None:

@@ -1,0 +1,198 @@
+"""Learning the people of a table, each row to a result. Imports the host: see `Plan.learner`."""
+
+import errno
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..consent import Consent
+from ..host import checkpoints, store
+from ..host.learn import reuse
+from ..host.learn.jobs import JOBS, Models
+from ..host.learn.run import TrainingJob, train_persona
+from ..host.messages import log
+from ..host.photos import opened
+from ..persona import Persona
+from ..progress import Progress
+from .claims import Claim
+from .plan import Plan
+from .results import FAILED, LEARNED, THERE, Result
+from .rows import Row
+from .storage import read_bytes
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+SNR = "signal to noise of one picture"  # in a persona's settings
+
+
+class DiskFull(OSError):
+    """Whatever comes next could not be saved either."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A row, ready to be learned by us and nobody else."""
+
+    row: Row
+    job: TrainingJob
+    fingerprint: str
+    path: Path
+    claim: Claim
+
+    @property
+    def unfinished(self) -> Path:
+        return reuse.unfinished_at(self.path, self.fingerprint)
+
+
+class Learner:
+    """Learns rows, one after the other, with models that are loaded once.
+
+    on_step: is told of each step, and of whose learning; what it raises ends the run, and what is unfinished is kept.
+    """
+
+    def __init__(self, plan: Plan, on_step: Callable[[str, Progress], None] = lambda name, progress: None):
+        self.plan, self.on_step, self.folder = plan, on_step, Path(plan.out).expanduser().absolute()
+        store.register_folder()
+        self.models = models_of(plan)
+
+    @torch.inference_mode()  # as the host runs nodes; of a generator, only while it runs
+    def learn(self, rows: Iterable[Row]) -> Iterator[Result]:
+        """A result for each row, as soon as it is known. Raises DiskFull, behind the result of the row it met."""
+        ready: list[Prepared] = []
+        elsewhere: list[Row] = []
+        for row in rows:
+            made = self.prepare(row)
+            if isinstance(made, Prepared):
+                ready.append(made)
+            elif made is None:
+                elsewhere.append(row)
+            else:
+                yield made
+            if len(ready) == self.plan.at_once:
+                yield from self.learn_together(ready)
+                ready = []
+        yield from self.learn_together(ready)
+        for row in elsewhere:  # one at a time: who holds one claim and waits for another may wait for ever
+            made = self.prepare(row, wait=True)
+            yield from self.learn_together([made]) if isinstance(made, Prepared) else filter(None, [made])
+
+    def prepare(self, row: Row, wait: bool = False) -> Prepared | Result | None:
+        """Ready to be learned, or what became of it already; None where another command learns it just now."""
+        try:
+            if row.problem:
+                raise ValueError(row.problem)
+            image, mask = opened(map(read_bytes, row.photos)), opened_masks(row)
+            job = JOBS[row.method](self.models, row.id, image, mask, **row.settings)
+            fingerprint, path = job.fingerprint(), self.folder / f"{row.id}{store.EXTENSION}"
+            if there := self.find(row, fingerprint):
+                return there
+            store.check_writable(row.id, path)
+            claim = Claim(reuse.unfinished_at(path, fingerprint))
+            if not claim.take(wait):
+                return None
+            if there := self.find(row, fingerprint):  # whoever had the claim has learned it
+                claim.give_back()
+                return there
+            return Prepared(row, job, fingerprint, path, claim)
+        except Exception as error:
+            return failed(row, error)
+
+    def find(self, row: Row, fingerprint: str) -> Result | None:
+        persona, path = store.find(row.id, fingerprint, [self.folder])
+        return None if persona is None else told(row, THERE, persona, path)
+
+    def learn_together(self, ready: Sequence[Prepared]) -> Iterator[Result]:
+        """Learn, save and tell. Claims are given back, whatever happens."""
+        try:
+            began = time.monotonic()
+            for index, learned in self.train(ready):
+                one = ready[index]
+                try:
+                    if isinstance(learned, Exception):
+                        raise learned
+                    persona = self.save(one, learned)
+                    yield replace(told(one.row, LEARNED, persona, one.path), seconds=time.monotonic() - began)
+                except Exception as error:
+                    yield failed(one.row, error)
+                    if is_full(error):
+                        raise DiskFull(f"The run stops, because the disk is full. {error}") from error
+                one.claim.give_back()
+                began = time.monotonic()
+        finally:
+            for one in ready:
+                one.claim.give_back()
+
+    def train(self, ready: Sequence[Prepared]) -> Iterator[tuple[int, Persona | Exception]]:
+        """What is learned of each, or why it is not."""
+        for index, one in enumerate(ready):
+            learned: Persona | Exception
+            try:
+                learned = train_persona(
+                    one.job,
+                    one.fingerprint,
+                    one.unfinished,
+                    lambda progress, one=one: self.on_step(one.row.id, progress),
+                )
+            except Exception as error:
+                learned = error
+            yield index, learned
+
+    def save(self, one: Prepared, persona: Persona) -> Persona:
+        """With the consent that the row notes."""
+        if one.row.consent:
+            lines = {"by": "", "on": "", "purpose": "", "until": "", **one.row.consent}
+            persona = replace(persona, consent=Consent().changed(**lines))
+        saved = reuse.save(persona, one.path, None)
+        one.unfinished.unlink(missing_ok=True)
+        return saved
+
+
+def models_of(plan: Plan) -> Models:
+    """Raises NoSuchModel."""
+    if plan.checkpoint:
+        model, clip, vae = checkpoints.load_checkpoint(plan.checkpoint)
+        vae = checkpoints.load_vae(plan.vae) if plan.vae else vae
+    else:
+        model = checkpoints.load_diffusion_model(plan.diffusion_model)
+        clip = checkpoints.load_text_encoder(plan.text_encoder, plan.text_encoder_type or checkpoints.TEXT_TYPE)
+        vae = checkpoints.load_vae(plan.vae)
+    return Models(model, clip, vae, checkpoints.load_clip_vision(plan.clip_vision) if plan.clip_vision else None)
+
+
+def opened_masks(row: Row) -> torch.Tensor | None:
+    """[M, H, W], of how white each is."""
+    return opened(map(read_bytes, row.masks)).mean(-1) if row.masks else None
+
+
+def told(row: Row, status: str, persona: Persona, path: Path) -> Result:
+    settings = persona.settings
+    steps, batch, snr = (settings.get(name) for name in ("steps", "batch size", SNR))
+    whole = isinstance(steps, int) and isinstance(batch, int)
+    return Result(
+        row.id,
+        status,
+        str(path),
+        persona.fingerprint,
+        snr=snr if isinstance(snr, float) else None,
+        steps=persona.steps,
+        passes=steps * batch if whole else None,
+    )
+
+
+def failed(row: Row, error: Exception) -> Result:
+    """With the error's sentence; what nobody foresaw is in the log, too."""
+    foreseen = isinstance(error, (ValueError, OSError, MemoryError, ArithmeticError)) and str(error)
+    if not foreseen:
+        log.warning("'%s' could not be learned:", row.id, exc_info=error)
+    return Result(row.id, FAILED, error=str(error) if foreseen else f"{type(error).__name__}: {error}")
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__
+    return False

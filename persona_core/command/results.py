@@ -1,0 +1,95 @@
+"""What became of each row: one line an id in a CSV file, written as it goes."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..files import write_whole
+
+LEARNED, THERE, FAILED = "learned", "there", "failed"
+LOCK = ".results.lock"
+SECONDS = 60  # to wait for whoever writes there
+
+
+@dataclass(frozen=True)
+class Result:
+    """status: LEARNED now, THERE already, or FAILED. snr: signal to noise of one picture, if it was measured. passes:
+    pictures through the UNet. seconds: of learning. score: how like the painted faces are. error: a sentence."""
+
+    id: str
+    status: str
+    file: str = ""
+    fingerprint: str = ""
+    snr: float | None = None
+    steps: int | None = None
+    passes: int | None = None
+    seconds: float | None = None
+    score: float | None = None
+    error: str = ""
+
+    def cells(self) -> dict[str, str]:
+        """In one line, so that a torn one can be told."""
+        return {name: "" if value is None else " ".join(str(value).split()) for name, value in asdict(self).items()}
+
+
+COLUMNS = [one.name for one in fields(Result)]
+
+
+class Results:
+    """A table of results. Several commands may write into it at once.
+
+    Raises OSError where it cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.settle()
+
+    def add(self, result: Result) -> None:
+        """Write a line, to be found whatever happens next. What is THERE keeps its line, which says how it came."""
+        with self.alone():
+            cells = result.cells()
+            if result.status == THERE and is_told(self.last.get(result.id), cells):
+                return
+            self.last[result.id] = cells
+            with self.path.open("ab") as file:
+                file.write(as_csv([cells]))
+                file.flush()
+                os.fsync(file.fileno())
+
+    def settle(self) -> None:
+        """Leave one line an id, the last, and mend what a killed writer left."""
+        with self.alone():
+            self.last = {line["id"]: line for line in lines_in(self.path)}
+            write_whole(self.path, as_csv([dict(zip(COLUMNS, COLUMNS)), *self.last.values()]))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_name(LOCK), timeout=SECONDS, mode=0o666):
+            yield
+
+
+def is_told(before: Mapping[str, str] | None, now: Mapping[str, str]) -> bool:
+    return bool(before and before["status"] != FAILED and before["fingerprint"] == now["fingerprint"])
+
+
+def as_csv(lines: Iterable[Mapping[str, str]]) -> bytes:
+    text = io.StringIO()
+    csv.DictWriter(text, COLUMNS, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode()
+
+
+def lines_in(path: Path) -> list[dict[str, str]]:
+    """Those that are whole."""
+    if not path.is_file():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    reader = csv.DictReader(io.StringIO(whole.decode("utf-8", errors="replace"), newline=""))
+    return [{name: line.get(name) or "" for name in COLUMNS} for line in reader if line.get("id")]
