@@ -16,11 +16,11 @@ class Claim:
         self.path = unfinished.with_suffix(LOCK)
         self.lock = FileLock(self.path, mode=0o666)
 
-    def take(self, wait: bool = False) -> bool:
-        """Whether it is ours now. wait: until it is. Raises OSError where no file can be written."""
+    def take(self) -> bool:
+        """Whether it is ours now. Raises OSError where no file can be written."""
         while True:
             try:
-                self.lock.acquire(timeout=-1 if wait else 0)
+                self.lock.acquire(timeout=0)
             except Timeout:
                 return False
             if self.is_marked():

@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from . import FAILED, FINE, USAGE
 from .plan import Plan, add_model_arguments
-
-FINE, FAILED, USAGE = 0, 1, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +49,11 @@ def run(given: argparse.Namespace) -> int:
     progress = Progress(len(rows), quiet=given.quiet)
     try:
         results = Results(given.results or Path(plan.out).expanduser() / "results.csv")
+        learner = plan.learner()
         with stopping() as check_stop:
-            learner = plan.learner()
-            learner.on_step = lambda name, step: (progress.step(name, step), check_stop())
-            for result in learner.learn(rows):
-                progress.done(result)
+            for result in learner.learn(rows, progress.step, check_stop):
                 results.add(result)
+                progress.done(result)
                 check_stop()
         results.settle()
     except NoSuchModel as error:

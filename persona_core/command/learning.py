@@ -4,6 +4,7 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +25,8 @@ from .rows import Row
 from .storage import read_bytes
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+PAUSE = 1.0  # seconds between two looks whether another command has learned a persona
+Watch = Callable[[str, Progress], None]
 SNR = "signal to noise of one picture"  # in a persona's settings
 
 
@@ -47,19 +50,30 @@ class Prepared:
 
 
 class Learner:
-    """Learns rows, one after the other, with models that are loaded once.
+    """Learns rows, one after the other, with models that are loaded once."""
 
-    on_step: is told of each step, and of whose learning; what it raises ends the run, and what is unfinished is kept.
-    """
-
-    def __init__(self, plan: Plan, on_step: Callable[[str, Progress], None] = lambda name, progress: None):
-        self.plan, self.on_step, self.folder = plan, on_step, Path(plan.out).expanduser().absolute()
+    def __init__(self, plan: Plan):
+        self.plan, self.folder = plan, Path(plan.out).expanduser().absolute()
         store.register_folder()
         self.models = models_of(plan)
 
     @torch.inference_mode()  # as the host runs nodes; of a generator, only while it runs
-    def learn(self, rows: Iterable[Row]) -> Iterator[Result]:
-        """A result for each row, as soon as it is known. Raises DiskFull, behind the result of the row it met."""
+    def learn(
+        self,
+        rows: Iterable[Row],
+        on_step: Callable[[str, Progress], None] = lambda name, progress: None,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> Iterator[Result]:
+        """A result for each row, as soon as it is known.
+
+        on_step: is told of each step, and of whose learning. check_stop: what it raises between two steps, if that is
+        no Exception, ends the run; what is unfinished is kept. Raises DiskFull, behind the result of the row it met.
+        """
+
+        def watch(name: str, progress: Progress) -> None:
+            on_step(name, progress)
+            check_stop()
+
         ready: list[Prepared] = []
         elsewhere: list[Row] = []
         for row in rows:
@@ -71,14 +85,16 @@ class Learner:
             else:
                 yield made
             if len(ready) == self.plan.at_once:
-                yield from self.learn_together(ready)
+                yield from self.learn_together(ready, watch)
                 ready = []
-        yield from self.learn_together(ready)
+        yield from self.learn_together(ready, watch)
         for row in elsewhere:  # one at a time: who holds one claim and waits for another may wait for ever
-            made = self.prepare(row, wait=True)
-            yield from self.learn_together([made]) if isinstance(made, Prepared) else filter(None, [made])
+            while (made := self.prepare(row)) is None:
+                check_stop()
+                time.sleep(PAUSE)
+            yield from self.learn_together([made], watch) if isinstance(made, Prepared) else [made]
 
-    def prepare(self, row: Row, wait: bool = False) -> Prepared | Result | None:
+    def prepare(self, row: Row) -> Prepared | Result | None:
         """Ready to be learned, or what became of it already; None where another command learns it just now."""
         try:
             if row.problem:
@@ -90,7 +106,7 @@ class Learner:
                 return there
             store.check_writable(row.id, path)
             claim = Claim(reuse.unfinished_at(path, fingerprint))
-            if not claim.take(wait):
+            if not claim.take():
                 return None
             if there := self.find(row, fingerprint):  # whoever had the claim has learned it
                 claim.give_back()
@@ -101,19 +117,19 @@ class Learner:
 
     def find(self, row: Row, fingerprint: str) -> Result | None:
         persona, path = store.find(row.id, fingerprint, [self.folder])
-        return None if persona is None else told(row, THERE, persona, path)
+        return told(row, THERE, persona, path) if persona and path else None
 
-    def learn_together(self, ready: Sequence[Prepared]) -> Iterator[Result]:
+    def learn_together(self, ready: Sequence[Prepared], watch: Watch) -> Iterator[Result]:
         """Learn, save and tell. Claims are given back, whatever happens."""
         try:
             began = time.monotonic()
-            for index, learned in self.train(ready):
+            for index, learned in self.train(ready, watch):
                 one = ready[index]
                 try:
                     if isinstance(learned, Exception):
                         raise learned
                     persona = self.save(one, learned)
-                    yield replace(told(one.row, LEARNED, persona, one.path), seconds=time.monotonic() - began)
+                    yield replace(told(one.row, LEARNED, persona, one.path), seconds=round(time.monotonic() - began, 3))
                 except Exception as error:
                     yield failed(one.row, error)
                     if is_full(error):
@@ -124,17 +140,12 @@ class Learner:
             for one in ready:
                 one.claim.give_back()
 
-    def train(self, ready: Sequence[Prepared]) -> Iterator[tuple[int, Persona | Exception]]:
+    def train(self, ready: Sequence[Prepared], watch: Watch) -> Iterator[tuple[int, Persona | Exception]]:
         """What is learned of each, or why it is not."""
         for index, one in enumerate(ready):
             learned: Persona | Exception
             try:
-                learned = train_persona(
-                    one.job,
-                    one.fingerprint,
-                    one.unfinished,
-                    lambda progress, one=one: self.on_step(one.row.id, progress),
-                )
+                learned = train_persona(one.job, one.fingerprint, one.unfinished, partial(watch, one.row.id))
             except Exception as error:
                 learned = error
             yield index, learned
@@ -168,8 +179,7 @@ def opened_masks(row: Row) -> torch.Tensor | None:
 
 def told(row: Row, status: str, persona: Persona, path: Path) -> Result:
     settings = persona.settings
-    steps, batch, snr = (settings.get(name) for name in ("steps", "batch size", SNR))
-    whole = isinstance(steps, int) and isinstance(batch, int)
+    batch, snr = settings.get("batch size"), settings.get(SNR)
     return Result(
         row.id,
         status,
@@ -177,7 +187,7 @@ def told(row: Row, status: str, persona: Persona, path: Path) -> Result:
         persona.fingerprint,
         snr=snr if isinstance(snr, float) else None,
         steps=persona.steps,
-        passes=steps * batch if whole else None,
+        passes=persona.steps * batch if isinstance(batch, int) else None,
     )
 
 

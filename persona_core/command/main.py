@@ -7,7 +7,7 @@ import sys
 
 from . import info, learn
 
-FINE, FAILED, USAGE = 0, 1, 2  # exit codes
+INTERRUPTED = 130
 SUBCOMMANDS = {"learn": learn, "info": info}
 
 
@@ -23,7 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(own)
     given.comfyui_options = options
     logging.basicConfig(format="%(message)s", level=logging.INFO if vars(given).get("verbose") else logging.WARNING)
-    return SUBCOMMANDS[given.command].run(given)
+    try:
+        return SUBCOMMANDS[given.command].run(given)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:

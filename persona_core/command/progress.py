@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 
+from ..progress import Progress as Steps
 from .results import FAILED, LEARNED, Result
 
 
@@ -14,8 +15,8 @@ class Progress:
         self.total, self.quiet, self.count, self.failed, self.learned = total, quiet, 0, 0, 0
         self.start, self.live = time.monotonic(), not quiet and sys.stdout.isatty()
 
-    def step(self, name: str, progress) -> None:
-        """progress: of training. On a terminal only."""
+    def step(self, name: str, progress: Steps) -> None:
+        """Of one person's learning; on a terminal only."""
         if self.live:
             planned = f"/{progress.planned}" if progress.planned else ""
             self.show(f"{self.count + 1}/{self.total}  {name}  step {progress.step}{planned}", end="")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -58,7 +59,8 @@ class Results:
             if result.status == THERE and is_told(self.last.get(result.id), cells):
                 return
             self.last[result.id] = cells
-            with self.path.open("ab") as file:
+            with self.path.open("r+b") as file:
+                mend(file)
                 file.write(as_csv([cells]))
                 file.flush()
                 os.fsync(file.fileno())
@@ -90,6 +92,20 @@ def lines_in(path: Path) -> list[dict[str, str]]:
     """Those that are whole."""
     if not path.is_file():
         return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    reader = csv.DictReader(io.StringIO(whole.decode("utf-8", errors="replace"), newline=""))
+    whole = whole_lines(path.read_bytes()).decode("utf-8", errors="replace")
+    reader = csv.DictReader(io.StringIO(whole, newline=""))
     return [{name: line.get(name) or "" for name in COLUMNS} for line in reader if line.get("id")]
+
+
+def mend(file: BinaryIO) -> None:
+    """Take away part of a line, which who was killed while writing left, and go to the end."""
+    if file.seek(0, os.SEEK_END):
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(len(whole_lines(file.read())))
+            file.seek(0, os.SEEK_END)
+
+
+def whole_lines(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]

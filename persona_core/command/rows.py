@@ -125,7 +125,8 @@ def row_of(record: Mapping[str, object], number: int, table: str) -> Row:
         photos, masks = (places(record, names, table) for names in (LIKE_PHOTO, LIKE_MASK))
         if not photos:
             raise ValueError("The row has no photo.")
-        return replace(row, photos=photos, masks=masks, consent=consent_of(record), **method_of(record))
+        method, settings = method_of(record)
+        return Row(row.id, photos, masks, method, settings, consent_of(record))
     except ValueError as error:
         return replace(row, problem=str(error))
 
@@ -142,7 +143,7 @@ def places(record: Mapping[str, object], columns: Sequence[str], table: str) -> 
     return tuple(found)
 
 
-def method_of(record: Mapping[str, object]) -> dict[str, object]:
+def method_of(record: Mapping[str, object]) -> tuple[str, dict[str, Value]]:
     """A row's method and settings. Raises ValueError with a sentence."""
     method = str(record.get("method", "learn")).strip().lower()
     if method not in METHODS:
@@ -151,7 +152,7 @@ def method_of(record: Mapping[str, object]) -> dict[str, object]:
     said = {name: value for name, value in record.items() if name in SETTINGS}
     if foreign := [name for name in said if name not in known]:
         raise ValueError(f"{', '.join(foreign)}: no setting of method {method}. Leave the cell empty.")
-    return {"method": method, "settings": {name: known[name].read(name, value) for name, value in said.items()}}
+    return method, {name: known[name].read(name, value) for name, value in said.items()}
 
 
 def consent_of(record: Mapping[str, object]) -> dict[str, str]:
@@ -168,9 +169,10 @@ def without_twins(rows: Iterable[Row]) -> list[Row]:
     """With a problem for those whose id is taken, in whatever capitals: many systems have but one file for both."""
     first: dict[str, str] = {}
     result = []
-    for row in rows:
+    for number, row in enumerate(rows, 1):
         taken = first.setdefault(row.id.casefold(), row.id)
         if taken is not row.id and not row.problem:
-            row = replace(row, problem=f"There is a row {shown(taken)} before this one: each id is one persona.")
+            problem = f"There is a row {shown(taken)} before this one: each id is one persona."
+            row = replace(row, id=f"{row.id} (row {number})", problem=problem)
         result.append(row)
     return result

@@ -29,16 +29,16 @@ def warn_of_blur(photos: Sequence[Photo], resolution: int) -> None:
 
 
 def opened(files: Iterable[bytes]) -> Tensor:
-    """Pictures' files as Load Image gives them, [M, H, W, 3] in 0..1; all in the first one's size, which ComfyUI asks of
-    a batch. Raises ValueError with a sentence."""
+    """Pictures' files as Load Image gives them, [M, H, W, 3] in 0..1. Raises ValueError with a sentence, as where they
+    are of several sizes, which no batch can be."""
     pictures = [decoded(content) for content in files]
     height, width = pictures[0].shape[:2]
     for index, picture in enumerate(pictures):
         if picture.shape[:2] != (height, width):
             rows, columns = picture.shape[:2]
             raise ValueError(
-                f"Picture {index} is {columns}x{rows} pixels but the first one is {width}x{height}. Several pictures of "
-                "one person must be of one size."
+                f"Picture {index} is {columns}x{rows} pixels but the first one is {width}x{height}. Several pictures "
+                "of one person must be of one size."
             )
     return torch.stack(pictures)
 

@@ -1,0 +1,167 @@
+"""Rows to personas, in this process."""
+
+import subprocess
+from types import SimpleNamespace
+
+import folder_paths
+import pack
+import pytest
+import torch
+from PIL import Image
+
+from persona_core.command import learning
+from persona_core.command.learning import DiskFull
+from persona_core.command.plan import Plan
+from persona_core.command.results import FAILED, LEARNED, THERE
+from persona_core.command.rows import read
+from persona_core.command.stopping import Stopped
+from persona_core.host.photos import opened
+from persona_core.persona import Persona
+
+
+def states(results) -> dict[str, str]:
+    return {one.id: one.status for one in results}
+
+
+def hidden(folder) -> list[str]:
+    return [file.name for file in folder.glob(".*") if file.name != ".lock"]
+
+
+def test_what_is_learned_is_found_again_and_left_alone(people, learner, tmp_path):
+    rows = read(str(people({"id": "ann"}, {"id": "bob", "train_seed": 1})))
+    [ann, bob] = learner.learn(rows)
+    assert (
+        (ann.status, ann.steps, ann.passes) == (LEARNED, 2, 2)
+        and ann.seconds > 0
+        and ann.fingerprint != bob.fingerprint
+    )
+    files = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in tmp_path.glob("personas/*.safetensors")}
+    assert states(learner.learn(rows)) == {"ann": THERE, "bob": THERE} and len(files) == 2
+    assert files == {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+    assert not hidden(tmp_path / "personas")
+    assert str(tmp_path).encode() not in files[tmp_path / "personas/ann.safetensors"][1]
+
+
+@pytest.mark.parametrize("method", ["learn", "kv"])
+def test_what_a_node_has_learned_is_found_by_the_command(method, people, learner, tmp_path, monkeypatch, photo):
+    """The same inputs have the same fingerprint, with the defaults of either."""
+    nodes = pack.load("command_pack").nodes
+    node = {"learn": nodes.learn.LearnPersona, "kv": nodes.kv_tokens.FaceWiseKVTokens}[method]
+    own = [str(tmp_path / "personas")], {".safetensors"}
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "personas", own)
+    monkeypatch.setattr(nodes.training.ui, "PreviewImage", lambda *given, **named: SimpleNamespace(as_dict=dict))
+    fast = {"steps": 1, "batch_size": 1, "resolution": 64}
+    defaults = {one.id: one.default for one in node.define_schema().inputs if getattr(one, "default", None) is not None}
+    models, image = learner.models, opened([photo.read_bytes()])
+    wired = {"model": models.model, "clip": models.clip, "vae": models.vae, "image": image, "name": "ann"}
+    with torch.inference_mode():
+        learned = node.execute(**defaults | fast | wired)[0]
+    row = {"tokens": "", "te_weight": ""} | fast | {"id": "ann", "method": method}
+    [found] = learner.learn(read(str(people(row))))
+    assert (found.status, found.fingerprint) == (THERE, learned.fingerprint)
+
+
+def test_a_row_that_cannot_be_learned_is_a_sentence_and_no_end(people, learner, tmp_path, monkeypatch, caplog):
+    (tmp_path / "text.png").write_text("no picture")
+    table = people(
+        {"id": "gone", "photo": "gone.png"}, {"id": "text", "photo": "text.png"}, {"id": "word", "supercategory": "pumpernickelsuppe"},
+        {"id": "ann"}, {"id": "bug"}, {"id": "full"}, {"id": "bob", "train_seed": 1},
+    )  # fmt: skip
+    train = learning.train_persona
+
+    def failing(job, *given):
+        if job.name == "bug":
+            raise KeyError("a bug")
+        if job.name == "full":
+            raise MemoryError("Learning needs more memory than there is.")
+        return train(job, *given)
+
+    monkeypatch.setattr(learning, "train_persona", failing)
+    results = {one.id: one for one in learner.learn(read(str(table)))}
+    failed = {name: one.error for name, one in results.items() if one.status == FAILED}
+    assert "cannot be read" in failed.pop("gone") and "no picture" in failed.pop("text")
+    assert "pumpernickelsuppe" in failed.pop("word") and failed.pop("bug") == "KeyError: 'a bug'"
+    assert "more memory" in failed.pop("full") and not failed and len(results) == 7
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError]
+    assert not hidden(tmp_path / "personas")
+
+
+def test_it_goes_on_where_it_was_stopped(people, learner, tmp_path):
+    rows = read(str(people({"id": "ann", "steps": 4})))
+    [whole] = learning.Learner(Plan(str(tmp_path / "whole"))).learn(rows)
+    steps = []
+
+    def stop():
+        if len(steps) == 3:
+            raise Stopped(2)
+
+    with pytest.raises(Stopped):
+        list(learner.learn(rows, lambda name, progress: steps.append(progress.step), stop))
+    [partial] = hidden(tmp_path / "personas")
+    assert partial.endswith(".partial")
+    [result] = learner.learn(rows, lambda name, progress: steps.append(progress.step))
+    assert steps == [1, 2, 3, 4] and result.status == LEARNED and not hidden(tmp_path / "personas")
+    assert (
+        Persona.load(tmp_path / "personas/ann.safetensors").learned
+        == Persona.load(tmp_path / "whole/ann.safetensors").learned
+    )
+    assert result.fingerprint == whole.fingerprint
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_torn(people, learner, tmp_path):
+    (folder := tmp_path / "personas").mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a tiny file system needs root")
+    try:
+        rows = read(str(people(*({"id": f"p{number}", "train_seed": number} for number in range(9)))))
+        results = []
+        with pytest.raises(DiskFull, match="disk is full.*Free some space"):
+            for one in learner.learn(rows):
+                results.append(one)
+        there = sorted(file.stem for file in folder.glob("*.safetensors"))
+        assert [one.status for one in results] == [LEARNED] * len(there) + [FAILED] and 0 < len(there) < 9
+        assert all(Persona.load(folder / f"{name}.safetensors") for name in there)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_consent_is_noted_in_the_file(people, learner, tmp_path):
+    [result] = learner.learn(read(str(people({"id": "ann", "consent_by": "Ann", "consent_until": "2099-01-31"}))))
+    consent = Persona.load(tmp_path / "personas/ann.safetensors").consent
+    assert result.status == LEARNED and (consent.by, consent.until) == ("Ann", "2099-01-31") and consent.on
+
+
+def test_a_mask_and_several_photos(people, learner, tmp_path, photo):
+    Image.new("L", (512, 512), 255).save(tmp_path / "all.png")
+    table = people(
+        {"id": "ann", "photo": "face.png;face.png", "mask": "all.png", "supercategory": "cat", "crop_to_face": "no"}
+    )
+    job = learner.prepare(read(str(table))[0])
+    job.claim.give_back()
+    assert len(job.job.photos) == 2 and job.job.photos[0].mask.min() > 0.99
+
+
+def test_who_is_learned_elsewhere_waits_and_is_found(people, learner, tmp_path, monkeypatch):
+    """As by another command: its claim is held until it has learned."""
+    rows = read(str(people({"id": "ann"}, {"id": "bob", "train_seed": 1})))
+    other = learning.Learner(Plan(str(tmp_path / "personas")))
+    with torch.inference_mode():
+        held = other.prepare(rows[0])
+        assert learner.prepare(rows[0]) is None
+    monkeypatch.setattr(learning, "PAUSE", 0.0)
+    waited = []
+
+    def check_stop():
+        if (
+            not waited
+            and not (tmp_path / "personas/ann.safetensors").exists()
+            and (tmp_path / "personas/bob.safetensors").exists()
+        ):
+            waited.append(True)
+            with torch.inference_mode():
+                assert states(other.learn_together([held], lambda name, progress: None)) == {"ann": LEARNED}
+
+    assert (
+        list(states(learner.learn(rows, check_stop=check_stop)).items()) == [("bob", LEARNED), ("ann", THERE)]
+        and waited
+    )
