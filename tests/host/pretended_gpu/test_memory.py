@@ -15,7 +15,7 @@ from comfy.ldm.models.autoencoder import AutoencoderKL
 from jobs import moved, own_forwards, tensors
 
 from persona_core import training
-from persona_core.host.learn.run import TooLittleMemory
+from persona_core.host.learn.in_memory import TooLittleMemory
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.task import TrainingSettings
 
