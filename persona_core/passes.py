@@ -64,13 +64,13 @@ def forward_together(shares: Sequence[Share]) -> list[Step]:
     pooled = [encoding.pooled for encoding in encodings if encoding.pooled is not None]
     contexts = [rich_contexts(share, those) for share, those in zip(shares, vectors)]
     inputs = noisy, t, keys, values
-    beside = {"pooled": torch.cat(pooled) if pooled else None}
+    whole = torch.cat(pooled) if pooled else None
     attentions: Sequence[CrossAttention] = ()
     if first.objective.reference is None:
-        prediction = first.denoiser.predict(*inputs, **beside)
+        prediction = first.denoiser.predict(*inputs, pooled=whole)
     else:
         reference = together([reference_of(share, those) for share, those in zip(shares, vectors)])
-        prediction, attentions = first.denoiser.predict_watched(*inputs, reference, **beside)
+        prediction, attentions = first.denoiser.predict_watched(*inputs, reference, pooled=whole)
     ends = ends_of(len(share.batch.t) for share in shares)
     return [
         Step(
