@@ -24,7 +24,7 @@ RECIPE = StageMapperRecipe(attention_weight=3e-3, te_weight=0.5, resolution=64, 
 PARTS = {  # of learning: what makes their tensors
     "loading": (comfy.model_management, "load_models_gpu"),
     "the VAE": (AutoencoderKL, "encode"),
-    "forward": (training, "forward"),
+    "forward": (training, "forward_together"),
     "backward": (torch.Tensor, "backward"),
     "the optimizer": (torch.optim.AdamW, "step"),
 }
