@@ -24,18 +24,19 @@ from torch import Tensor, nn
 from bench.pages import markdown
 from bench.quality import models, photo_of
 from miniworld.measuring.subjects import subject
+from persona_core.batch import sample_batch
 from persona_core.host.clip import text_towers
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.latents import encode
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.losses import masked_diffusion_loss
+from persona_core.passes import forward
 from persona_core.prompts import PHOTO_PROMPTS
 from persona_core.representation import Learnable, TokenVectors
 from persona_core.signal_meter import SignalMeter
 from persona_core.stages import Stages
 from persona_core.task import Objective, References, TrainingSettings, TrainingTask
-from persona_core.training import forward, sample_batch
 
 SIZES = 1, 4, 16
 # Tokens, timesteps, and whether V has tokens of its own: PersonaMagic's, and one of SeFi-IDE's five stages.

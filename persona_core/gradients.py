@@ -4,7 +4,8 @@ every text encoder.
 Shapes: E examples of a step, P numbers of all tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from .task import NOISE, Step, TrainingTask
 
 
 class TokenGradients:
-    """Of one step, put together from its parts: `before` and `after` the backward pass of each, `finish` after all.
+    """Of one step, put together from its parts: `look` before and `after` behind the backward pass of each, `finish`
+    after all.
 
     scale: of the loss, where the denoiser computes in fp16. photo: how hard the photo pulls at the tokens; 0 as long as
     that is not known. pulls: how hard each other term has pulled at most in earlier steps, and, once it is finished, in
@@ -33,27 +35,23 @@ class TokenGradients:
         self.within: Tensor | float = 0.0
         self.done = 0
 
-    def before(self, step: Step, losses: Mapping[str, Tensor]) -> None:
-        """losses: of the part. Those of a relative weight are no part of its backward pass."""
+    def begin(self, step: Step) -> None:
+        """Look at another part."""
         self.sides, self.within = [side for side in step.vectors.sides if side.requires_grad], 0.0
-        for name, loss in losses.items():
-            if name == NOISE or not loss.requires_grad:
-                continue
-            relative = name in self.task.objective.relative
-            gradients = self.of(loss, self.parameters if relative else [])
-            at_tokens = in_rows(gradients[: len(self.sides)], self.sides)
-            self.sums[name] = self.sums.get(name, 0) + at_tokens.sum(0)
-            if relative:
-                self.apart[name] = added(self.apart.get(name), gradients[len(self.sides) :])
-            else:
-                self.within = self.within + at_tokens
-        for side in self.sides:
-            side.retain_grad()  # not before: it would keep the others' too
 
-    def of(self, loss: Tensor, more: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        """Scaled, at the tokens and at more; the graph stays for the backward pass of the other terms."""
-        inputs = [*self.sides, *more]
-        return torch.autograd.grad(loss * self.scale, inputs, retain_graph=True, allow_unused=True)
+    def inputs(self, name: str) -> list[Tensor]:
+        """Where a term's gradient is asked for: at the tokens, and of a relative weight at the parameters too."""
+        return [*self.sides, *(self.parameters if name in self.task.objective.relative else [])]
+
+    def saw(self, name: str, gradients: Sequence[Tensor | None]) -> None:
+        """The gradient of a term of this part at its `inputs`. Those of a relative weight are no part of the backward
+        pass."""
+        at_tokens = in_rows(gradients[: len(self.sides)], self.sides)
+        self.sums[name] = self.sums.get(name, 0) + at_tokens.sum(0)
+        if name in self.task.objective.relative:
+            self.apart[name] = added(self.apart.get(name), gradients[len(self.sides) :])
+        else:
+            self.within = self.within + at_tokens
 
     def after(self, rows: int) -> None:
         """rows: of the part."""
@@ -89,6 +87,31 @@ class TokenGradients:
     def in_spreads(self, gradients: Tensor) -> Tensor:
         unit = spread(self.task.representation.initializers, self.task.representation.widths).flatten()
         return gradients * unit.repeat(gradients.shape[-1] // len(unit)) / self.scale
+
+
+def look(seen: Iterable[tuple[TokenGradients, Step, Mapping[str, Tensor]]]) -> None:
+    """Before the backward pass of parts of one or of several personas' steps, and of their losses.
+
+    Of all personas at once: they have no token in common, so each one's gradient is that of its own loss."""
+    seen = list(seen)
+    for watch, step, _ in seen:
+        watch.begin(step)
+    for name in dict.fromkeys(name for _, _, losses in seen for name in losses if name != NOISE):
+        asked = [(watch, losses[name]) for watch, _, losses in seen if name in losses and losses[name].requires_grad]
+        if not asked:
+            continue
+        inputs = [watch.inputs(name) for watch, _ in asked]
+        scaled = [loss * watch.scale for watch, loss in asked]
+        # The graph stays for the backward pass of the other terms.
+        found = torch.autograd.grad(
+            sum(scaled[1:], scaled[0]), [one for some in inputs for one in some], retain_graph=True, allow_unused=True
+        )
+        gradients = iter(found)
+        for (watch, _), its in zip(asked, inputs):
+            watch.saw(name, list(islice(gradients, len(its))))
+    for watch, _, _ in seen:
+        for side in watch.sides:
+            side.retain_grad()  # not before: it would keep the others' too
 
 
 def in_rows(gradients: Sequence[Tensor | None], sides: Sequence[Tensor]) -> Tensor:

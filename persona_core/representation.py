@@ -46,6 +46,20 @@ class TokenVectors:
             return self
         return replace(self, bypass=self.bypass[: len(kept)] * kept[:, None, None].to(self.bypass))
 
+    @staticmethod
+    def joined(parts: "Sequence[TokenVectors]", rows: Sequence[int]) -> "TokenVectors":
+        """One behind the other: of each its first rows, with what bypass they have, then of each what is left."""
+
+        def all_of(sides: Sequence[Tensor]) -> Tensor:
+            first = [side[:count] for side, count in zip(sides, rows)]
+            return torch.cat([*first, *(side[count:] for side, count in zip(sides, rows))])
+
+        keys = all_of([part.keys for part in parts])
+        alike = all(part.values is part.keys for part in parts)
+        values = keys if alike else all_of([part.values for part in parts])
+        bypass = [part.bypass for part in parts if part.bypass is not None]
+        return TokenVectors(keys, values, torch.cat(bypass) if bypass else None)
+
     def split(self, widths: Sequence[int]) -> list["TokenVectors"]:
         """The vectors of each text encoder."""
         keys = self.keys.split(widths, -1)

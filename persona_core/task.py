@@ -108,7 +108,10 @@ class TextEncoding:
 
 
 class TextEncoder(Protocol):
-    """The frozen text encoder, differentiable in the vectors it is given."""
+    """The frozen text encoder, differentiable in the vectors it is given. fixed_length: whether all prompts are as
+    long, so that it makes no difference to one which others are encoded with it."""
+
+    fixed_length: bool
 
     def encode(self, prompts: Sequence[str], vectors: TokenVectors, rich: Sequence[str] = ()) -> TextEncoding:
         """Encode R prompts, and in the same pass look at the attention in rich ones. vectors: a row for each that has a

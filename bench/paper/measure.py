@@ -21,7 +21,7 @@ from persona_core.host.apply.encoding import apply_to_clip
 from persona_core.host.apply.sampling import apply_to_model
 from persona_core.host.clip import text_towers
 from persona_core.host.compat import lends_weights
-from persona_core.host.learn.run import load_progress
+from persona_core.host.learn.unfinished import load_progress
 from persona_core.persona import Persona
 from persona_core.progress import Progress
 from persona_core.recipes import Beginning, Recipe

@@ -17,6 +17,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 
 from bench.stopwatch import GIGABYTE, KEEPING_MALLOC, forget_peak, memory_now, peak_memory
 from persona_core.host.learn.denoiser import FrozenDenoiser
+from persona_core.host.learn.in_memory import Lesson, train_in_memory
 from persona_core.host.learn.memory import (
     REST,
     Fit,
@@ -28,7 +29,6 @@ from persona_core.host.learn.memory import (
     saved_by_row,
     smallest,
 )
-from persona_core.host.learn.run import train_in_memory
 from persona_core.progress import Progress
 from persona_core.training import train
 
@@ -69,7 +69,7 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
         forget_peak()
         before = memory_now()
         if way == FITS:
-            train_in_memory(learner.task, patchers, Progress(), lambda progress: None, lambda progress: None)
+            train_in_memory([Lesson(learner.task, Progress())], patchers)
         else:
             with gradient_checkpointing(chosen.checkpointed):
                 train(learner.task, scale=learner.scale(), micro_batch=chosen.micro_batch)

@@ -22,6 +22,7 @@ class TextTower:
 
     name: as the host's CLIP has it. model: the host's SDClipModel. tokenizer: its SDTokenizer. template: what the host
     writes around a prompt, "{}" where the prompt stands. part: of the model's transformer, in which the layers are.
+    fixed_length: whether prompts that are learned with are filled up to one length.
     """
 
     name: str
@@ -29,6 +30,7 @@ class TextTower:
     tokenizer: object
     template: str = "{}"
     part: ClassVar[str]
+    fixed_length: ClassVar[bool]
 
     @property
     def path(self) -> str:
@@ -96,6 +98,7 @@ class ClipTower(TextTower):
     """A CLIP text model: "clip_l" (SD1.x, SDXL), "clip_h" (SD2.x) or "clip_g" (SDXL)."""
 
     part = "text_model"
+    fixed_length = True
 
     @property
     def key(self) -> str:
@@ -122,6 +125,7 @@ class QwenTower(TextTower):
     """A language model of Qwen's: prompts are as long as they are, some within a chat template."""
 
     part = "model"
+    fixed_length = False
 
     def ends_normed(self, layer: int | None) -> bool:
         return layer is None and self.model.options_default[0] == "last"

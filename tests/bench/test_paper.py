@@ -21,7 +21,7 @@ from bench.paper.measure import Bench
 from bench.paper.prompts import KINDS, PROMPTS, some
 from bench.paper.rows import AS_MANY, FULL, PLAIN, chosen, rows
 from bench.results import Result
-from persona_core.host.learn.run import load_progress
+from persona_core.host.learn.unfinished import load_progress
 from tools import random_checkpoint
 from tools.random_checkpoint import TextEncoder, add_text_encoder
 from tools.random_weights import StateDict

@@ -13,7 +13,7 @@ from persona_core.loss_scale import LossScale
 from persona_core.progress import Progress
 from persona_core.recipes import MEASURED, PRESETS, RELATIVE, StageMapperRecipe
 from persona_core.task import NOISE, TrainingSettings
-from persona_core.training import accumulate, sample_batch, train
+from persona_core.training import Learning, backward, parts, train
 
 SIGNAL = 0.5
 
@@ -37,9 +37,13 @@ def task(length=0.0, relative=None, settings=MEASURED, seed=0):
 
 
 def looked_at(task, rows, scale=1.0, photo=0.0, pulls=None):
-    watch = TokenGradients(task, scale, photo, pulls or {})
-    accumulate(task, sample_batch(task, 0).split(rows), LossScale(value=scale), watch)
-    return watch
+    one = Learning(task, scale=LossScale(value=scale))
+    batch = one.begin()
+    one.watch = TokenGradients(task, scale, photo, pulls or {})
+    for part in parts([(one, batch)], rows):
+        backward(part)
+    one.watch.finish()
+    return one.watch
 
 
 def asked(length, relative, photo):

@@ -7,16 +7,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from persona_core.batch import sample_batch
 from persona_core.kv_tokens import TokenExpander
 from persona_core.loss_scale import LossScale
 from persona_core.mapper import StageMapper
 from persona_core.noise import DiffusionSchedule
+from persona_core.passes import forward
 from persona_core.progress import LossNotFinite
 from persona_core.recipes import DEFAULT, PRESETS, Beginning, KVTokensRecipe, StageMapperRecipe, settings_of
 from persona_core.representation import TokenVectors
 from persona_core.stages import Stages
 from persona_core.task import Objective, References, RichPrompts, TextEncoding, TrainingSettings, TrainingTask
-from persona_core.training import forward, sample_batch, train
+from persona_core.training import train
 
 STAGES, SCHEDULE = Stages(400, 800), DiffusionSchedule(torch.linspace(1, 0, 1000))
 REFERENCES = References(torch.zeros(3, 4, 2, 2), torch.ones(3, 1, 2, 2))

@@ -15,8 +15,9 @@ import torch
 from jobs import alike, moved, own_forwards, tensors
 
 from persona_core import training
+from persona_core.host.learn.in_memory import TooLittleMemory
 from persona_core.host.learn.memory import out_of_memory
-from persona_core.host.learn.run import TooLittleMemory, load_progress
+from persona_core.host.learn.unfinished import load_progress
 from persona_core.photos import Photo
 from persona_core.recipes import KVTokensRecipe
 from persona_core.task import TrainingSettings

@@ -9,7 +9,7 @@ import torch
 from jobs import learned, noise
 from torch import nn
 
-from persona_core.host.learn import attention, run
+from persona_core.host.learn import attention, loaded
 from persona_core.host.learn.attention import FEW_TOKENS, attention_for
 from persona_core.host.learn.autograd import MULTIPLIES, differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
@@ -84,6 +84,6 @@ def test_learning_says_how_large_its_latents_are(job, tmp_path, monkeypatch):
         told.append(cells)
         return FrozenDenoiser(model, cells)
 
-    monkeypatch.setattr(run, "frozen", denoiser)
+    monkeypatch.setattr(loaded, "frozen", denoiser)
     learned(job, tmp_path)
     assert told == [8 * 8]

@@ -10,7 +10,8 @@ from jobs import own_forwards, tensors
 
 from persona_core import preview as pace
 from persona_core.host.learn import preview
-from persona_core.host.learn.run import load_progress, train_persona
+from persona_core.host.learn.run import train_persona
+from persona_core.host.learn.unfinished import load_progress
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 
 

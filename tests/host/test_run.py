@@ -18,8 +18,8 @@ from persona_core.host.clip import UnsupportedModel
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.denoiser import FrozenDenoiser
 from persona_core.host.learn.latents import encode, size_multiple
-from persona_core.host.learn.run import load_progress
 from persona_core.host.learn.text import DifferentiableText
+from persona_core.host.learn.unfinished import load_progress
 from persona_core.host.model import check_models, check_persona
 from persona_core.losses import TandemEquilibrium, masked_diffusion_loss
 from persona_core.mapper import StageMapper

@@ -21,7 +21,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
-from ... import training
+from ...batch import sample_batch
+from ...passes import forward
 from ...task import References, TrainingTask
 from .attention import attention_in_pieces
 from .offload import VISITING, bytes_of, outside, placed, unload, wrapped
@@ -110,16 +111,21 @@ def ways_to_load(patchers: Sequence[ModelPatcher]) -> list[list[ModelPatcher]]:
 
 
 def fit_into_memory(
-    task: TrainingTask, patchers: Sequence[ModelPatcher], off: Sequence[ModelPatcher] = (), last: bool = True
+    task: TrainingTask,
+    patchers: Sequence[ModelPatcher],
+    off: Sequence[ModelPatcher] = (),
+    last: bool = True,
+    people: int = 1,
 ) -> tuple[Fit, float]:
     """How a step is made to fit beside what is loaded of the models of these patchers, and the bytes it may use.
 
-    off: those of them that stay off the device. Raises NoRoom where it does not fit, and this is not the last way.
+    off: those of them that stay off the device. people: as many tasks alike whose steps may be one pass. Raises NoRoom
+    where it does not fit, and this is not the last way.
     """
     denoiser, rows = task.denoiser, task.settings.batch_size
     device, layers = denoiser.device, layers_to_checkpoint(denoiser.diffusion_model, denoiser.device)
-    if not off and rows * math.prod(task.references.latents.shape[-2:]) <= max(PROBED) ** 2:
-        return Fit(rows, frozenset()), room_for(0, patchers, device)  # finding out would take as much
+    if not off and people * rows * math.prod(task.references.latents.shape[-2:]) <= max(PROBED) ** 2:
+        return Fit(people * rows, frozenset()), room_for(0, patchers, device)  # finding out would take as much
     weights = [weight for patcher in patchers for weight in patcher.model.parameters()]
     sizes = {layer: bytes_of(layer) for layer in layers} if denoiser.patcher in off else {}
     kept = None
@@ -130,13 +136,13 @@ def fit_into_memory(
             if not out_of_memory(error):
                 raise
         # Not where the error is, which holds on to all that was computed.
-        wanted = math.inf if kept is None else rows * sum(kept.values()) + sum(sizes.values())
+        wanted = math.inf if kept is None else people * rows * sum(kept.values()) + sum(sizes.values())
         room = room_for(wanted, patchers, device)
     if kept is None:
         fitted = smallest(layers, sizes)
     else:
         kept = kept if layers else {REST: sum(kept.values())}
-        fitted = fit(kept, rows, room, sizes)
+        fitted = fit(kept, rows, room, sizes, people)
     if not last and (kept is None or needed(kept, fitted, sizes) > room):
         raise NoRoom("A step does not fit beside the models.")
     return fitted, room
@@ -164,7 +170,7 @@ def small_steps(task: TrainingTask, weights: Iterable[Tensor]) -> list[Counter]:
 
 def first_terms(task: TrainingTask) -> list[Tensor]:
     """The loss terms of a task's first step."""
-    step = training.forward(task, training.sample_batch(task, 0))
+    step = forward(task, sample_batch(task, 0))
     return [term(step) for term in task.objective.terms.values()]
 
 
@@ -214,10 +220,14 @@ def scaled(counts: Sequence[Mapping], cells: int, degree: int) -> dict:
 
 
 def fit(
-    kept: Mapping[nn.Module | None, float], rows: int, room: float, sizes: Mapping[nn.Module, float] = NOTHING
+    kept: Mapping[nn.Module | None, float],
+    rows: int,
+    room: float,
+    sizes: Mapping[nn.Module, float] = NOTHING,
+    people: int = 1,
 ) -> Fit:
-    """The fastest way to fit a step of so many rows. kept: bytes of one row, by layer and for the REST. room: bytes.
-    sizes: of the weights of layers that may stay off the device; on it they need room, too.
+    """The fastest way to fit steps of so many rows for each of so many people. kept: bytes of one row, by layer and for
+    the REST. room: bytes. sizes: of the weights of layers that may stay off the device; on it they need room, too.
 
     Layers are computed twice, those that keep most first, until the rest has room; a layer that is computed twice needs
     its own bytes once, while it is. If all are and it is still too much, fewer rows go at once. If that is too much,
@@ -225,6 +235,8 @@ def fit(
     """
     layers = sorted((key for key in kept if key is not REST), key=kept.get, reverse=True)
     large = sorted(sizes, key=sizes.get, reverse=True)
+    # More people in a pass spare less time than a second computation costs.
+    beside = [Fit(rows * count, frozenset()) for count in range(people, 1, -1)]
     batches = [rows >> halvings for halvings in range(rows.bit_length())]
     twice = [Fit(batch, frozenset(layers[:count])) for batch in batches for count in range(len(layers) + 1)]
     lent = [
@@ -232,7 +244,7 @@ def fit(
         for batch in batches
         for count in range(1, 1 + len(large))
     ]
-    fitting = (fitted for fitted in twice + lent if needed(kept, fitted, sizes) <= room)
+    fitting = (fitted for fitted in beside + twice + lent if needed(kept, fitted, sizes) <= room)
     return next(fitting, smallest(layers, sizes))
 
 

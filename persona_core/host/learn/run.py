@@ -1,60 +1,36 @@
-"""Learn a persona with the host's models: from photos to a Persona, interrupted or not."""
+"""Learn personas with the host's models: from photos to a Persona, interrupted or not."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.model_management
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from PIL import Image
 from torch import Tensor
 
-from ...budget import budget_of
-from ...loss_scale import LossScale
-from ...names import starts
-from ...noise import log_snr
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
 from ...progress import LossNotFinite, Progress
-from ...recipes import Beginning, Recipe
-from ...task import References, TrainingTask
-from ...training import train
+from ...recipes import Recipe
 from ..clip import text_towers
-from ..messages import log, warn
+from ..messages import warn
 from ..model import compute_dtype
-from .adapted_text import text_encoder
-from .autograd import differentiable, reads_out
-from .denoiser import PIXELS, behaviour_of, model_for_learning
+from .autograd import differentiable
+from .denoiser import behaviour_of, model_for_learning
 from .fingerprint import Weights
 from .fingerprint import fingerprint as fingerprint_of
-from .frozen import frozen
+from .in_memory import Lesson, TooLittleMemory, train_in_memory
 from .latents import encode
-from .memory import (
-    NoRoom,
-    can_checkpoint,
-    fit_into_memory,
-    gradient_checkpointing,
-    layers_to_checkpoint,
-    out_of_memory,
-    smallest,
-    unloaded_after,
-    ways_to_load,
-)
-from .offload import outside, placed
+from .loaded import LoadedModels
+from .memory import NoRoom, out_of_memory, unloaded_after, ways_to_load
+from .outcome import found
 from .preview import Previews
 from .text import clip_for_learning
 from .unfinished import load_progress, save_progress
-
-GIGABYTE = 2**30
-LOG_SNR = "log-SNR at"
-
-
-class TooLittleMemory(MemoryError):
-    """Learning does not fit in any way."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +55,33 @@ class TrainingJob:
         return fingerprint_of(pictures, self.recipe, self.image_embeddings, weights, behaviour)
 
 
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A job that is to be learned now.
+
+    unfinished: the file that holds how far learning is; it is read before and removed by the caller after. It is
+    written now and then, and whenever learning stops, for whatever reason. on_step: may raise to stop. on_trouble: is
+    given a sentence when learning goes on otherwise than it began. on_preview: is given pictures of what was learned so
+    far; None: there are none.
+    """
+
+    job: TrainingJob
+    fingerprint: str
+    unfinished: Path
+    on_step: Callable[[Progress], None] = lambda progress: None
+    on_trouble: Callable[[str], None] = warn
+    on_preview: Callable[[Progress, Image.Image], None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The same, its photos as latents [M, C, h, w] and masks [M, 1, h, w]; they themselves are gone."""
+
+    wanted: Wanted
+    latents: Tensor
+    masks: Tensor
+
+
 def train_persona(
     job: TrainingJob,
     fingerprint: str,
@@ -87,22 +90,45 @@ def train_persona(
     on_trouble: Callable[[str], None] = warn,
     on_preview: Callable[[Progress, Image.Image], None] | None = None,
 ) -> Persona:
-    """Learn what the recipe asks for: its representation, by its objective.
+    """Learn what the recipe asks for: its representation, by its objective; see Wanted.
 
-    unfinished: the file that holds how far learning is; it is read before and removed by the caller after.
-    It is written now and then, and whenever learning stops, for whatever reason. on_trouble: is given a sentence when
-    learning goes on otherwise than it began. on_preview: is given pictures of what was learned so far; None: there are
-    none.
     Raises LossNotFinite, TooLittleMemory, and whatever `on_step` raises.
     """
-    model, clip = model_for_learning(job.model), clip_for_learning(job.clip)
-    with memory_or_a_sentence(), unloaded_after(model, clip.patcher, job.vae.patcher):
-        latents, masks = encode(job.model, job.vae, job.photos)
+    learned: list[Persona | Exception] = []
+    wanted = Wanted(job, fingerprint, unfinished, on_step, on_trouble, on_preview)
+    train_personas([wanted], 1, lambda _, persona: learned.append(persona))
+    (persona,) = learned
+    if isinstance(persona, Exception):
+        raise persona
+    return persona
+
+
+def train_personas(
+    wanted: Iterable[Wanted], at_once: int, on_done: Callable[[Wanted, Persona | Exception], None]
+) -> None:
+    """Learn several personas with one MODEL, CLIP and VAE, so many at once: see `training.train_together`.
+
+    wanted: taken one after the other, and their photos encoded, before the first is learned. on_done: is given each
+    persona as soon as it is learned, or why it cannot be: LossNotFinite, or a ValueError with a sentence. Raises
+    TooLittleMemory, and whatever `on_step` and `on_done` raise; how far the others are is kept then.
+    """
+    wanted = iter(wanted)
+    first = next(wanted, None)
+    if first is None:
+        return
+    model, clip, vae = model_for_learning(first.job.model), clip_for_learning(first.job.clip), first.job.vae
+    with memory_or_a_sentence(), unloaded_after(model, clip.patcher, vae.patcher):
+        left = [encoded(first), *map(encoded, wanted)]
         ways = ways_to_load([model, clip.patcher])
+
+        def done(one: Encoded, persona: Persona | Exception) -> None:
+            left.remove(one)
+            on_done(one.wanted, persona)
+
         for off in ways:
-            given = replace(job, model=model, clip=clip), latents, masks, off, off is ways[-1]
             try:
-                return learn(*given, fingerprint, unfinished, on_step, on_trouble, on_preview)
+                learn(list(left), at_once, model, clip, off, off is ways[-1], done)
+                return
             except Exception as error:
                 if off is ways[-1] or not out_of_memory(error):
                     raise
@@ -110,74 +136,106 @@ def train_persona(
             # Here, where the error is gone, which held on to all that was computed.
             comfy.model_management.soft_empty_cache()
             if tried:
-                on_trouble("Out of memory: goes on with weights that are on the device only while they are used.")
-    raise AssertionError  # there is a last way
+                left[0].wanted.on_trouble(
+                    "Out of memory: goes on with weights that are on the device only while they are used."
+                )
+
+
+def encoded(wanted: Wanted) -> Encoded:
+    job = wanted.job
+    latents, masks = encode(job.model, job.vae, job.photos)
+    return Encoded(replace(wanted, job=replace(job, photos=())), latents, masks)
 
 
 def learn(
-    job: TrainingJob,
-    latents: Tensor,
-    masks: Tensor,
+    encoded: Sequence[Encoded],
+    at_once: int,
+    model: ModelPatcher,
+    clip: CLIP,
     off: Sequence[ModelPatcher],
     last: bool,
-    fingerprint: str,
-    unfinished: Path,
-    on_step: Callable[[Progress], None],
-    on_trouble: Callable[[str], None],
-    on_preview: Callable[[Progress, Image.Image], None] | None,
-) -> Persona:
-    """See `train_persona`. job: with models that are for learning. off: those that stay off the device. last: whether
-    there is no other way. Raises NoRoom, too."""
-    recipe, model, clip = job.recipe, job.model, job.clip
-    patchers, towers = (model, clip.patcher), text_towers(clip)
+    on_done: Callable[[Encoded, Persona | Exception], None],
+) -> None:
+    """See `train_personas`. model, clip: for learning. off: those that stay off the device. last: whether there is no
+    other way. Raises NoRoom, too."""
+    patchers = (model, clip.patcher)
     with differentiable(*patchers, dtype=compute_dtype(model), off=off):
-        denoiser = frozen(model, math.prod(latents.shape[-2:]))
-        device = denoiser.device
-        images = None if job.image_embeddings is None else job.image_embeddings.clone()
-        word = towers.word(recipe.supercategory)
-        start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
-        twice = clip.patcher in off or (reads_out(clip.patcher.model) and can_checkpoint(clip.patcher.load_device))
-        text = text_encoder(model, clip, recipe.tokens, recipe.supercategory, denoiser.dtype, twice)
-        output = text.output_of(word)
-        representation = recipe.representation(Beginning(word, images, towers.widths, start, output)).to(device)
-        references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
-        objective, settings = recipe.objective(towers.word), recipe.learning
-        text.check(objective.prompts)
-        task = TrainingTask(representation, references, text, denoiser, objective, settings)
-        progress = load_progress(unfinished, fingerprint, task) or Progress()
-        previews = on_preview and Previews(task, recipe.supercategory, model, job.vae, on_preview)
+        models = LoadedModels(model, clip, off)
+        for alike in of_a_size(encoded):
+            whose: dict[Lesson, Encoded] = {}
+            for one in alike:
+                try:
+                    whose[lesson_of(one, models)] = one
+                except ValueError as error:
+                    on_done(one, error)
 
-        def after_step(progress: Progress) -> None:
-            on_step(progress)
-            if previews:
-                previews(progress)
+            def done(lesson: Lesson, error: LossNotFinite | None, whose: dict = whose) -> None:
+                one = whose.pop(lesson)
+                on_done(one, not_finite(one, error) if error else persona_of(one, lesson, models))
 
-        def save_unfinished(progress: Progress) -> None:
-            if progress.step:
-                save_progress(unfinished, progress, fingerprint)
+            if whose:
+                troubled = next(iter(whose.values())).wanted.on_trouble
+                train_in_memory(list(whose), patchers, at_once, done, troubled, off, last)
 
-        try:
-            train_in_memory(task, patchers, progress, after_step, save_unfinished, on_trouble, off, last)
-        except LossNotFinite as error:
-            raise LossNotFinite(
-                f"Learning '{job.name}' stopped because {error}. Try a lower learning rate; if it happens in "
-                "the first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI "
-                "with --fp32-vae or --force-fp32."
-            ) from error
-        if not progress.in_time:
-            on_trouble(
-                f"Learning ended after its {settings.minutes:g} minutes, before it was done: allow more minutes, "
-                "or lower the resolution."
-            )
+
+def of_a_size(encoded: Sequence[Encoded]) -> list[list[Encoded]]:
+    """Those together that need as much memory as each other."""
+    groups: dict[tuple, list[Encoded]] = {}
+    for one in encoded:
+        recipe = one.wanted.job.recipe
+        cells = math.prod(one.latents.shape[-2:])
+        groups.setdefault((type(recipe), cells, recipe.learning.batch_size, recipe.tokens), []).append(one)
+    return list(groups.values())
+
+
+def lesson_of(one: Encoded, models: LoadedModels) -> Lesson:
+    wanted, job = one.wanted, one.wanted.job
+    task = models.task(job.recipe, one.latents, one.masks, job.image_embeddings)
+    progress = load_progress(wanted.unfinished, wanted.fingerprint, task) or Progress()
+    show, word = wanted.on_preview, job.recipe.supercategory
+    previews = show and Previews(task, word, models.model, job.vae, show)
+
+    def after_step(progress: Progress) -> None:
+        wanted.on_step(progress)
+        if previews:
+            previews(progress)
+
+    def save_unfinished(progress: Progress) -> None:
+        if progress.step:
+            save_progress(wanted.unfinished, progress, wanted.fingerprint)
+
+    return Lesson(task, progress, after_step, save_unfinished)
+
+
+def persona_of(one: Encoded, lesson: Lesson, models: LoadedModels) -> Persona:
+    """What was learned."""
+    wanted, recipe, progress, towers = one.wanted, one.wanted.job.recipe, lesson.progress, models.towers
+    if not progress.in_time:
+        wanted.on_trouble(
+            f"Learning ended after its {recipe.learning.minutes:g} minutes, before it was done: allow more minutes, "
+            "or lower the resolution."
+        )
+    told = {**found(lesson.task, progress), LAST_LAYER: towers.last_layer(models.clip.layer_idx)}
     return Persona(
-        name=job.name,
-        representation=representation.cpu().exported().requires_grad_(False),
+        name=wanted.job.name,
+        representation=lesson.task.representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
-        settings={**recipe.settings(), **found(task, progress), LAST_LAYER: towers.last_layer(clip.layer_idx)},
+        settings={**recipe.settings(), **told},
         losses=progress.losses,
-        fingerprint=fingerprint,
+        fingerprint=wanted.fingerprint,
     )
+
+
+def not_finite(one: Encoded, error: LossNotFinite) -> LossNotFinite:
+    """With advice."""
+    said = LossNotFinite(
+        f"Learning '{one.wanted.job.name}' stopped because {error}. Try a lower learning rate; if it happens in "
+        "the first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI "
+        "with --fp32-vae or --force-fp32."
+    )
+    said.__cause__ = error
+    return said
 
 
 @contextmanager
@@ -192,84 +250,3 @@ def memory_or_a_sentence() -> Iterator[None]:
             "Learning needs more memory than there is: the checkpoint and the photos do not fit. Lower the resolution, "
             "or close what else uses this memory."
         ) from error
-
-
-def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
-    """What Persona Info tells of how learning went."""
-    meter, again = progress.meters
-    told: dict[str, object] = {"steps": progress.step, **stage_as_noise(task)}
-    if task.settings.measured:
-        told["learning rate"] = float(f"{budget_of(task).highest_rate(progress):.3g}")
-    if task.settings.measured or meter.sure:
-        told["signal to noise of one picture"] = round(meter.signal_to_noise, 3)
-        if math.isfinite(meter.directions):
-            told["directions of chance"] = max(1, round(meter.directions))
-    if again.count:
-        told["and at the second look"] = round(again.signal_to_noise, 3)
-    if not progress.in_time:
-        told["ended by"] = f"its {task.settings.minutes:g} minutes"
-    for name, pull in progress.pulls.items() if meter.pull else ():
-        if name not in task.objective.relative:  # which pull as hard as they are told to
-            told[f"pull of the {name} loss, the photo's being 1"] = float(f"{pull / meter.pull:.3g}")
-    return told
-
-
-def stage_as_noise(task: TrainingTask) -> dict[str, object]:
-    """The stage's ends in what means the same in every model."""
-    stages = task.representation.stages
-    with torch.inference_mode(False):  # as the schedule was made
-        ends = torch.tensor([stages.t_lo, stages.t_hi], device=task.references.latents.device)
-        ratios = log_snr(task.denoiser.schedule, ends).tolist()
-    return {f"{LOG_SNR} {name}": round(one, 3) for name, one in zip(("t_lo", "t_hi"), ratios) if math.isfinite(one)}
-
-
-def train_in_memory(
-    task: TrainingTask,
-    patchers: Sequence[ModelPatcher],
-    progress: Progress,
-    on_step: Callable[[Progress], None],
-    save: Callable[[Progress], None],
-    on_trouble: Callable[[str], None] = warn,
-    off: Sequence[ModelPatcher] = (),
-    last: bool = True,
-) -> None:
-    """`train` in the memory there is; and if that was misjudged, say so and go on from there with what needs least.
-
-    patchers: of the models. off: those that stay off the device. Raises TooLittleMemory, and NoRoom unless this is the
-    last way.
-    """
-    denoiser, rows = task.denoiser, task.settings.batch_size
-    layers = layers_to_checkpoint(denoiser.diffusion_model, denoiser.device)
-    whole = denoiser.patcher not in off
-    first, room = fit_into_memory(task, patchers, off, last)
-    for fitted in dict.fromkeys((first, smallest(layers, () if whole else layers))):
-        how = (
-            f"{fitted.micro_batch} of {rows} pictures at once, {len(fitted.checkpointed)} of {len(layers)} layers "
-            "computed twice"
-        )
-        if off:
-            text = ", the text encoder" if any(patcher is not denoiser.patcher for patcher in off) else ""
-            how += f"; off the device but for their turns{text}, {len(fitted.lent)} of {len(layers)} layers"
-        log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
-        if fitted != first:
-            back = f"back to step {progress.kept + 1}, as what came after could not be kept,"
-            where = "on from there" if progress.kept == progress.step else back
-            on_trouble(f"Out of memory at step {progress.step + 1}: goes {where} with {how}.")
-        scale = LossScale(enabled=denoiser.dtype == torch.float16)
-        resident = () if whole else outside(denoiser.patcher.model, fitted.lent)
-        try:
-            with placed(resident, denoiser.device), gradient_checkpointing(fitted.checkpointed):
-                train(task, progress, on_step, save, scale, fitted.micro_batch)
-            return
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-        # Here, where the error is gone, which held on to all that was computed.
-        comfy.model_management.soft_empty_cache()
-    kept = f"How far it was after step {progress.kept}" if progress.kept else "Nothing that was learned"
-    height, width = (PIXELS * side for side in task.references.latents.shape[-2:])
-    raise TooLittleMemory(
-        f"Learning needs more memory than there is: one picture of {width}x{height} pixels at a time does not fit, "
-        "even with every layer computed twice. Lower the resolution, or close what else uses this memory. "
-        f"{kept} is kept."
-    )

@@ -53,6 +53,7 @@ class DifferentiableText:
     ):
         self.clip, self.supercategory, self.towers = clip, supercategory, text_towers(clip)
         slots = {tower.name: PersonaTokens(torch.zeros(tower.width), self, tokens) for tower in self.towers.towers}
+        self.fixed_length = all(tower.fixed_length for tower in self.towers.towers)
         self.tokenizer = with_placeholder(clip.tokenizer, SLOT, slots)
         device = clip.patcher.load_device
         self.encoders = [

@@ -9,6 +9,7 @@ import torch
 from fitting import opened
 from recording import Recorder, encode, sample
 
+from persona_core.batch import sample_batch
 from persona_core.host.adapter import IDS, WEIGHTS
 from persona_core.host.apply.context import PersonaNotFollowed
 from persona_core.host.apply.encoding import apply_to_clip
@@ -31,11 +32,11 @@ from persona_core.host.model import (
     default_stages,
 )
 from persona_core.losses import FaceWiseAttention, attention_difference
+from persona_core.passes import forward
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.representation import TokenVectors
 from persona_core.stages import Stages
 from persona_core.table import AppliedPersona
-from persona_core.training import forward, sample_batch
 
 if "anima" not in tiny_models.CLIPS:
     pytest.skip("this ComfyUI has no Anima", allow_module_level=True)

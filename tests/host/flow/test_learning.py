@@ -11,7 +11,8 @@ from persona_core.host.clip import UnsupportedModel, text_towers
 from persona_core.host.learn.attention_curve import attention_curve
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.frozen import frozen
-from persona_core.host.learn.run import LOG_SNR, train_persona
+from persona_core.host.learn.outcome import LOG_SNR
+from persona_core.host.learn.run import train_persona
 from persona_core.host.learn.text import DifferentiableText
 from persona_core.host.model import best_resolution, check_across, default_stages
 from persona_core.noise import add_noise

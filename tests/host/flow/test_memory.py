@@ -9,7 +9,7 @@ import torch
 from fitting import kept_by_a_step, opened, weights_of
 from jobs import alike, learned, moved, noise, own_forwards, tensors
 
-from persona_core.host.learn import run
+from persona_core.host.learn import in_memory
 from persona_core.host.learn.autograd import differentiable
 from persona_core.host.learn.frozen import frozen
 from persona_core.host.learn.memory import REST, Fit, gradient_checkpointing, layers_of, saved_by_row
@@ -70,7 +70,7 @@ def test_some_rows_at_once_learn_the_same(job, model, clip, tmp_path, rows, monk
     job = replace(job, model=model, clip=clip, recipe=recipe)
     whole = learned(job, tmp_path, name="whole")
     fit = Fit(rows, frozenset(layers_of(model.model.diffusion_model)))
-    monkeypatch.setattr(run, "fit_into_memory", lambda *_: (fit, 1e9))
+    monkeypatch.setattr(in_memory, "fit_into_memory", lambda *_: (fit, 1e9))
     parts = learned(job, tmp_path, name="parts")
     assert whole.losses["noise"] == pytest.approx(parts.losses["noise"], rel=1e-4)
     with torch.no_grad():  # Adam makes much of gradients that are next to nothing: of what is read, not of each weight

@@ -15,7 +15,7 @@ from comfy.ldm.models.autoencoder import AutoencoderKL
 from jobs import moved, own_forwards, tensors
 
 from persona_core import training
-from persona_core.host.learn.run import TooLittleMemory
+from persona_core.host.learn.in_memory import TooLittleMemory
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.task import TrainingSettings
 
@@ -24,7 +24,7 @@ RECIPE = StageMapperRecipe(attention_weight=3e-3, te_weight=0.5, resolution=64, 
 PARTS = {  # of learning: what makes their tensors
     "loading": (comfy.model_management, "load_models_gpu"),
     "the VAE": (AutoencoderKL, "encode"),
-    "forward": (training, "forward"),
+    "forward": (training, "forward_together"),
     "backward": (torch.Tensor, "backward"),
     "the optimizer": (torch.optim.AdamW, "step"),
 }

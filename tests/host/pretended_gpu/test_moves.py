@@ -10,9 +10,9 @@ import pytest
 from looking import curve, painted
 from moves import take_away
 
-from persona_core import training
+from persona_core import batch, passes
 from persona_core.host.apply import bypass, places
-from persona_core.host.learn import attention_curve, denoiser, run, text, text_layers
+from persona_core.host.learn import attention_curve, denoiser, loaded, text, text_layers
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.representation import TokenVectors
 from persona_core.task import TextEncoding, TrainingSettings
@@ -21,21 +21,21 @@ ONE = TrainingSettings(steps=1, batch_size=2)
 MAPPER = StageMapperRecipe(attention_weight=3e-3, te_weight=0.5, context_weight=0.1, resolution=64, learning=ONE)
 PAIRS = KVTokensRecipe(supercategory="face", te_weight=1e-3, resolution=64, learning=ONE)
 learned = partial(jobs.learned, fingerprint="fingerprint")
-DENOISER, TOWER = denoiser.FrozenDenoiser, text.DifferentiableTower
+DENOISER, TOWER, LOADED = denoiser.FrozenDenoiser, text.DifferentiableTower, loaded.LoadedModels
 # By what is learned, and which models are on the CPU: what is taken away of which function.
 LEARNING = [
-    (MAPPER, (), run.learn, "latents.clone().to(device)", "latents.clone()"),
-    (MAPPER, (), run.learn, "masks.clone().to(device)", "masks.clone()"),
-    (MAPPER, (), training.sample_batch, ".to(latents.device)", ""),
-    (MAPPER, (), training.sample_batch, ".to(latents)", ""),
+    (MAPPER, (), LOADED.task, "latents.clone().to(device)", "latents.clone()"),
+    (MAPPER, (), LOADED.task, "masks.clone().to(device)", "masks.clone()"),
+    (MAPPER, (), batch.sample_batch, ".to(latents.device)", ""),
+    (MAPPER, (), batch.sample_batch, ".to(latents)", ""),
     (MAPPER, (), TokenVectors.keep_bypass, ".to(self.bypass)", ""),
     (MAPPER, (), TOWER.places, ", device=self.device", ""),
     (MAPPER, (), text_layers.causal, "device=device, ", ""),
     (MAPPER, ("clip",), TextEncoding.to, "tensor.to(device)", "tensor"),
     (MAPPER, ("clip",), TextEncoding.to, "attention.to(device)", "attention"),
-    (MAPPER, ("clip",), training.forward, ".to(references.latents.device)", ""),
-    (MAPPER, ("clip",), training.rich_contexts, "plain.to(device)", "plain"),
-    (MAPPER, ("clip",), training.rich_contexts, "side.to(device)", "side"),
+    (MAPPER, ("clip",), passes.forward_together, "encoding.to(device)", "encoding"),
+    (MAPPER, ("clip",), passes.rich_contexts, "plain.to(device)", "plain"),
+    (MAPPER, ("clip",), passes.rich_contexts, "side.to(device)", "side"),
     (MAPPER, ("clip",), TOWER.embed, "vectors.to(words)", "vectors"),
     (MAPPER, ("clip",), TOWER.encode, ".to(hidden[-1])", ""),
     (PAIRS, ("clip",), DENOISER.predict_watched, "reference.to(self.device, self.dtype)", "reference"),

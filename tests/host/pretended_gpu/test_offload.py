@@ -17,7 +17,7 @@ from jobs import moved, own_forwards, tensors
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from persona_core.host.clip import text_towers
-from persona_core.host.learn import offload, run
+from persona_core.host.learn import in_memory, offload, run
 from persona_core.host.learn.weights import stored
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.stages import Stages
@@ -130,10 +130,11 @@ def test_quantized_weights_are_lent_as_they_are(make_job, tmp_path, gpu_memory, 
 
 def test_where_memory_ends_with_both_on_the_device_it_goes_on_from_there(make_job, tmp_path, monkeypatch):
     recipe = replace(RECIPES["z_image"], learning=replace(FEW, steps=3))
-    job, own, tried, troubles, steps = make_job(recipe, "z_image"), run.train, [], [], []
+    job, own, tried, troubles, steps = make_job(recipe, "z_image"), in_memory.train_together, [], [], []
 
-    def train(task, progress, on_step, *given):
-        encoder = task.text.towers.first.transformer
+    def train(learnings, *given):
+        (one,) = learnings
+        encoder, on_step = one.task.text.towers.first.transformer, one.on_step
         tried.append(next(encoder.layers.parameters()).device.type)
 
         def then(progress):
@@ -141,9 +142,10 @@ def test_where_memory_ends_with_both_on_the_device_it_goes_on_from_there(make_jo
             if tried[-1] != "cpu":
                 raise torch.OutOfMemoryError("out of memory")
 
-        return own(task, progress, then, *given)
+        one.on_step = then
+        return own([one], *given)
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(in_memory, "train_together", train)
     told = (lambda progress: steps.append(progress.step)), troubles.append
     persona = run.train_persona(job, "fingerprint", tmp_path / "unfinished", *told)
     # All at once, and then the least, of which each took a step; there was a third to take.

@@ -12,9 +12,10 @@ from looking import painted
 
 import persona_core
 from persona_core import preview as pace
-from persona_core.host.learn import preview, run
+from persona_core.host.learn import in_memory, memory, preview
 from persona_core.host.learn.memory import Fit, out_of_memory
-from persona_core.host.learn.run import load_progress, train_persona
+from persona_core.host.learn.run import train_persona
+from persona_core.host.learn.unfinished import load_progress
 from persona_core.recipes import KVTokensRecipe, StageMapperRecipe
 from persona_core.task import TrainingSettings
 
@@ -51,7 +52,7 @@ def test_what_the_device_lacks_learning_does_without(make_job, tmp_path, monkeyp
     usual = learned(make_job(PAIRS, on_cpu=("model", "clip")), tmp_path, name="usual")
     monkeypatch.setattr(pace, "SHARE", 1e9)
     monkeypatch.setattr(preview, "watched", lambda: True)
-    monkeypatch.setattr(run, "fit_into_memory", lambda task, *_: (least(task), 0.0))
+    monkeypatch.setattr(in_memory, "fit_into_memory", lambda task, *_: (least(task), 0.0))
     shown = []
     persona = train_persona(
         make_job(PAIRS), PRINT, tmp_path / "less", lambda progress: None,
@@ -63,16 +64,16 @@ def test_what_the_device_lacks_learning_does_without(make_job, tmp_path, monkeyp
 
 
 def least(task):
-    return Fit(1, frozenset(run.layers_to_checkpoint(task.denoiser.diffusion_model, task.denoiser.device)))
+    return Fit(1, frozenset(memory.layers_to_checkpoint(task.denoiser.diffusion_model, task.denoiser.device)))
 
 
 def test_layers_are_computed_twice_where_torch_knows_the_device(make_job, gpu, monkeypatch):
     job = make_job(PAIRS)
     unet = job.model.model.diffusion_model
-    assert len(run.layers_to_checkpoint(unet, fake_device.DEVICE)) == 21
+    assert len(memory.layers_to_checkpoint(unet, fake_device.DEVICE)) == 21
     monkeypatch.delattr(torch, fake_device.NAME)
-    assert run.layers_to_checkpoint(unet, fake_device.DEVICE) == []
-    assert len(run.layers_to_checkpoint(unet, torch.device("cpu"))) == 21
+    assert memory.layers_to_checkpoint(unet, fake_device.DEVICE) == []
+    assert len(memory.layers_to_checkpoint(unet, torch.device("cpu"))) == 21
 
 
 def test_what_the_device_lacks_painting_does_without(make_job, gpu, less):
