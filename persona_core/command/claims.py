@@ -34,6 +34,9 @@ class Claim:
         return False
 
     def give_back(self) -> None:
+        """If it is ours: whoever has it next has a file of the same name."""
+        if not self.lock.is_locked:
+            return
         with suppress(OSError):  # Windows removes no file that is open
             self.path.unlink()
         self.lock.release()

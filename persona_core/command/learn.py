@@ -43,18 +43,20 @@ def run(given: argparse.Namespace) -> int:
     from ..host.checkpoints import NoSuchModel
     from .learning import DiskFull
     from .progress import Progress
-    from .results import Results
+    from .results import Result, Results
     from .stopping import Stopped, stopping
 
     progress = Progress(len(rows), quiet=given.quiet)
+
+    def on_result(result: Result) -> None:
+        results.add(result)
+        progress.done(result)
+
     try:
         results = Results(given.results or Path(plan.out).expanduser() / "results.csv")
         learner = plan.learner()
         with stopping() as check_stop:
-            for result in learner.learn(rows, progress.step, check_stop):
-                results.add(result)
-                progress.done(result)
-                check_stop()
+            learner.learn(rows, progress.step, check_stop, on_result)
         results.settle()
     except NoSuchModel as error:
         return wrong(error)

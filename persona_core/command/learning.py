@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from ..consent import Consent
 from ..host import checkpoints, store
 from ..host.learn import reuse
 from ..host.learn.jobs import JOBS, Models
-from ..host.learn.run import TrainingJob, train_persona
+from ..host.learn.run import TrainingJob, Wanted, train_personas
 from ..host.messages import log
 from ..host.photos import opened
 from ..persona import Persona
@@ -25,6 +25,7 @@ from .rows import Row
 from .storage import read_bytes
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+WAVE = 4  # times as many people as are learned at once have their photos ready: whoever is done makes room for the next
 PAUSE = 1.0  # seconds between two looks whether another command has learned a persona
 Watch = Callable[[str, Progress], None]
 SNR = "signal to noise of one picture"  # in a persona's settings
@@ -50,49 +51,64 @@ class Prepared:
 
 
 class Learner:
-    """Learns rows, one after the other, with models that are loaded once."""
+    """Learns rows, so many at once as the plan says, with models that are loaded once."""
 
     def __init__(self, plan: Plan):
         self.plan, self.folder = plan, Path(plan.out).expanduser().absolute()
         store.register_folder()
         self.models = models_of(plan)
 
-    @torch.inference_mode()  # as the host runs nodes; of a generator, only while it runs
+    @torch.inference_mode()  # as the host runs nodes
     def learn(
         self,
         rows: Iterable[Row],
         on_step: Callable[[str, Progress], None] = lambda name, progress: None,
         check_stop: Callable[[], None] = lambda: None,
-    ) -> Iterator[Result]:
-        """A result for each row, as soon as it is known.
+        on_result: Callable[[Result], None] = lambda result: None,
+    ) -> list[Result]:
+        """A result for each row, which on_result is given as soon as it is known.
 
         on_step: is told of each step, and of whose learning. check_stop: what it raises between two steps, if that is
         no Exception, ends the run; what is unfinished is kept. Raises DiskFull, behind the result of the row it met.
         """
+        results: list[Result] = []
 
         def watch(name: str, progress: Progress) -> None:
             on_step(name, progress)
             check_stop()
 
+        def tell(result: Result) -> None:
+            results.append(result)
+            on_result(result)
+
         ready: list[Prepared] = []
         elsewhere: list[Row] = []
-        for row in rows:
-            made = self.prepare(row)
-            if isinstance(made, Prepared):
-                ready.append(made)
-            elif made is None:
-                elsewhere.append(row)
-            else:
-                yield made
-            if len(ready) == self.plan.at_once:
-                yield from self.learn_together(ready, watch)
-                ready = []
-        yield from self.learn_together(ready, watch)
+        try:
+            for row in rows:
+                made = self.prepare(row)
+                if isinstance(made, Prepared):
+                    ready.append(made)
+                elif made is None:
+                    elsewhere.append(row)
+                else:
+                    tell(made)
+                if len(ready) == WAVE * self.plan.at_once:
+                    self.learn_together(ready, watch, tell)
+                    ready.clear()
+                check_stop()
+            self.learn_together(ready, watch, tell)
+        finally:
+            for one in ready:
+                one.claim.give_back()
         for row in elsewhere:  # one at a time: who holds one claim and waits for another may wait for ever
             while (made := self.prepare(row)) is None:
                 check_stop()
                 time.sleep(PAUSE)
-            yield from self.learn_together([made], watch) if isinstance(made, Prepared) else [made]
+            if isinstance(made, Prepared):
+                self.learn_together([made], watch, tell)
+            else:
+                tell(made)
+        return results
 
     def prepare(self, row: Row) -> Prepared | Result | None:
         """Ready to be learned, or what became of it already; None where another command learns it just now."""
@@ -119,36 +135,44 @@ class Learner:
         persona, path = store.find(row.id, fingerprint, [self.folder])
         return told(row, THERE, persona, path) if persona and path else None
 
-    def learn_together(self, ready: Sequence[Prepared], watch: Watch) -> Iterator[Result]:
+    def learn_together(self, ready: Sequence[Prepared], watch: Watch, tell: Callable[[Result], None]) -> None:
         """Learn, save and tell. Claims are given back, whatever happens."""
-        try:
-            began = time.monotonic()
-            for index, learned in self.train(ready, watch):
-                one = ready[index]
-                try:
-                    if isinstance(learned, Exception):
-                        raise learned
-                    persona = self.save(one, learned)
-                    yield replace(told(one.row, LEARNED, persona, one.path), seconds=round(time.monotonic() - began, 3))
-                except Exception as error:
-                    yield failed(one.row, error)
-                    if is_full(error):
-                        raise DiskFull(f"The run stops, because the disk is full. {error}") from error
+        left = {one.job.name: one for one in ready}
+        seconds: dict[str, float] = {}
+
+        def after_step(name: str, progress: Progress) -> None:
+            seconds[name] = progress.seconds
+            watch(name, progress)
+
+        def done(wanted: Wanted, learned: Persona | Exception) -> None:
+            one = left.pop(wanted.job.name)
+            try:
+                if isinstance(learned, Exception):
+                    raise learned
+                persona = self.save(one, learned)
+                took = round(seconds.get(one.row.id, 0.0), 3)
+                tell(replace(told(one.row, LEARNED, persona, one.path), seconds=took))
+            except Exception as error:
+                tell(failed(one.row, error))
+                if is_full(error):
+                    raise DiskFull(f"The run stops, because the disk is full. {error}") from error
+            finally:
                 one.claim.give_back()
-                began = time.monotonic()
+
+        wanted = [Wanted(one.job, one.fingerprint, one.unfinished, partial(after_step, one.row.id)) for one in ready]
+        try:
+            train_personas(wanted, self.plan.at_once, done)
+        except DiskFull:
+            raise
+        except Exception as error:
+            if len(left) == 1:
+                done(next(one for one in wanted if one.job.name in left), error)
+            # Each alone, from where they are: whose fault it was is not known.
+            for one in list(left.values()):
+                self.learn_together([one], watch, tell)
         finally:
             for one in ready:
                 one.claim.give_back()
-
-    def train(self, ready: Sequence[Prepared], watch: Watch) -> Iterator[tuple[int, Persona | Exception]]:
-        """What is learned of each, or why it is not."""
-        for index, one in enumerate(ready):
-            learned: Persona | Exception
-            try:
-                learned = train_persona(one.job, one.fingerprint, one.unfinished, partial(watch, one.row.id))
-            except Exception as error:
-                learned = error
-            yield index, learned
 
     def save(self, one: Prepared, persona: Persona) -> Persona:
         """With the consent that the row notes."""

@@ -1,14 +1,17 @@
 """Rows to personas, in this process."""
 
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import folder_paths
 import pack
 import pytest
 import torch
+from jobs import alike, moved, tensors
 from PIL import Image
 
+from persona_core import training
 from persona_core.command import learning
 from persona_core.command.learning import DiskFull
 from persona_core.command.plan import Plan
@@ -67,16 +70,17 @@ def test_a_row_that_cannot_be_learned_is_a_sentence_and_no_end(people, learner, 
         {"id": "gone", "photo": "gone.png"}, {"id": "text", "photo": "text.png"}, {"id": "word", "supercategory": "pumpernickelsuppe"},
         {"id": "ann"}, {"id": "bug"}, {"id": "full"}, {"id": "bob", "train_seed": 1},
     )  # fmt: skip
-    train = learning.train_persona
+    train = learning.train_personas
 
-    def failing(job, *given):
-        if job.name == "bug":
+    def failing(wanted, *given):
+        names = [one.job.name for one in wanted]
+        if "bug" in names:
             raise KeyError("a bug")
-        if job.name == "full":
+        if "full" in names:
             raise MemoryError("Learning needs more memory than there is.")
-        return train(job, *given)
+        return train(wanted, *given)
 
-    monkeypatch.setattr(learning, "train_persona", failing)
+    monkeypatch.setattr(learning, "train_personas", failing)
     results = {one.id: one for one in learner.learn(read(str(table)))}
     failed = {name: one.error for name, one in results.items() if one.status == FAILED}
     assert "cannot be read" in failed.pop("gone") and "no picture" in failed.pop("text")
@@ -84,6 +88,24 @@ def test_a_row_that_cannot_be_learned_is_a_sentence_and_no_end(people, learner, 
     assert "more memory" in failed.pop("full") and not failed and len(results) == 7
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError]
     assert not hidden(tmp_path / "personas")
+
+
+def test_several_in_one_pass_are_who_they_are_alone(people, learner, tmp_path, monkeypatch):
+    """Seven people, three at once, one of whom cannot be learned: nobody notices the others."""
+    rows = [{"id": f"p{number}", "train_seed": number, "steps": 1 + number % 3} for number in range(7)]
+    rows[3]["caption"] = "word " * 99
+    rows = read(str(people(*rows)))
+    together, passes, own = learning.Learner(Plan(str(tmp_path / "together"), at_once=3)), [], training.forward_together
+    monkeypatch.setattr(training, "forward_together", lambda shares: passes.append(len(shares)) or own(shares))
+    found, alone = together.learn(rows), learner.learn(rows)
+    assert states(found) == states(alone) == {one.id: FAILED if one.id == "p3" else LEARNED for one in rows}
+    assert max(passes) == 3 and all(one.seconds > 0 for one in found if one.status == LEARNED)
+    for one in alone:
+        if one.status == LEARNED:
+            pair = Persona.load(Path(one.file)), Persona.load(tmp_path / f"together/{one.id}.safetensors")
+            start = {name: torch.zeros_like(value) for name, value in tensors(pair[0]).items()}
+            assert alike(*(moved(persona.representation, start) for persona in pair))
+    assert not hidden(tmp_path / "together")
 
 
 def test_it_goes_on_where_it_was_stopped(people, learner, tmp_path):
@@ -116,8 +138,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_torn(people, learn
         rows = read(str(people(*({"id": f"p{number}", "train_seed": number} for number in range(9)))))
         results = []
         with pytest.raises(DiskFull, match="disk is full.*Free some space"):
-            for one in learner.learn(rows):
-                results.append(one)
+            learner.learn(rows, on_result=results.append)
         there = sorted(file.stem for file in folder.glob("*.safetensors"))
         assert [one.status for one in results] == [LEARNED] * len(there) + [FAILED] and 0 < len(there) < 9
         assert all(Persona.load(folder / f"{name}.safetensors") for name in there)
@@ -149,7 +170,7 @@ def test_who_is_learned_elsewhere_waits_and_is_found(people, learner, tmp_path, 
         held = other.prepare(rows[0])
         assert learner.prepare(rows[0]) is None
     monkeypatch.setattr(learning, "PAUSE", 0.0)
-    waited = []
+    waited, told = [], []
 
     def check_stop():
         if (
@@ -159,9 +180,9 @@ def test_who_is_learned_elsewhere_waits_and_is_found(people, learner, tmp_path, 
         ):
             waited.append(True)
             with torch.inference_mode():
-                assert states(other.learn_together([held], lambda name, progress: None)) == {"ann": LEARNED}
+                other.learn_together([held], lambda name, progress: None, told.append)
 
-    assert (
-        list(states(learner.learn(rows, check_stop=check_stop)).items()) == [("bob", LEARNED), ("ann", THERE)]
-        and waited
-    )
+    assert list(states(learner.learn(rows, check_stop=check_stop)).items()) == [
+        ("bob", LEARNED),
+        ("ann", THERE),
+    ] and states(told) == {"ann": LEARNED}
