@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-memory bench-paper bench-trust bench-watermark bench-flow serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-memory bench-paper bench-trust bench-watermark bench-flow bench-together serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -59,6 +59,9 @@ bench-luck: setup
 
 bench-flow: setup
 	@$(RUN) -m bench.flow $(ARGS)
+
+bench-together: setup
+	@$(RUN) -m bench.together $(ARGS)
 
 bench-budget: setup
 	@$(RUN) -m bench.budget $(ARGS)
