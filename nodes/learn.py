@@ -7,10 +7,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..persona_core.file_names import check_name
+from ..persona_core.going_on import check_goes_on
+from ..persona_core.host.clip import text_towers
 from ..persona_core.host.learn.latents import embed
 from ..persona_core.host.learn.run import TrainingJob
 from ..persona_core.host.model import best_resolution, default_stages
 from ..persona_core.losses import REDUCTIONS
+from ..persona_core.persona import Persona
 from ..persona_core.recipes import DEFAULT, PRESETS, STARTS, WEIGHTS, StageMapperRecipe, settings_of
 from ..persona_core.stages import Stages
 from . import sockets, training
@@ -93,6 +96,17 @@ class LearnPersona(io.ComfyNode):
                     shared[name]
                     for name in ("attention_reduction", "caption", "minutes", "context_weight", "start", "loss_weights")
                 ),
+                io.Boolean.Input(
+                    "keep_mapper",
+                    default=False,
+                    optional=True,
+                    tooltip="Keep all that was learned in the file, so that learning can go on from it later. It paints the same; the file is some thirty times as large.",
+                ),
+                sockets.Persona.Input(
+                    "go_on_from",
+                    optional=True,
+                    tooltip="A persona that was learned with keep_mapper: learning begins at what it is, instead of at the common word. Same checkpoint family, supercategory, tokens and stages.",
+                ),
             ],
             outputs=training.OUTPUTS,
         )
@@ -139,6 +153,8 @@ class LearnPersona(io.ComfyNode):
         context_weight: float = 0.0,
         start: str = STARTS[0],
         loss_weights: str = WEIGHTS[0],
+        keep_mapper: bool = False,
+        go_on_from: Persona | None = None,
     ) -> io.NodeOutput:
         name = check_name(name, folders=False)
         recipe = StageMapperRecipe(
@@ -157,8 +173,10 @@ class LearnPersona(io.ComfyNode):
             weights=loss_weights,
         )
         photos = training.photos_of(model, clip, vae, image, mask, recipe, crop_to_face)
+        if go_on_from is not None:
+            check_goes_on(go_on_from, text_towers(clip).family, recipe)
         embeddings = None if clip_vision is None else embed(clip_vision, photos)
-        job = TrainingJob(name, model, clip, vae, photos, recipe, embeddings)
+        job = TrainingJob(name, model, clip, vae, photos, recipe, embeddings, keep_mapper, go_on_from)
         return training.train(job, reuse, cls)
 
 

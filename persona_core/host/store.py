@@ -6,7 +6,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -279,14 +279,14 @@ def place_of(file: str) -> Path | None:
     return Path(place) if place and not is_hidden(file) else None
 
 
-def find(name: str, fingerprint: str) -> tuple[Persona | None, Path | None]:
-    """The persona of this name, now or earlier, that was learned from the same inputs, and its file."""
+def find(name: str, fingerprint: str, suits: Callable[[Persona], bool] = bool) -> tuple[Persona | None, Path | None]:
+    """The persona of this name, now or earlier, that was learned from the same inputs and suits, and its file."""
     for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
         own = root / f"{name}{EXTENSION}"  # also where the folder's system has it in other capitals
         kept = sorted(file for file in root.glob(f"*{EXTENSION}") if is_of(file.name, name, fingerprint))
         for path in dict.fromkeys((own, *kept)):
             saved = read(path) if path.is_file() else None
-            if saved and saved.fingerprint == fingerprint:
+            if saved and saved.fingerprint == fingerprint and suits(saved):
                 return saved, path
     return None, None
 

@@ -21,7 +21,7 @@ def find_or_train(job: TrainingJob, reuse: bool) -> tuple[Persona, Path, str]:
     `train_persona` raises, and OSError with a sentence where it cannot be saved.
     """
     fingerprint = job.fingerprint()
-    persona, path = store.find(job.name, fingerprint) if reuse else (None, None)
+    persona, path = store.find(job.name, fingerprint, job.is_kept_by) if reuse else (None, None)
     if persona is not None:
         return persona, path, f"Loaded '{job.name}': it was learned from these inputs before."
     return train_and_save(job, fingerprint)
@@ -39,14 +39,15 @@ def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, s
         trouble = reporter.trouble
     try:
         before, _ = store.find(job.name, fingerprint)
-        same = before is not None and before.learned == persona.learned  # its file may only say so
+        forms = persona, persona.small()
+        same = before is not None and before.learned in [form.learned for form in forms]  # its file may only say so
         agreed = before.consent if before and same else persona.consent
-        persona = store.save(replace(persona, name=job.name, consent=agreed), path)
+        saved = store.save(replace(forms[not job.keep_mapper], name=job.name, consent=agreed), path)
     except OSError:
         hold(persona, fingerprint)
         raise
     unfinished.unlink(missing_ok=True)  # that of other inputs stays
-    return persona, path, f"Learned '{job.name}'; saved as {path.name}{trouble}"
+    return saved, path, f"Learned '{job.name}'; saved as {path.name}{trouble}"
 
 
 def hold(persona: Persona, fingerprint: str) -> None:

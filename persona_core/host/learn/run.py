@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...budget import budget_of
 from ...loss_scale import LossScale
+from ...mapper import StageMapper
 from ...names import starts
 from ...noise import log_snr
 from ...persona import LAST_LAYER, Persona
@@ -50,7 +51,7 @@ from .text import clip_for_learning
 from .unfinished import load_progress, save_progress
 
 GIGABYTE = 2**30
-LOG_SNR = "log-SNR at"
+LOG_SNR, WENT_ON = "log-SNR at", "went on from"
 
 
 class TooLittleMemory(MemoryError):
@@ -59,7 +60,9 @@ class TooLittleMemory(MemoryError):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """All that goes into learning one persona. photos: cropped and sized alike. image_embeddings: [M, E] or None."""
+    """All that goes into learning one persona. photos: cropped and sized alike. image_embeddings: [M, E] or None.
+    keep_mapper: whether the file is to have the whole mapper. go_on_from: whose kept mapper learning begins at, once
+    `check_goes_on` has seen it."""
 
     name: str
     model: ModelPatcher
@@ -68,6 +71,12 @@ class TrainingJob:
     photos: Sequence[Photo]
     recipe: Recipe
     image_embeddings: Tensor | None = None
+    keep_mapper: bool = False
+    go_on_from: Persona | None = None
+
+    def is_kept_by(self, persona: Persona) -> bool:
+        """Whether the file of a persona that was learned from these inputs has what this one's is to have."""
+        return not self.keep_mapper or isinstance(persona.representation, StageMapper)
 
     def fingerprint(self) -> str:
         """The same for the same photos, settings and weights, whatever the persona is called."""
@@ -76,7 +85,8 @@ class TrainingJob:
         texts = [Weights(self.clip.patcher, name) for name in names]
         weights = Weights(self.model, "diffusion_model."), *texts, Weights(self.vae.patcher)
         behaviour = behaviour_of(self.model), self.clip.layer_idx
-        return fingerprint_of(pictures, self.recipe, self.image_embeddings, weights, behaviour)
+        before = [self.go_on_from.learned] if self.go_on_from else []  # others' fingerprints stay what they were
+        return fingerprint_of(pictures, self.recipe, self.image_embeddings, weights, behaviour, *before)
 
 
 def train_persona(
@@ -139,7 +149,9 @@ def learn(
         twice = clip.patcher in off or (reads_out(clip.patcher.model) and can_checkpoint(clip.patcher.load_device))
         text = text_encoder(model, clip, recipe.tokens, recipe.supercategory, denoiser.dtype, twice)
         output = text.output_of(word)
-        representation = recipe.representation(Beginning(word, images, towers.widths, start, output)).to(device)
+        kept = job.go_on_from and job.go_on_from.representation
+        beginning = Beginning(word, images, towers.widths, start, output, kept)
+        representation = recipe.representation(beginning).to(device)
         references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
         objective, settings = recipe.objective(towers.word), recipe.learning
         text.check(objective.prompts)
@@ -174,7 +186,12 @@ def learn(
         representation=representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
-        settings={**recipe.settings(), **found(task, progress), LAST_LAYER: towers.last_layer(clip.layer_idx)},
+        settings={
+            **recipe.settings(),
+            **found(task, progress),
+            **({WENT_ON: job.go_on_from.name} if job.go_on_from else {}),
+            LAST_LAYER: towers.last_layer(clip.layer_idx),
+        },
         losses=progress.losses,
         fingerprint=fingerprint,
     )
