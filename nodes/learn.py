@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..persona_core.host.learn.jobs import Models, learn_persona_job
+from ..persona_core.persona import Persona
 from ..persona_core.settings import LEARN_PERSONA, Value
 from ..persona_core.stages import Stages
 from . import sockets, training
@@ -78,6 +79,17 @@ class LearnPersona(io.ComfyNode):
                     shared[name]
                     for name in ("attention_reduction", "caption", "minutes", "context_weight", "start", "loss_weights")
                 ),
+                io.Boolean.Input(
+                    "keep_mapper",
+                    **LEARN_PERSONA["keep_mapper"].limits(),
+                    optional=True,
+                    tooltip="Keep all that was learned in the file, so that learning can go on from it later. It paints the same; the file is some thirty times as large.",
+                ),
+                sockets.Persona.Input(
+                    "go_on_from",
+                    optional=True,
+                    tooltip="A persona that was learned with keep_mapper: learning begins at what it is, instead of at the common word. Same checkpoint family, supercategory, tokens and stages.",
+                ),
             ],
             outputs=training.OUTPUTS,
         )
@@ -113,9 +125,11 @@ class LearnPersona(io.ComfyNode):
         mask: Tensor | None = None,
         stages: Stages | None = None,
         clip_vision: ClipVisionModel | None = None,
+        go_on_from: Persona | None = None,
         **chosen: Value,
     ) -> io.NodeOutput:
-        job = learn_persona_job(Models(model, clip, vae, clip_vision), name, image, mask, stages, **chosen)
+        models = Models(model, clip, vae, clip_vision)
+        job = learn_persona_job(models, name, image, mask, stages, go_on_from, **chosen)
         return training.train(job, reuse, cls)
 
 

@@ -12,13 +12,26 @@ from ..persona_core.described import described
 from ..persona_core.file_names import alike, check_name
 from ..persona_core.files import QUOTED, shown
 from ..persona_core.host import store
+from ..persona_core.mapper import StageMapper
 from ..persona_core.persona import Persona
 from . import sockets
+
+FORMS = AS_IT_IS, SMALL, MAPPER = "as it is", "small", "mapper"
 
 
 def note(name: str, tooltip: str) -> io.String.Input:
     """An input for a line that the persona's file keeps. Optional, because workflows of before do not have it."""
     return io.String.Input(name, default="", tooltip=tooltip, optional=True)
+
+
+def in_form(persona: Persona, form: str) -> Persona:
+    """Raises ValueError with a sentence for what the persona has not."""
+    if form == MAPPER and not isinstance(persona.representation, StageMapper):
+        raise ValueError(
+            f"The persona {shown(persona.name, QUOTED)} has no mapper to save. Set form to '{AS_IT_IS}', or learn it "
+            "again with keep_mapper of Learn Persona."
+        )
+    return persona.small() if form == SMALL else persona
 
 
 class LoadPersona(io.ComfyNode):
@@ -101,9 +114,20 @@ class SavePersona(io.ComfyNode):
                     "consent_until",
                     "The last day of their consent, as 2027-11-27. Empty: as the file says, or without end.",
                 ),
+                io.Combo.Input(
+                    "form",
+                    options=list(FORMS),
+                    default=AS_IT_IS,
+                    optional=True,
+                    tooltip="small: what painting needs, tens of kilobytes. mapper: all that was learned, from which learning can go on; only for a persona that has it.",
+                ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="Where the file lies.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, form: str = AS_IT_IS) -> bool | str:
+        return sockets.check_choices(form=(form, FORMS))
 
     @classmethod
     def execute(
@@ -115,6 +139,7 @@ class SavePersona(io.ComfyNode):
         consent_on: str = "",
         consent_purpose: str = "",
         consent_until: str = "",
+        form: str = AS_IT_IS,
     ) -> io.NodeOutput:
         name = check_name(name, folders=True)
         path = store.path_for(name)
@@ -124,6 +149,7 @@ class SavePersona(io.ComfyNode):
             raise ValueError(
                 f"The consent {error}. Say who agreed in consent_by, and write days as 2026-11-27."
             ) from error
+        persona = in_form(persona, form)
         store.save(replace(persona, name=PurePosixPath(name).name, placeholder="", consent=agreed), path)
         if picture is not None:
             store.save_picture(picture[0], path)

@@ -42,7 +42,7 @@ class KVTokens(Saved):
         self.register_buffer("vectors", vectors.detach().clone().float())
 
     @classmethod
-    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int) -> dict[str, tuple[int, ...]]:
+    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int, stages: Stages) -> dict[str, tuple[int, ...]]:
         (width,), count = word_shape(shapes, 1), (shapes.get("vectors") or (0,))[0]
         if tokens != 1 or not 1 <= count <= MOST_PAIRS:
             raise ValueError(f"it has {tokens} tokens and {count} pairs, not 1 and up to {MOST_PAIRS}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import LayerNorm, Linear
 
 from .representation import Learnable, Saved, TokenVectors, on_sphere, spread, word_shape
+from .stage_vectors import StageVectors
 from .stages import GRID, Stages
 
 TIME_WIDTH = 2048
@@ -80,7 +81,7 @@ class StageMapper(Learnable, Saved):
             self.bypass_head = zero_linear(HIDDEN, tokens * word.shape[-1])
 
     @classmethod
-    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int) -> dict[str, tuple[int, ...]]:
+    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int, stages: Stages) -> dict[str, tuple[int, ...]]:
         with torch.device("meta"):
             made = cls(torch.empty(word_shape(shapes, tokens)), Stages(), tokens)
         return {name: tuple(value.shape) for name, value in made.state_dict().items()}
@@ -147,6 +148,26 @@ class StageMapper(Learnable, Saved):
             state["bypass.0.weight"] = weight[:, :HIDDEN]
         mapper.load_state_dict(state)
         return mapper
+
+    @torch.no_grad()
+    def go_on_from(self, kept: "StageMapper") -> None:
+        """Begin at what the mapper of a file says, which is to undo `exported`. The image embeddings, which a file does
+        not have, begin to count while learning."""
+        state = {**self.state_dict(), **kept.state_dict(), "word": self.word}
+        state["head.bias"] = state["head.bias"] - (self.start - self.initializers).flatten()
+        for name, unit in (("head", self.unit), ("bypass_head", self.bypass_unit)):
+            unit = unit.expand(self.tokens, -1).flatten()
+            state[f"{name}.weight"] = state[f"{name}.weight"] / unit[:, None]
+            state[f"{name}.bias"] = state[f"{name}.bias"] / unit
+        if self.image_embeddings is not None:
+            state["image_embeddings"] = self.image_embeddings
+            weight = state["bypass.0.weight"]
+            state["bypass.0.weight"] = torch.cat([weight, weight.new_zeros(HIDDEN, self.image_embeddings.shape[1])], 1)
+        self.load_state_dict(state)
+
+    def small(self) -> Saved:
+        """What it says at the timesteps at which it is read; the mapper itself where that cannot be kept in fp16."""
+        return StageVectors.of(self) or self.exported()
 
 
 def learning_units(word: Tensor, output: Tensor, widths: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:

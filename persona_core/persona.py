@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from safetensors.torch import save
@@ -20,10 +20,11 @@ from .kv_tokens import KVTokens
 from .mapper import StageMapper
 from .representation import Saved
 from .schema import CHECKSUM, Metadata, check_layout, check_numbers, check_sum, check_widths, checksum
+from .stage_vectors import StageVectors
 
 FORMAT = "persona/1"
 LAST_LAYER = "CLIP's last layer"  # in settings: as CLIP Set Last Layer counts, of the CLIP it was learned with
-KINDS = {kind.kind: kind for kind in (StageMapper, KVTokens)}
+KINDS = {kind.kind: kind for kind in (StageMapper, StageVectors, KVTokens)}
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ class Persona:
         tensors, metadata = self.parts()
         return checksum(tensors, {**metadata, "losses": ""})
 
+    def small(self) -> "Persona":
+        """The same persona in a smaller file, where there is one."""
+        return replace(self, representation=self.representation.small())
+
     def parts(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The file's tensors and metadata."""
         kept = self.representation.exported()
@@ -84,7 +89,7 @@ class Persona:
             "stages": json.dumps([kept.stages.t_lo, kept.stages.t_hi]),
             "widths": json.dumps(kept.widths),
             "settings": json.dumps(dict(self.settings)),
-            "losses": json.dumps({name: thinned(values) for name, values in self.losses.items()}),
+            "losses": json.dumps({name: thinned(values, kept.history) for name, values in self.losses.items()}),
             "fingerprint": self.fingerprint,
         }
         if noted := self.consent.fields():
@@ -107,7 +112,7 @@ class Persona:
             with opened(path) as file:
                 metadata, shapes = file.metadata() or {}, shapes_in(file)
                 kind, told = kind_of(metadata, path), Metadata.of(metadata)
-                check_layout(shapes, kind.layout(shapes, told.tokens))
+                check_layout(shapes, kind.layout(shapes, told.tokens, told.stages))
                 check_widths(told, shapes["word"][-1])
                 tensors = tensors_in(file)
             check_sum(tensors, metadata)
@@ -158,7 +163,7 @@ def own_placeholder(metadata: Mapping[str, str]) -> str:
     return told if re.fullmatch(r"\S+", told) else placeholder_of(metadata.get("name", ""))
 
 
-def thinned(values: list[float], most: int = 500) -> list[float]:
+def thinned(values: list[float], most: int) -> list[float]:
     """At most so many values to four digits, the last among them: a long history must not outweigh the persona."""
     stride = -(-len(values) // most) or 1
     return [float(f"{value:.4g}") for value in values[::-stride][::-1]]

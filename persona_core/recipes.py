@@ -77,7 +77,7 @@ class Beginning:
 
     word: [D] or [S, D], the supercategory's. images: [M, E] or None. widths: of the text encoders; none: there is one.
     start: [N, D], where the tokens start; None: at the word. output: as the word, what the text encoders make of it,
-    before their final norms; None: numbers about 1.
+    before their final norms; None: numbers about 1. kept: a file's mapper, to go on from; None: learning begins anew.
     """
 
     word: Tensor
@@ -85,6 +85,7 @@ class Beginning:
     widths: tuple[int, ...] = ()
     start: Tensor | None = None
     output: Tensor | None = None
+    kept: StageMapper | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +199,7 @@ class StageMapperRecipe(Recipe):
         word, widths = beginning.word, beginning.widths
         output = torch.ones_like(word) if beginning.output is None else beginning.output
         units = learning_units(initializers(word, self.tokens), initializers(output, self.tokens), widths)
-        return StageMapper(
+        mapper = StageMapper(
             word,
             self.stages,
             self.tokens,
@@ -208,6 +209,9 @@ class StageMapperRecipe(Recipe):
             start=beginning.start,
             bypass_unit=units[1],
         )
+        if beginning.kept is not None:
+            mapper.go_on_from(beginning.kept)
+        return mapper
 
 
 @dataclass(frozen=True, kw_only=True)

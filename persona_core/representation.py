@@ -123,9 +123,11 @@ class Learnable(Representation):
 
 
 class Saved(Representation):
-    """A representation as a file keeps it. kind: its name there."""
+    """A representation as a file keeps it. kind: its name there. history: how many values of a loss it may have
+    beside it."""
 
     kind: str
+    history: int = 500
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -137,7 +139,7 @@ class Saved(Representation):
         raise NotImplementedError
 
     @classmethod
-    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int) -> dict[str, tuple[int, ...]]:
+    def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int, stages: Stages) -> dict[str, tuple[int, ...]]:
         """What shapes a file's tensors must have, by their names, where these are those that it says. Raises ValueError
         where that cannot be told."""
         raise NotImplementedError
@@ -148,6 +150,10 @@ class Saved(Representation):
     ) -> "Saved":
         """From the tensors of a file, which have that layout."""
         raise NotImplementedError
+
+    def small(self) -> "Saved":
+        """The same function but for what no picture shows, in the fewest numbers that say it."""
+        return self
 
     def facts(self) -> dict[str, object]:
         """What Persona Info says of it."""

@@ -107,6 +107,7 @@ LEARN_PERSONA = {
     "te_weight": weight(0.001),
     "attention_weight": weight(0.0),
     "preset": Setting(DEFAULT, options=tuple(PRESETS)),
+    "keep_mapper": Setting(False),
 }
 KV_TOKENS = {
     **SHARED,

@@ -118,21 +118,21 @@ class Learner:
             image, mask = opened(map(read_bytes, row.photos)), opened_masks(row)
             job = JOBS[row.method](self.models, row.id, image, mask, **row.settings)
             fingerprint, path = job.fingerprint(), self.folder / f"{row.id}{store.EXTENSION}"
-            if there := self.find(row, fingerprint):
+            if there := self.find(row, job, fingerprint):
                 return there
             store.check_writable(row.id, path)
             claim = Claim(reuse.unfinished_at(path, fingerprint))
             if not claim.take():
                 return None
-            if there := self.find(row, fingerprint):  # whoever had the claim has learned it
+            if there := self.find(row, job, fingerprint):  # whoever had the claim has learned it
                 claim.give_back()
                 return there
             return Prepared(row, job, fingerprint, path, claim)
         except Exception as error:
             return failed(row, error)
 
-    def find(self, row: Row, fingerprint: str) -> Result | None:
-        persona, path = store.find(row.id, fingerprint, [self.folder])
+    def find(self, row: Row, job: TrainingJob, fingerprint: str) -> Result | None:
+        persona, path = store.find(row.id, fingerprint, job.is_kept_by, [self.folder])
         return told(row, THERE, persona, path) if persona and path else None
 
     def learn_together(self, ready: Sequence[Prepared], watch: Watch, tell: Callable[[Result], None]) -> None:
@@ -179,7 +179,7 @@ class Learner:
         if one.row.consent:
             lines = {"by": "", "on": "", "purpose": "", "until": "", **one.row.consent}
             persona = replace(persona, consent=Consent().changed(**lines))
-        saved = reuse.save(persona, one.path, None)
+        saved = reuse.save(one.job, persona, one.path, None)
         one.unfinished.unlink(missing_ok=True)
         return saved
 

@@ -6,7 +6,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -280,14 +280,17 @@ def place_of(file: str) -> Path | None:
 
 
 def find(
-    name: str, fingerprint: str, folders: Iterable[Path] | None = None
+    name: str,
+    fingerprint: str,
+    suits: Callable[[Persona], bool] = bool,
+    folders: Iterable[Path] | None = None,
 ) -> tuple[Persona, Path] | tuple[None, None]:
-    """The persona of this name, now or earlier, that was learned from the same inputs, and its file. folders: those to
-    look in; None: ComfyUI's."""
+    """The persona of this name, now or earlier, that was learned from the same inputs and suits, and its file. folders:
+    those to look in; None: ComfyUI's."""
     for root in map(Path, folder_paths.get_folder_paths(FOLDER)) if folders is None else folders:
         for path in places_in(root, name, fingerprint):
             saved = read(path) if path.is_file() else None
-            if saved and saved.fingerprint == fingerprint:
+            if saved and saved.fingerprint == fingerprint and suits(saved):
                 return saved, path
     return None, None
 

@@ -152,8 +152,8 @@ def test_writing_leaves_no_temporary_file(tmp_path):
 
 
 def test_a_long_history_is_thinned_to_its_last_value():
-    assert thinned([]) == [] and thinned([1.23456]) == [1.235]
+    assert thinned([], 500) == [] and thinned([1.23456], 500) == [1.235]
     for count in (500, 501, 1000, 1001, 20_000):
         kept = thinned([float(n) for n in range(1, count + 1)], most=500)
         assert len(kept) <= 500 and kept[-1] == float(f"{count:.4g}") and kept == sorted(kept)
-    assert thinned([float(n) for n in range(1, 1001)])[:2] == [2.0, 4.0]
+    assert thinned([float(n) for n in range(1, 1001)], most=500)[:2] == [2.0, 4.0]

@@ -10,10 +10,13 @@ from comfy.sd import CLIP, VAE
 from torch import Tensor
 
 from ...file_names import check_name
+from ...going_on import check_goes_on
+from ...persona import Persona
 from ...photos import Photo, augmented, cropped, sized
 from ...recipes import KV_PRESETS, KVTokensRecipe, Recipe, StageMapperRecipe, kv_prompts, settings_of
 from ...settings import KV_TOKENS, LEARN_PERSONA, completed
 from ...stages import Stages
+from ..clip import text_towers
 from ..insightface import pack_without
 from ..model import best_resolution, check_across, check_models, default_stages
 from ..photos import warn_of_blur, warn_of_white
@@ -32,7 +35,13 @@ class Models:
 
 
 def learn_persona_job(
-    models: Models, name: str, image: Tensor, mask: Tensor | None = None, stages: Stages | None = None, **chosen: Any
+    models: Models,
+    name: str,
+    image: Tensor,
+    mask: Tensor | None = None,
+    stages: Stages | None = None,
+    go_on_from: Persona | None = None,
+    **chosen: Any,
 ) -> TrainingJob:
     """Learn Persona's. Raises ValueError and the like, with a sentence."""
     name, said = check_name(name, folders=False), completed(LEARN_PERSONA, chosen)
@@ -43,8 +52,11 @@ def learn_persona_job(
         learning=settings_of(*learning(said)),
     )
     photos = photos_of(models, image, mask, recipe, said["crop_to_face"])
+    if go_on_from is not None:
+        check_goes_on(go_on_from, text_towers(models.clip).family, recipe)
     embeddings = None if models.clip_vision is None else embed(models.clip_vision, photos)
-    return TrainingJob(name, models.model, models.clip, models.vae, photos, recipe, embeddings)
+    keep = said["keep_mapper"], go_on_from
+    return TrainingJob(name, models.model, models.clip, models.vae, photos, recipe, embeddings, *keep)
 
 
 def kv_tokens_job(models: Models, name: str, image: Tensor, mask: Tensor | None = None, **chosen: Any) -> TrainingJob:

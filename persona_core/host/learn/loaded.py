@@ -8,6 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from torch import Tensor
 
+from ...mapper import StageMapper
 from ...names import starts
 from ...recipes import Beginning, Recipe
 from ...task import References, TrainingTask
@@ -45,15 +46,23 @@ class LoadedModels:
             self.texts[key] = text_encoder(self.model, clip, recipe.tokens, recipe.supercategory, dtype, twice)
         return self.texts[key]
 
-    def task(self, recipe: Recipe, latents: Tensor, masks: Tensor, images: Tensor | None) -> TrainingTask:
-        """What is learned of photos that `latents.encode` has encoded. Raises ValueError for a caption that cannot be
+    def task(
+        self,
+        recipe: Recipe,
+        latents: Tensor,
+        masks: Tensor,
+        images: Tensor | None = None,
+        kept: StageMapper | None = None,
+    ) -> TrainingTask:
+        """What is learned of photos that `latents.encode` has encoded. images: their embeddings. kept: what to go on
+        from. Raises ValueError for a caption that cannot be
         read."""
         denoiser, towers = self.denoiser(math.prod(latents.shape[-2:])), self.towers
         device, word = denoiser.device, towers.word(recipe.supercategory)
         start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None
         text = self.text(recipe, denoiser.dtype)
         images = None if images is None else images.clone()
-        beginning = Beginning(word, images, towers.widths, start, text.output_of(word))
+        beginning = Beginning(word, images, towers.widths, start, text.output_of(word), kept)
         representation = recipe.representation(beginning).to(device)
         references = References(latents.clone().to(device).float(), masks.clone().to(device).float())
         objective = recipe.objective(towers.word)

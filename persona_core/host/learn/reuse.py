@@ -21,7 +21,7 @@ def find_or_train(job: TrainingJob, reuse: bool) -> tuple[Persona, Path, str]:
     `train_persona` raises, and OSError with a sentence where it cannot be saved.
     """
     fingerprint = job.fingerprint()
-    persona, path = store.find(job.name, fingerprint) if reuse else (None, None)
+    persona, path = store.find(job.name, fingerprint, job.is_kept_by) if reuse else (None, None)
     if persona is not None:
         return persona, path, f"Loaded '{job.name}': it was learned from these inputs before."
     return train_and_save(job, fingerprint)
@@ -38,12 +38,12 @@ def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, s
         persona = train_persona(job, fingerprint, unfinished, reporter, reporter.warn, reporter.show)
         trouble = reporter.trouble
     try:
-        persona = save(replace(persona, name=job.name), path, store.find(job.name, fingerprint)[0])
+        saved = save(job, persona, path, store.find(job.name, fingerprint)[0])
     except OSError:
         hold(persona, fingerprint)
         raise
     unfinished.unlink(missing_ok=True)  # that of other inputs stays
-    return persona, path, f"Learned '{job.name}'; saved as {path.name}{trouble}"
+    return saved, path, f"Learned '{job.name}'; saved as {path.name}{trouble}"
 
 
 def unfinished_at(path: Path, fingerprint: str) -> Path:
@@ -51,11 +51,13 @@ def unfinished_at(path: Path, fingerprint: str) -> Path:
     return path.with_name(f".{path.stem}-{fingerprint[:12]}.partial")
 
 
-def save(persona: Persona, path: Path, before: Persona | None) -> Persona:
-    """Write what was learned. before: what says to be of the same inputs; if it is, its consent stays noted."""
-    same = before is not None and before.learned == persona.learned  # its file may only say so
+def save(job: TrainingJob, persona: Persona, path: Path, before: Persona | None) -> Persona:
+    """Write what was learned, in the form that the job asks for. before: what says to be of the same inputs; if it is,
+    its consent stays noted."""
+    forms = persona, persona.small()
+    same = before is not None and before.learned in [form.learned for form in forms]  # its file may only say so
     agreed = before.consent if before and same else persona.consent
-    return store.save(replace(persona, consent=agreed), path)
+    return store.save(replace(forms[not job.keep_mapper], name=job.name, consent=agreed), path)
 
 
 def hold(persona: Persona, fingerprint: str) -> None:

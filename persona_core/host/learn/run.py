@@ -12,6 +12,7 @@ from comfy.sd import CLIP, VAE
 from PIL import Image
 from torch import Tensor
 
+from ...mapper import StageMapper
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
 from ...progress import LossNotFinite, Progress
@@ -32,10 +33,14 @@ from .preview import Previews
 from .text import clip_for_learning
 from .unfinished import load_progress, save_progress
 
+WENT_ON = "went on from"  # in a persona's settings
+
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """All that goes into learning one persona. photos: cropped and sized alike. image_embeddings: [M, E] or None."""
+    """All that goes into learning one persona. photos: cropped and sized alike. image_embeddings: [M, E] or None.
+    keep_mapper: whether the file is to have the whole mapper. go_on_from: whose kept mapper learning begins at, once
+    `check_goes_on` has seen it."""
 
     name: str
     model: ModelPatcher
@@ -44,6 +49,12 @@ class TrainingJob:
     photos: Sequence[Photo]
     recipe: Recipe
     image_embeddings: Tensor | None = None
+    keep_mapper: bool = False
+    go_on_from: Persona | None = None
+
+    def is_kept_by(self, persona: Persona) -> bool:
+        """Whether the file of a persona that was learned from these inputs has what this one's is to have."""
+        return not self.keep_mapper or isinstance(persona.representation, StageMapper)
 
     def fingerprint(self) -> str:
         """The same for the same photos, settings and weights, whatever the persona is called."""
@@ -52,7 +63,8 @@ class TrainingJob:
         texts = [Weights(self.clip.patcher, name) for name in names]
         weights = Weights(self.model, "diffusion_model."), *texts, Weights(self.vae.patcher)
         behaviour = behaviour_of(self.model), self.clip.layer_idx
-        return fingerprint_of(pictures, self.recipe, self.image_embeddings, weights, behaviour)
+        before = [self.go_on_from.learned] if self.go_on_from else []  # others' fingerprints stay what they were
+        return fingerprint_of(pictures, self.recipe, self.image_embeddings, weights, behaviour, *before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +202,8 @@ def of_a_size(encoded: Sequence[Encoded]) -> list[list[Encoded]]:
 
 def lesson_of(one: Encoded, models: LoadedModels) -> Lesson:
     wanted, job = one.wanted, one.wanted.job
-    task = models.task(job.recipe, one.latents, one.masks, job.image_embeddings)
+    kept = job.go_on_from and job.go_on_from.representation
+    task = models.task(job.recipe, one.latents, one.masks, job.image_embeddings, kept)
     progress = load_progress(wanted.unfinished, wanted.fingerprint, task) or Progress()
     show, word = wanted.on_preview, job.recipe.supercategory
     previews = show and Previews(task, word, models.model, job.vae, show)
@@ -215,13 +228,14 @@ def persona_of(one: Encoded, lesson: Lesson, models: LoadedModels) -> Persona:
             f"Learning ended after its {recipe.learning.minutes:g} minutes, before it was done: allow more minutes, "
             "or lower the resolution."
         )
+    went_on = {WENT_ON: wanted.job.go_on_from.name} if wanted.job.go_on_from else {}
     told = {**found(lesson.task, progress), LAST_LAYER: towers.last_layer(models.clip.layer_idx)}
     return Persona(
         name=wanted.job.name,
         representation=lesson.task.representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
-        settings={**recipe.settings(), **told},
+        settings={**recipe.settings(), **went_on, **told},
         losses=progress.losses,
         fingerprint=wanted.fingerprint,
     )
