@@ -25,6 +25,11 @@ def test_a_table_is_read_with_its_settings_and_what_is_said_for_all(tmp_path):
     assert (bob.method, bob.settings) == ("kv", {"supercategory": "man", "steps": 7, "caption": "in a hat"})
 
 
+def test_a_spreadsheet_of_another_country_is_read(tmp_path):
+    [row] = read(table(tmp_path, 'id;photo;steps\nann;"a.png;b.png";7\n'))
+    assert len(row.photos) == 2 and row.settings == {"steps": 7}
+
+
 def test_lines_of_json_and_parquet_say_the_same(tmp_path):
     records = [
         {"id": "ann", "photos": ["a.png", "b.png"], "learning_rate": 0.001},
