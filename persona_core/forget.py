@@ -22,7 +22,8 @@ from .kept import EXTENSION, KEPT
 FOLDER = Path(__file__).absolute().parents[3] / "models/personas"  # of the ComfyUI in whose custom_nodes we are
 # Pictures as galleries find them, and the notes that managers of models leave.
 BESIDE = r"(?:\.preview)?\.(?:png|webp|jpe?g|gif|bmp|avif)|(?:\.metadata)?\.json|\.txt|\.info|\.civitai\.info"
-UNFINISHED = r"-[0-9a-f]{12}\.(?:partial|new)"  # learning (host/learn/reuse.py), or a file that is not yet in its place
+# Learning (host/learn/reuse.py), or a file that is not yet in its place, or who learns (command/claims.py).
+UNFINISHED = r"-[0-9a-f]{12}\.(?:partial|new|lock)"
 TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}\.tmp")  # files.write_whole; it may have cut the name off
 ELSEWHERE = """
 What else may hold {name}, and is yours to look through:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 EXTENSION = ".safetensors"
 DAMAGED = "damaged"  # in the place of a fingerprint
@@ -20,6 +21,13 @@ def is_of(file: str, name: str, fingerprint: str) -> bool:
     """Whether the persona of this name and fingerprint may be in a file that is called so."""
     own = rf"{re.escape(name)}(?:\.{short(fingerprint)}(?:-[0-9]+)?)?{EXTENSION}"
     return bool(re.fullmatch(own, file))
+
+
+def places_of(folder: Path, name: str, fingerprint: str) -> Iterator[Path]:
+    """Where it may lie. What else is in the folder is looked through only if it is not at the first place."""
+    yield (own := folder / f"{name}{EXTENSION}")  # also where the folder's system has it in other capitals
+    kept = (file for file in folder.glob(f"*{EXTENSION}") if is_of(file.name, name, fingerprint))
+    yield from sorted(file for file in kept if file != own)
 
 
 def short(fingerprint: str) -> str:

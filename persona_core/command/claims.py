@@ -27,6 +27,11 @@ class Claim:
                 return True
             self.lock.release()  # of a file that whoever had it took away meanwhile
 
+    def tidy(self) -> None:
+        """Take the mark away that whoever was killed left, once there is nothing to learn."""
+        if self.path.exists() and self.take():
+            self.give_back()
+
     def is_marked(self) -> bool:
         handle = self.lock._context.lock_file_fd
         with suppress(OSError):

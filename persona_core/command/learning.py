@@ -118,10 +118,11 @@ class Learner:
             image, mask = opened(map(read_bytes, row.photos)), opened_masks(row)
             job = JOBS[row.method](self.models, row.id, image, mask, **row.settings)
             fingerprint, path = job.fingerprint(), self.folder / f"{row.id}{store.EXTENSION}"
+            claim = Claim(reuse.unfinished_at(path, fingerprint))
             if there := self.find(row, job, fingerprint):
+                claim.tidy()
                 return there
             store.check_writable(row.id, path)
-            claim = Claim(reuse.unfinished_at(path, fingerprint))
             if not claim.take():
                 return None
             if there := self.find(row, job, fingerprint):  # whoever had the claim has learned it

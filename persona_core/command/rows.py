@@ -76,7 +76,9 @@ def from_table(table: str) -> Iterator[dict[str, object]]:
 
 def from_csv(content: bytes) -> Sequence[Mapping[str, object]]:
     try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), restkey="", strict=True)
+        text = content.decode("utf-8-sig")
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)  # spreadsheets write that of their country
+        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True, delimiter=delimiter)
         return [{name.strip(): value for name, value in record.items()} for record in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"The table is no CSV in UTF-8: {error}.") from error

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..file_names import is_hidden
 from ..files import QUOTED, TEMPORARY, PersonaFileError, write_whole
-from ..kept import EXTENSION, is_of, kept_names
+from ..kept import EXTENSION, is_of, kept_names, places_of
 from ..persona import Persona
 from ..photos import rgb
 from ..pixels import to_pil
@@ -288,18 +288,11 @@ def find(
     """The persona of this name, now or earlier, that was learned from the same inputs and suits, and its file. folders:
     those to look in; None: ComfyUI's."""
     for root in map(Path, folder_paths.get_folder_paths(FOLDER)) if folders is None else folders:
-        for path in places_in(root, name, fingerprint):
+        for path in places_of(root, name, fingerprint):
             saved = read(path) if path.is_file() else None
             if saved and saved.fingerprint == fingerprint and suits(saved):
                 return saved, path
     return None, None
-
-
-def places_in(root: Path, name: str, fingerprint: str) -> Iterator[Path]:
-    """Where it may lie. A folder of very many is looked through only if it is not at the first place."""
-    yield (own := root / f"{name}{EXTENSION}")  # also where the folder's system has it in other capitals
-    kept = (file for file in root.glob(f"*{EXTENSION}") if is_of(file.name, name, fingerprint))
-    yield from (file for file in sorted(kept) if file != own)
 
 
 def read(path: Path) -> Persona | None:

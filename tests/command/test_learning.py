@@ -132,10 +132,12 @@ def test_it_goes_on_where_it_was_stopped(people, learner, tmp_path):
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_torn(people, learner, tmp_path):
     (folder := tmp_path / "personas").mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("mounting a tiny file system needs root")
     try:
-        rows = read(str(people(*({"id": f"p{number}", "train_seed": number} for number in range(9)))))
+        rows = read(
+            str(people(*({"id": f"p{number}", "train_seed": number, "keep_mapper": "yes"} for number in range(9))))
+        )
         results = []
         with pytest.raises(DiskFull, match="disk is full.*Free some space"):
             learner.learn(rows, on_result=results.append)

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[2]
-CORE = [file for file in (PACK / "persona_core").rglob("*.py") if "host" not in file.relative_to(PACK).parts]
+OTHERS = {"host", "command"}
+CORE = [file for file in (PACK / "persona_core").rglob("*.py") if not OTHERS & set(file.relative_to(PACK).parts[:-1])]
+CORE.remove(PACK / "persona_core/__main__.py")
 HOSTS = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server"}
 
 
@@ -21,7 +23,7 @@ def test_it_is_imported_without_a_comfyui():
 
 
 def test_imports_go_one_way():
-    """nodes -> persona_core/host -> persona_core; learning and applying ask nothing of each other."""
+    """nodes, command -> persona_core/host -> persona_core; learning and applying ask nothing of each other."""
     wrong = []
     for file in [*(PACK / "persona_core").rglob("*.py"), *(PACK / "nodes").glob("*.py")]:
         here = file.relative_to(PACK).with_suffix("").parts
@@ -37,16 +39,18 @@ def test_imports_go_one_way():
 
 def allowed(here: tuple[str, ...], to: tuple[str, ...]) -> bool:
     inner, outer = room(here), room(to)
-    if {inner, outer} == {"learn", "apply"}:
+    if {inner, outer} in ({"learn", "apply"}, {"nodes", "command"}):
         return False
     order = "core", "host", "learn", "nodes"
-    rank = {"apply": 2, **{name: number for number, name in enumerate(order)}}
+    rank = {"apply": 2, "command": 3, **{name: number for number, name in enumerate(order)}}
     return rank[inner] >= rank[outer]
 
 
 def room(module: tuple[str, ...]) -> str:
     if module[0] == "nodes":
         return "nodes"
+    if "command" in module or module[-1] == "__main__":
+        return "command"
     if "host" not in module:
         return "core"
     return next((one for one in ("learn", "apply") if one in module), "host")

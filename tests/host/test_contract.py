@@ -18,10 +18,11 @@ from host_objects import Given
 
 from persona_core.host import contract
 from persona_core.host.contract import CONTRACT, HOST, Need
+from persona_core.host.needs_alone import ALONE
 from tools.environment import PACK
 
 
-@pytest.mark.parametrize("need", CONTRACT, ids=lambda need: need.name)
+@pytest.mark.parametrize("need", (*CONTRACT, *ALONE), ids=lambda need: need.name)
 def test_the_name_is_there_and_takes_what_it_is_given(need):
     assert contract.problem_with(need) is None
 
@@ -72,7 +73,7 @@ FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").glob("*.py")), *sorted((
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACK)))
 def test_no_name_of_the_host_is_used_that_the_contract_does_not_have(file):
-    known = {need.name for need in CONTRACT}
+    known = {need.name for need in (*CONTRACT, *ALONE)}
     forgotten = {
         name
         for name in used_names(file.read_text())
