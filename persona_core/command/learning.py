@@ -11,7 +11,6 @@ import torch
 
 from ..consent import Consent
 from ..host import checkpoints, store
-from ..host.learn import reuse
 from ..host.learn.jobs import JOBS, Models
 from ..host.learn.run import TrainingJob, train_persona
 from ..host.messages import log
@@ -22,6 +21,7 @@ from .claims import Claim
 from .plan import Plan
 from .results import FAILED, LEARNED, THERE, Result
 from .rows import Row
+from .shelf import shelf_of
 from .storage import read_bytes
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -41,19 +41,16 @@ class Prepared:
     row: Row
     job: TrainingJob
     fingerprint: str
-    path: Path
+    path: str
+    unfinished: Path
     claim: Claim
-
-    @property
-    def unfinished(self) -> Path:
-        return reuse.unfinished_at(self.path, self.fingerprint)
 
 
 class Learner:
     """Learns rows, one after the other, with models that are loaded once."""
 
     def __init__(self, plan: Plan):
-        self.plan, self.folder = plan, Path(plan.out).expanduser().absolute()
+        self.plan, self.shelf = plan, shelf_of(plan.out)
         store.register_folder()
         self.models = models_of(plan)
 
@@ -101,24 +98,25 @@ class Learner:
                 raise ValueError(row.problem)
             image, mask = opened(map(read_bytes, row.photos)), opened_masks(row)
             job = JOBS[row.method](self.models, row.id, image, mask, **row.settings)
-            fingerprint, path = job.fingerprint(), self.folder / f"{row.id}{store.EXTENSION}"
-            claim = Claim(reuse.unfinished_at(path, fingerprint))
+            fingerprint = job.fingerprint()
+            unfinished = self.shelf.unfinished(row.id, fingerprint)
+            claim = Claim(unfinished)
             if there := self.find(row, fingerprint):
                 claim.tidy()
                 return there
-            store.check_writable(row.id, path)
+            self.shelf.check_writable(row.id)
             if not claim.take():
                 return None
             if there := self.find(row, fingerprint):  # whoever had the claim has learned it
                 claim.give_back()
                 return there
-            return Prepared(row, job, fingerprint, path, claim)
+            return Prepared(row, job, fingerprint, self.shelf.place(row.id), unfinished, claim)
         except Exception as error:
             return failed(row, error)
 
     def find(self, row: Row, fingerprint: str) -> Result | None:
-        persona, path = store.find(row.id, fingerprint, [self.folder])
-        return told(row, THERE, persona, path) if persona and path else None
+        found = self.shelf.find(row.id, fingerprint)
+        return told(row, THERE, *found) if found else None
 
     def learn_together(self, ready: Sequence[Prepared], watch: Watch) -> Iterator[Result]:
         """Learn, save and tell. Claims are given back, whatever happens."""
@@ -156,7 +154,7 @@ class Learner:
         if one.row.consent:
             lines = {"by": "", "on": "", "purpose": "", "until": "", **one.row.consent}
             persona = replace(persona, consent=Consent().changed(**lines))
-        saved = reuse.save(persona, one.path, None)
+        saved = self.shelf.save(persona)
         one.unfinished.unlink(missing_ok=True)
         return saved
 
@@ -178,13 +176,13 @@ def opened_masks(row: Row) -> torch.Tensor | None:
     return opened(map(read_bytes, row.masks)).mean(-1) if row.masks else None
 
 
-def told(row: Row, status: str, persona: Persona, path: Path) -> Result:
+def told(row: Row, status: str, persona: Persona, path: str) -> Result:
     settings = persona.settings
     batch, snr = settings.get("batch size"), settings.get(SNR)
     return Result(
         row.id,
         status,
-        str(path),
+        path,
         persona.fingerprint,
         snr=snr if isinstance(snr, float) else None,
         steps=persona.steps,
