@@ -33,7 +33,7 @@ def run(given: argparse.Namespace) -> int:
 
     plan = Plan.of(given)
     try:
-        check(plan)
+        check(plan, given.results)
         start(plan.comfyui, plan.comfyui_options)  # before rows, which import torch
         from .rows import read
 
@@ -78,11 +78,15 @@ def wrong(error: Exception) -> int:
     return USAGE
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan, results: Path | None) -> None:
     """Raise ValueError for what does not go together."""
     parts = plan.diffusion_model, plan.text_encoder, plan.vae
     if bool(plan.checkpoint) == any(parts[:2]) or not (plan.checkpoint or all(parts)):
         raise ValueError("Say which --checkpoint, or all three: --diffusion-model, --text-encoder and --vae.")
+    if "://" in plan.out and results is None:
+        raise ValueError(
+            "With --out at a URL, say with --results which file on this machine tells what became of each."
+        )
     if plan.at_once < 1:
         raise ValueError("--at-once is at least 1.")
 

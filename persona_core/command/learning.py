@@ -11,7 +11,6 @@ import torch
 
 from ..consent import Consent
 from ..host import checkpoints, store
-from ..host.learn import reuse
 from ..host.learn.jobs import JOBS, Models
 from ..host.learn.run import TrainingJob, Wanted, train_personas
 from ..host.messages import log
@@ -22,6 +21,7 @@ from .claims import Claim
 from .plan import Plan
 from .results import FAILED, LEARNED, THERE, Result
 from .rows import Row
+from .shelf import shelf_of
 from .storage import read_bytes
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -42,19 +42,16 @@ class Prepared:
     row: Row
     job: TrainingJob
     fingerprint: str
-    path: Path
+    path: str
+    unfinished: Path
     claim: Claim
-
-    @property
-    def unfinished(self) -> Path:
-        return reuse.unfinished_at(self.path, self.fingerprint)
 
 
 class Learner:
     """Learns rows, so many at once as the plan says, with models that are loaded once."""
 
     def __init__(self, plan: Plan):
-        self.plan, self.folder = plan, Path(plan.out).expanduser().absolute()
+        self.plan, self.shelf = plan, shelf_of(plan.out)
         store.register_folder()
         self.models = models_of(plan)
 
@@ -117,29 +114,31 @@ class Learner:
                 raise ValueError(row.problem)
             image, mask = opened(map(read_bytes, row.photos)), opened_masks(row)
             job = JOBS[row.method](self.models, row.id, image, mask, **row.settings)
-            fingerprint, path = job.fingerprint(), self.folder / f"{row.id}{store.EXTENSION}"
-            claim = Claim(reuse.unfinished_at(path, fingerprint))
+            fingerprint = job.fingerprint()
+            unfinished = self.shelf.unfinished(row.id, fingerprint)
+            claim = Claim(unfinished)
             if there := self.find(row, job, fingerprint):
                 claim.tidy()
                 return there
-            store.check_writable(row.id, path)
+            self.shelf.check_writable(row.id)
             if not claim.take():
                 return None
             if there := self.find(row, job, fingerprint):  # whoever had the claim has learned it
                 claim.give_back()
                 return there
-            return Prepared(row, job, fingerprint, path, claim)
+            return Prepared(row, job, fingerprint, self.shelf.place(row.id), unfinished, claim)
         except Exception as error:
             return failed(row, error)
 
     def find(self, row: Row, job: TrainingJob, fingerprint: str) -> Result | None:
-        persona, path = store.find(row.id, fingerprint, job.is_kept_by, [self.folder])
-        return told(row, THERE, persona, path) if persona and path else None
+        found = self.shelf.find(job, fingerprint)
+        return told(row, THERE, *found) if found else None
 
     def learn_together(self, ready: Sequence[Prepared], watch: Watch, tell: Callable[[Result], None]) -> None:
         """Learn, save and tell. Claims are given back, whatever happens."""
         left = {one.job.name: one for one in ready}
         seconds: dict[str, float] = {}
+        ended: list[Exception] = []
 
         def after_step(name: str, progress: Progress) -> None:
             seconds[name] = progress.seconds
@@ -147,25 +146,22 @@ class Learner:
 
         def done(wanted: Wanted, learned: Persona | Exception) -> None:
             one = left.pop(wanted.job.name)
+            result, trouble = self.result_of(one, learned, seconds.get(one.row.id, 0.0))
+            one.claim.give_back()
             try:
-                if isinstance(learned, Exception):
-                    raise learned
-                persona = self.save(one, learned)
-                took = round(seconds.get(one.row.id, 0.0), 3)
-                tell(replace(told(one.row, LEARNED, persona, one.path), seconds=took))
+                tell(result)
+                if is_full(trouble):
+                    raise DiskFull(f"The run stops, because the disk is full. {trouble}") from trouble
             except Exception as error:
-                tell(failed(one.row, error))
-                if is_full(error):
-                    raise DiskFull(f"The run stops, because the disk is full. {error}") from error
-            finally:
-                one.claim.give_back()
+                ended.append(error)
+                raise
 
         wanted = [Wanted(one.job, one.fingerprint, one.unfinished, partial(after_step, one.row.id)) for one in ready]
         try:
             train_personas(wanted, self.plan.at_once, done)
-        except DiskFull:
-            raise
         except Exception as error:
+            if ended:
+                raise
             if len(left) == 1:
                 done(next(one for one in wanted if one.job.name in left), error)
             # Each alone, from where they are: whose fault it was is not known.
@@ -175,12 +171,22 @@ class Learner:
             for one in ready:
                 one.claim.give_back()
 
+    def result_of(self, one: Prepared, learned: Persona | Exception, seconds: float) -> tuple[Result, Exception | None]:
+        """Once it is saved; and what went wrong."""
+        try:
+            if isinstance(learned, Exception):
+                raise learned
+            persona = self.save(one, learned)
+            return replace(told(one.row, LEARNED, persona, one.path), seconds=round(seconds, 3)), None
+        except Exception as error:
+            return failed(one.row, error), error
+
     def save(self, one: Prepared, persona: Persona) -> Persona:
         """With the consent that the row notes."""
         if one.row.consent:
             lines = {"by": "", "on": "", "purpose": "", "until": "", **one.row.consent}
             persona = replace(persona, consent=Consent().changed(**lines))
-        saved = reuse.save(one.job, persona, one.path, None)
+        saved = self.shelf.save(one.job, persona)
         one.unfinished.unlink(missing_ok=True)
         return saved
 
@@ -202,13 +208,13 @@ def opened_masks(row: Row) -> torch.Tensor | None:
     return opened(map(read_bytes, row.masks)).mean(-1) if row.masks else None
 
 
-def told(row: Row, status: str, persona: Persona, path: Path) -> Result:
+def told(row: Row, status: str, persona: Persona, path: str) -> Result:
     settings = persona.settings
     batch, snr = settings.get("batch size"), settings.get(SNR)
     return Result(
         row.id,
         status,
-        str(path),
+        path,
         persona.fingerprint,
         snr=snr if isinstance(snr, float) else None,
         steps=persona.steps,

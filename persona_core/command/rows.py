@@ -42,7 +42,7 @@ class Row:
 def read(table: str, common: Mapping[str, str] | None = None) -> list[Row]:
     """The rows of a table or folder, in order; of two with one id the second has a problem.
 
-    common: settings, and a method, for rows that do not say otherwise. Raises TableError, NotReadable.
+    common: settings, and a method, for rows that do not say otherwise. Raises TableError, Unreachable.
     """
     common = dict(common or {})
     check_columns(common, "what was said for all rows")

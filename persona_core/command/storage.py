@@ -1,6 +1,8 @@
 """Bytes by path or by URL of an object store, as fsspec knows them: "photos/ann.png", "s3://bucket/ann.png"."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import fsspec
@@ -8,8 +10,8 @@ import fsspec
 from ..files import QUOTED, shown
 
 
-class NotReadable(ValueError):
-    """A file that is not there, or cannot be read."""
+class Unreachable(ValueError):
+    """A file or folder that is not there, or cannot be read or written."""
 
 
 def is_url(place: str) -> bool:
@@ -26,14 +28,39 @@ def beside(table: str, place: str) -> str:
 
 
 def read_bytes(place: str) -> bytes:
-    """Raises NotReadable with a sentence."""
+    """Raises Unreachable with a sentence."""
+    if (content := read_if_there(place)) is None:
+        raise Unreachable(f"There is no {shown(place, QUOTED)}.")
+    return content
+
+
+def read_if_there(place: str) -> bytes | None:
+    """Raises Unreachable for what is there and cannot be read, or a store that does not answer."""
+    with or_a_sentence(f"{shown(place, QUOTED)} cannot be read"):
+        try:
+            if is_url(place):
+                system, path = fsspec.core.url_to_fs(place)
+                content = system.cat_file(path)
+            else:
+                content = Path(place).expanduser().read_bytes()
+        except FileNotFoundError:
+            content = None
+    return content
+
+
+def write_bytes(url: str, content: bytes) -> None:
+    """Raises Unreachable with a sentence."""
+    with or_a_sentence(f"{shown(url, QUOTED)} cannot be written"):
+        system, path = fsspec.core.url_to_fs(url)
+        system.pipe_file(path, content)
+
+
+@contextmanager
+def or_a_sentence(what: str) -> Iterator[None]:
     try:
-        if is_url(place):
-            with fsspec.open(place, "rb") as file:
-                return file.read()
-        return Path(place).expanduser().read_bytes()
+        yield
     except Exception as error:  # each object store has its own
-        raise NotReadable(f"{shown(place, QUOTED)} cannot be read: {reason(error)}.") from error
+        raise Unreachable(f"{what}: {reason(error)}.") from error
 
 
 def reason(error: Exception) -> str:
@@ -42,19 +69,23 @@ def reason(error: Exception) -> str:
 
 
 def names_in(folder: str) -> list[str]:
-    """The files in a folder, each with the folder before it. Raises NotReadable."""
-    try:
+    """The files in a folder, each with the folder before it. Raises Unreachable."""
+    with or_a_sentence(f"The folder {shown(folder, QUOTED)} cannot be read"):
         if is_url(folder):
             system, path = fsspec.core.url_to_fs(folder)
             there = [PurePosixPath(one["name"]).name for one in system.ls(path, detail=True) if one["type"] == "file"]
-            return sorted(f"{folder.rstrip('/')}/{name}" for name in there)
-        return sorted(entry.path for entry in os.scandir(Path(folder).expanduser()) if entry.is_file())
-    except Exception as error:
-        raise NotReadable(f"The folder {shown(folder, QUOTED)} cannot be read: {reason(error)}.") from error
+            found = [f"{folder.rstrip('/')}/{name}" for name in there]
+        else:
+            found = [entry.path for entry in os.scandir(Path(folder).expanduser()) if entry.is_file()]
+    return sorted(found)
 
 
 def is_folder(place: str) -> bool:
-    if is_url(place):
-        system, path = fsspec.core.url_to_fs(place)
-        return system.isdir(path)
-    return Path(place).expanduser().is_dir()
+    """Raises Unreachable."""
+    with or_a_sentence(f"{shown(place, QUOTED)} cannot be read"):
+        if is_url(place):
+            system, path = fsspec.core.url_to_fs(place)
+            folder = bool(system.isdir(path))
+        else:
+            folder = Path(place).expanduser().is_dir()
+    return folder

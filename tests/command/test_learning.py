@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import folder_paths
+import fsspec
 import pack
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_a_row_that_cannot_be_learned_is_a_sentence_and_no_end(people, learner, 
     monkeypatch.setattr(learning, "train_personas", failing)
     results = {one.id: one for one in learner.learn(read(str(table)))}
     failed = {name: one.error for name, one in results.items() if one.status == FAILED}
-    assert "cannot be read" in failed.pop("gone") and "no picture" in failed.pop("text")
+    assert "There is no" in failed.pop("gone") and "no picture" in failed.pop("text")
     assert "pumpernickelsuppe" in failed.pop("word") and failed.pop("bug") == "KeyError: 'a bug'"
     assert "more memory" in failed.pop("full") and not failed and len(results) == 7
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError]
@@ -188,3 +189,23 @@ def test_who_is_learned_elsewhere_waits_and_is_found(people, learner, tmp_path, 
         ("bob", LEARNED),
         ("ann", THERE),
     ] and states(told) == {"ann": LEARNED}
+
+
+def test_photos_and_personas_of_an_object_store(people, learner, tmp_path, photo, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/photos/ann.png", photo.read_bytes())
+    there = learning.Learner(Plan("memory://personas"))
+    table = people({"id": "ann", "photo": "memory://photos/ann.png"})
+    [result] = there.learn(read(str(table)))
+    assert (result.status, result.file) == (LEARNED, "memory://personas/ann.safetensors")
+    assert states(there.learn(read(str(table)))) == {"ann": THERE}
+    [here] = learner.learn(read(str(table)))
+    assert there.shelf.read("ann").learned == Persona.load(Path(here.file)).learned
+    [other] = there.learn(read(str(table), {"caption": "in a hat"}))
+    assert other.status == LEARNED and len(store.ls("/personas", detail=False)) == 2
+    assert states(there.learn(read(str(table)))) == {"ann": THERE} and not list(tmp_path.glob(".cache/persona/*/.*"))
+    [row] = read("memory://photos")
+    assert (row.id, row.photos) == ("ann", ("memory://photos/ann.png",))
+    store.rm("/personas", recursive=True)
+    store.rm("/photos", recursive=True)

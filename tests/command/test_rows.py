@@ -62,7 +62,7 @@ def test_a_folder_of_photos_is_a_table(tmp_path):
         ("people.jsonl", '{"id": "ann"}\n["bob"]', "Line 2"),
         ("people.jsonl", '{"id"', "Line 1"),
         ("people.xlsx", "", "neither a folder nor a table"),
-        ("gone.csv", None, "cannot be read"),
+        ("gone.csv", None, "There is no"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_trusted_is_refused_with_a_sentence(tmp_path, name, text, says):

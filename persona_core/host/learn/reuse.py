@@ -57,7 +57,7 @@ def save(job: TrainingJob, persona: Persona, path: Path, before: Persona | None)
     forms = persona, persona.small()
     same = before is not None and before.learned in [form.learned for form in forms]  # its file may only say so
     agreed = before.consent if before and same else persona.consent
-    return store.save(replace(forms[not job.keep_mapper], name=job.name, consent=agreed), path)
+    return store.save(replace(job.form_of(persona), name=job.name, consent=agreed), path)
 
 
 def hold(persona: Persona, fingerprint: str) -> None:

@@ -56,6 +56,10 @@ class TrainingJob:
         """Whether the file of a persona that was learned from these inputs has what this one's is to have."""
         return not self.keep_mapper or isinstance(persona.representation, StageMapper)
 
+    def form_of(self, persona: Persona) -> Persona:
+        """As its file is to have it."""
+        return persona if self.keep_mapper else persona.small()
+
     def fingerprint(self) -> str:
         """The same for the same photos, settings and weights, whatever the persona is called."""
         pictures = [(photo.image, photo.mask) for photo in self.photos]
