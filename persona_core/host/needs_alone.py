@@ -12,4 +12,6 @@ ALONE = (
     Need("comfy.sd:VAE", "sd="),
     Need("comfy.utils:load_torch_file", "path"),
     Need("comfy.clip_vision:load", "path"),
+    Need("comfy_api.latest:Types.VideoComponents"),
+    Need("comfy_api.latest:InputImpl.VideoFromFile", "file"),
 )

@@ -1,10 +1,14 @@
 """Pictures of whatever channels an artist's nodes give."""
 
+import folder_paths
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data
 
-from persona_core.host.photos import warn_of_blur, warn_of_white
+from nodes import LoadImage
+from persona_core.host.photos import opened, warn_of_blur, warn_of_white
 from persona_core.photos import Photo, cropped, rgb, sized
 from persona_core.recipes import StageMapperRecipe
 
@@ -21,6 +25,23 @@ def test_a_face_is_found_in_a_picture_of_any_channels(face, channels):
     recipe = StageMapperRecipe(resolution=128)
     [photo] = sized(cropped(given, None, recipe, crop=True, pack=None), recipe, multiple=8)
     assert given.shape[-1] == channels and photo.image.shape == (128, 128, 3) and photo.mask.max() > 0.9
+
+
+@pytest.mark.parametrize("file", ["a.png", "grey.png", "a.jpg", "turned.jpg", "a.webp", "a.bmp", "deep.png"])
+def test_a_file_is_read_as_load_image_reads_it(face, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path))
+    image, saved = Image.fromarray(data.astronaut()[:200]), {}
+    if file == "grey.png":
+        image = image.convert("L")
+    if file == "deep.png":
+        image = Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256))
+    if file == "turned.jpg":
+        saved["exif"] = Image.Exif()
+        saved["exif"][0x112] = 6
+    image.save(tmp_path / file, **saved)
+    theirs = LoadImage().load_image(file)[0]
+    ours = opened([(tmp_path / file).read_bytes()])
+    assert torch.equal(ours, theirs[..., :3].float()) and ours.shape[-1] == 3
 
 
 def test_a_grey_png_of_16_bit_that_the_host_cuts_off_is_told(face, caplog):
