@@ -25,7 +25,6 @@ from .shelf import shelf_of
 from .storage import read_bytes
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-WAVE = 4  # times as many people as are learned at once have their photos ready: whoever is done makes room for the next
 PAUSE = 1.0  # seconds between two looks whether another command has learned a persona
 Watch = Callable[[str, Progress], None]
 SNR = "signal to noise of one picture"  # in a persona's settings
@@ -89,7 +88,7 @@ class Learner:
                     elsewhere.append(row)
                 else:
                     tell(made)
-                if len(ready) == WAVE * self.plan.at_once:
+                if len(ready) == self.plan.wave:
                     self.learn_together(ready, watch, tell)
                     ready.clear()
                 check_stop()

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from .learning import Learner
 
 
+WAVE = 4  # times as many people as are learned at once
+
+
 @dataclass(frozen=True)
 class Plan:
     """out: the folder of personas. checkpoint, or diffusion_model, text_encoder (of text_encoder_type) and vae: files
@@ -25,6 +28,11 @@ class Plan:
     comfyui_options: tuple[str, ...] = ()
     at_once: int = 1
     score: bool = False
+
+    @property
+    def wave(self) -> int:
+        """People whose photos are ready: where several are learned at once, whoever is done makes room for the next."""
+        return WAVE * self.at_once if self.at_once > 1 else 1
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> "Plan":
