@@ -20,6 +20,7 @@ from ..progress import Progress
 from .claims import Claim
 from .plan import Plan
 from .results import FAILED, LEARNED, THERE, Result
+from .row_log import about_the_row
 from .rows import Row
 from .shelf import shelf_of
 from .storage import read_bytes
@@ -91,6 +92,7 @@ class Learner:
                 time.sleep(PAUSE)
             yield from self.learn_together([made], watch) if isinstance(made, Prepared) else [made]
 
+    @about_the_row
     def prepare(self, row: Row) -> Prepared | Result | None:
         """Ready to be learned, or what became of it already; None where another command learns it just now."""
         try:
