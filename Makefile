@@ -12,7 +12,7 @@ demo: setup
 check: setup
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
-	@$(RUN) -m mypy persona_core/*.py persona_core/faces
+	@$(RUN) -m mypy persona_core/*.py persona_core/faces persona_core/command
 	@$(RUN) -m pytest tests/core --noconftest -q
 
 # Two files at a time, on a thread each, in the order of tests/conftest.py.

@@ -20,6 +20,7 @@ from ..progress import Progress
 from .claims import Claim
 from .plan import Plan
 from .results import FAILED, LEARNED, THERE, Result
+from .row_log import about_the_row
 from .rows import Row
 from .shelf import shelf_of
 from .storage import read_bytes
@@ -106,6 +107,7 @@ class Learner:
                 tell(made)
         return results
 
+    @about_the_row
     def prepare(self, row: Row) -> Prepared | Result | None:
         """Ready to be learned, or what became of it already; None where another command learns it just now."""
         try:

@@ -97,6 +97,24 @@ def test_whoever_is_killed_or_stopped_goes_on(begin, asked, tmp_path, capsys):
     assert prints == {name: line["fingerprint"] for name, line in lines.items()}
 
 
+def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_torn(asked, tmp_path, capsys):
+    (out := tmp_path / "out").mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", out], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        (ballast := out / "ballast").write_bytes(bytes(4 * 2**20 - 12_288))  # but for three pages
+        assert main(asked) == 1
+        said = capsys.readouterr().err
+        assert "ann  failed" in said and "Free some space" in said and "disk is full" in said
+        assert not learned(out) and set(table(out)) == {"ann"}
+        ballast.unlink()
+        subprocess.run(["mount", "-o", "remount,size=20m", out], check=True)
+        assert main(asked) == 0 and "3 learned, 0 there already, 0 failed." in capsys.readouterr().out
+        assert [line["status"] for line in table(out).values()] == ["learned"] * 3 and not left(out)
+    finally:
+        subprocess.run(["umount", out], check=True)
+
+
 def test_two_at_once_learn_each_person_once(begin, asked, tmp_path, capsys):
     other = begin()
     wait_for(lambda: left(tmp_path / "out", "ann"), other)
