@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import storage
 from .plan import Plan
 from .results import Result
 from .rows import Row
+from .storage import is_url
 
 LOCAL = "local"  # of Ray's addresses, the one that starts a cluster of its own, on this machine
 PACK = Path(__file__).parents[1]
@@ -135,7 +135,7 @@ def named_whole(plan: Plan) -> Plan:
     files = "checkpoint", "diffusion_model", "text_encoder", "vae", "clip_vision"
     there = {name: Path(getattr(plan, name)).expanduser() for name in files if getattr(plan, name)}
     whole = {name: str(path.absolute()) for name, path in there.items() if path.is_file()}
-    out = plan.out if storage.is_url(plan.out) else str(Path(plan.out).expanduser().absolute())
+    out = plan.out if is_url(plan.out) else str(Path(plan.out).expanduser().absolute())
     return replace(plan, out=out, **whole)
 
 
