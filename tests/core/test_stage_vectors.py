@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import save
 
 from persona_core.files import PersonaFileError
+from persona_core.going_on import check_goes_on
 from persona_core.mapper import StageMapper, learning_units
 from persona_core.persona import Persona
+from persona_core.recipes import StageMapperRecipe
 from persona_core.stage_vectors import STEPS, TOLERANCE, StageVectors
 from persona_core.stages import GRID, Stages
 
@@ -179,3 +181,21 @@ def test_a_mapper_from_a_file_is_what_learning_goes_on_from():
         mapper.at(t).bypass.sum().backward()
         if given:
             assert mapper.bypass[0].weight.grad[:, -24:].any()
+
+
+@pytest.mark.parametrize(
+    ("persona", "recipe", "said"),
+    [
+        ({"representation": "small"}, {}, "its file has no mapper.*keep_mapper"),
+        ({"family": "SD2.x"}, {}, "learned for 'SD2.x', but this CLIP is SD1.x"),
+        ({"supercategory": "cat"}, {}, "supercategory 'cat' there, 'face' here"),
+        ({}, {"tokens": 2}, "tokens 4 there, 2 here"),
+        ({}, {"stages": Stages(1, 2)}, "stages 400 to 800 there, 1 to 2 here"),
+    ],
+)
+def test_learning_goes_on_only_from_what_fits(persona, recipe, said):
+    kept = Persona("ann", StageMapper(noise(32), STAGES), "SD1.x", "face")
+    check_goes_on(kept, "SD1.x", StageMapperRecipe())
+    changed = kept.small() if persona.get("representation") else replace(kept, **persona)
+    with pytest.raises(ValueError, match=said):
+        check_goes_on(changed, "SD1.x", StageMapperRecipe(**recipe))
