@@ -71,14 +71,14 @@ learning what is there, interrupts, errors. Each picture must be the one that th
 
 
 def personas() -> dict[str, Persona]:
-    """Of both kinds, as large as SD1.5's."""
+    """Of all kinds, as large as SD1.5's."""
     generator = torch.Generator().manual_seed(0)
     word = 0.02 * torch.randn(768, generator=generator)
     mapper = StageMapper(word, Stages(), 4)
     torch.nn.init.normal_(mapper.head.weight, std=0.1, generator=generator)
     tokens = KVTokens(word, 0.02 * torch.randn(5, 2, 768, generator=generator))
     shared = ("SD1.x (clip_l, 768 wide)", "face", {"steps": 3}, {"noise": [0.5, 0.4]}, "a" * 32)
-    return {one.kind: Persona("ann", one, *shared) for one in (mapper, tokens)}
+    return {one.kind: Persona("ann", one, *shared) for one in (mapper, mapper.requires_grad_(False).small(), tokens)}
 
 
 def outcomes(content: bytes, way: str, count: int, path: Path) -> Counter:

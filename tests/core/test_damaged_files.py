@@ -18,7 +18,7 @@ from bench.damage import HEADER, WAYS, damaged
 from persona_core.files import PersonaFileError
 from persona_core.kv_tokens import KVTokens
 from persona_core.mapper import StageMapper
-from persona_core.persona import Persona
+from persona_core.persona import KINDS, Persona
 from persona_core.schema import CHECKSUM, TABLE
 from persona_core.stages import Stages
 
@@ -38,7 +38,7 @@ def personas():
     torch.nn.init.normal_(mapper.head.weight, std=0.1, generator=generator)
     tokens = KVTokens(word, torch.randn(5, 2, 16, generator=generator))
     shared = ("custom (clip_l, 16 wide)", "face", {"steps": 3}, {"noise": [0.5, 0.4]}, "a" * 32)
-    return {one.kind: Persona("ann", one, *shared) for one in (mapper, tokens)}
+    return {one.kind: Persona("ann", one, *shared) for one in (mapper, mapper.requires_grad_(False).small(), tokens)}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def with_metadata(content, tmp_path, changes):
     return save(tensors, {name: text for name, text in metadata.items() if text is not None})
 
 
-@pytest.mark.parametrize("kind", ["stage_mapper", "kv_tokens"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_file_with_other_bytes_is_refused_or_the_same(files, tmp_path, kind, way):
     content, chance = files[kind], random.Random(f"{kind} {way}")
@@ -106,7 +106,7 @@ def test_a_field_that_says_something_else_is_refused_or_is_sane(files, tmp_path,
                     assert len(found.placeholder.split()) == 1 and found.steps > 0
 
 
-@pytest.mark.parametrize("kind", ["stage_mapper", "kv_tokens"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_tensors_that_do_not_belong_to_it_are_refused_before_they_are_read(files, tmp_path, kind):
     path = tmp_path / "whole"
     path.write_bytes(files[kind])
@@ -129,7 +129,7 @@ import json, resource, sys
 from pathlib import Path
 sys.path.insert(0, {pack!r})
 from persona_core.files import PersonaFileError
-from persona_core.persona import Persona
+from persona_core.persona import KINDS, Persona
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in sorted(Path({folder!r}).glob("*.safetensors")):
     try:

@@ -8,35 +8,37 @@ import torch
 from safetensors.torch import save
 
 from persona_core.files import PersonaFileError
+from persona_core.going_on import check_goes_on
 from persona_core.mapper import StageMapper, learning_units
 from persona_core.persona import Persona
+from persona_core.recipes import StageMapperRecipe
 from persona_core.stage_vectors import STEPS, TOLERANCE, StageVectors
 from persona_core.stages import GRID, Stages
 
 SETTINGS = {f"setting number {n}": "as the artist chose it" for n in range(20)}
 
-STAGES = Stages()
+STAGES, WAVES = Stages(), 6
 
 
 def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def learned(width=768, tokens=4, stages=STAGES, widths=(), steps=60, images=None) -> StageMapper:
-    """A mapper after as many steps of AdamW as auto takes, whose pull towards somebody changes with t and is a fifth of
-    each step's gradient; the rest is chance."""
+def learned(width=768, tokens=4, stages=STAGES, widths=(), steps=150, images=None) -> StageMapper:
+    """A mapper that learned somebody by AdamW: as far from the word as learned ones are, another at each end of the
+    stage by an eighth of that, and in ever finer waves between."""
     word = 0.014 * noise(width)
     units = learning_units(word, torch.ones(width), widths)
     mapper = StageMapper(word, stages, tokens, images, widths=widths, unit=units[0], bypass_unit=units[1])
-    optimizer = torch.optim.AdamW(mapper.parameters(), 4e-4)
-    goals, chance = noise(2, 4, tokens, width, seed=1), torch.Generator().manual_seed(2)
+    optimizer = torch.optim.AdamW(mapper.parameters(), 1e-3)
+    goals, chance = noise(2, WAVES, tokens, width, seed=1), torch.Generator().manual_seed(2)
     for _ in range(steps):
-        t = stages.random(2, chance)
-        mixed = torch.stack([torch.ones(2), t / 500, (t / 300).sin(), (t / 100).cos()], 1)
-        vectors = mapper.at(t.float())
-        for number, side in enumerate((vectors.keys, vectors.bypass)):
-            pull = torch.einsum("bk,knd->bnd", mixed, goals[number])
-            side.backward(-pull - 5 * torch.randn(pull.shape, generator=chance), retain_graph=True)
+        t = stages.random(4, chance).float()
+        way = (t - stages.t_lo) / (stages.t_hi - stages.t_lo)
+        waves = torch.stack([(torch.pi * wave * way).cos() / max(1, 15 * wave) for wave in range(WAVES)], 1)
+        (keys, bypass), vectors = torch.einsum("bw,swnd->sbnd", waves, goals), mapper.at(t)
+        wrong = (vectors.keys - word) / 0.014 - keys, vectors.bypass / units[1] - bypass
+        sum(one.square().mean() for one in wrong).backward()
         optimizer.step()
         optimizer.zero_grad()
     return mapper.requires_grad_(False)
@@ -179,3 +181,21 @@ def test_a_mapper_from_a_file_is_what_learning_goes_on_from():
         mapper.at(t).bypass.sum().backward()
         if given:
             assert mapper.bypass[0].weight.grad[:, -24:].any()
+
+
+@pytest.mark.parametrize(
+    ("persona", "recipe", "said"),
+    [
+        ({"representation": "small"}, {}, "its file has no mapper.*keep_mapper"),
+        ({"family": "SD2.x"}, {}, "learned for 'SD2.x', but this CLIP is SD1.x"),
+        ({"supercategory": "cat"}, {}, "supercategory 'cat' there, 'face' here"),
+        ({}, {"tokens": 2}, "tokens 4 there, 2 here"),
+        ({}, {"stages": Stages(1, 2)}, "stages 400 to 800 there, 1 to 2 here"),
+    ],
+)
+def test_learning_goes_on_only_from_what_fits(persona, recipe, said):
+    kept = Persona("ann", StageMapper(noise(32), STAGES), "SD1.x", "face")
+    check_goes_on(kept, "SD1.x", StageMapperRecipe())
+    changed = kept.small() if persona.get("representation") else replace(kept, **persona)
+    with pytest.raises(ValueError, match=said):
+        check_goes_on(changed, "SD1.x", StageMapperRecipe(**recipe))

@@ -16,7 +16,7 @@ FROZEN = {
     "PersonaLearn": (
         "name supercategory tokens steps learning_rate batch_size te_weight resolution crop_to_face mirror "
         "train_seed reuse attention_weight preset attention_reduction caption minutes context_weight start "
-        "loss_weights",
+        "loss_weights keep_mapper",
         "persona loss path",
     ),
     "PersonaKVTokens": (
@@ -33,7 +33,7 @@ FROZEN = {
     ),
     "PersonaAttention": ("text negative seed steps cfg sampler_name scheduler timesteps", "attention image figure"),
     "PersonaLoad": ("persona_name", "persona"),
-    "PersonaSave": ("name consent_by consent_on consent_purpose consent_until", "path"),
+    "PersonaSave": ("name consent_by consent_on consent_purpose consent_until form", "path"),
     "PersonaInfo": ("", "text loss"),
     "PersonaFaceMask": ("face_index detector grow crop_size no_face", "mask face boxes"),
     "PersonaScore": ("text threshold keep_score", "image boxes scores id prompt detect id_prompt text"),
