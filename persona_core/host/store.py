@@ -211,8 +211,7 @@ def is_own(place: Path) -> bool:
 
 
 def is_same(place: Path, persona: Persona) -> bool:
-    there = read(place)
-    return bool(there and there.learned == persona.learned)
+    return bool((there := read(place)) and there.learned == persona.learned)
 
 
 def move_pictures(path: Path, kept: Path) -> None:
@@ -280,10 +279,7 @@ def place_of(file: str) -> Path | None:
 
 
 def find(
-    name: str,
-    fingerprint: str,
-    suits: Callable[[Persona], bool] = bool,
-    folders: Iterable[Path] | None = None,
+    name: str, fingerprint: str, suits: Callable[[Persona], bool] = bool, folders: Iterable[Path] | None = None
 ) -> tuple[Persona, Path] | tuple[None, None]:
     """The persona of this name, now or earlier, that was learned from the same inputs and suits, and its file. folders:
     those to look in; None: ComfyUI's."""

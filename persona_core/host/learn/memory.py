@@ -138,11 +138,9 @@ def fit_into_memory(
         # Not where the error is, which holds on to all that was computed.
         wanted = math.inf if kept is None else people * rows * sum(kept.values()) + sum(sizes.values())
         room = room_for(wanted, patchers, device)
-    if kept is None:
-        fitted = smallest(layers, sizes)
-    else:
-        kept = kept if layers else {REST: sum(kept.values())}
-        fitted = fit(kept, rows, room, sizes, people)
+    if kept is not None and not layers:
+        kept = {REST: sum(kept.values())}
+    fitted = smallest(layers, sizes) if kept is None else fit(kept, rows, room, sizes, people)
     if not last and (kept is None or needed(kept, fitted, sizes) > room):
         raise NoRoom("A step does not fit beside the models.")
     return fitted, room
@@ -251,8 +249,7 @@ def fit(
 def needed(kept: Mapping[nn.Module | None, float], fitted: Fit, sizes: Mapping[nn.Module, float] = NOTHING) -> float:
     """Bytes of a step, from those that one row keeps; layers computed twice have theirs one after the other, and so
     have those that are lent their weights."""
-    twice = [kept[layer] for layer in fitted.checkpointed]
-    lent = [sizes[layer] for layer in fitted.lent]
+    twice, lent = [kept[layer] for layer in fitted.checkpointed], [sizes[layer] for layer in fitted.lent]
     weights = sum(sizes.values()) - sum(lent) + max(lent, default=0.0)
     return fitted.micro_batch * (sum(kept.values()) - sum(twice) + max(twice, default=0.0)) + weights
 
