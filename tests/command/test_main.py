@@ -2,6 +2,7 @@
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 
@@ -24,6 +25,12 @@ def test_help_needs_neither_torch_nor_a_comfyui():
     code = "import sys, persona_core.command.main as one\ntry: one.main(['learn', '--help'])\nexcept SystemExit: print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=PACK, capture_output=True, text=True)
     assert "--checkpoint" in ended.stdout and not {"torch", "comfy", "numpy"} & set(ended.stdout.split())
+
+
+def test_an_installation_has_the_command():
+    tomllib = pytest.importorskip("tomllib")  # since Python 3.11
+    named = tomllib.loads((PACK / "pyproject.toml").read_text())["project"]["scripts"]
+    assert pkgutil.resolve_name(named["persona"]) is main
 
 
 def test_info_shows_what_persona_info_shows_without_a_comfyui(tmp_path):
