@@ -10,8 +10,8 @@ from pathlib import Path
 import safetensors
 from torch import Tensor
 
-# A persona's has some MB at most today (a whole mapper) and some KB of header; unfinished learning's some tens of MB, and
-# a MB of losses in its header.
+# A persona's has some MB at most today (a whole mapper) and some KB of header; unfinished learning's some tens of MB,
+# and a MB of losses in its header.
 LARGEST_FILE, LARGEST_HEADER = 2**28, 2**22
 LONGEST = 10_000  # letters of a text in it
 QUOTED = 200  # letters of what somebody typed, in an error
