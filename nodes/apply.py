@@ -5,14 +5,11 @@ from comfy.sd import CLIP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..persona_core.host.apply.encoding import apply_to_clip
-from ..persona_core.host.apply.sampling import apply_to_model
-from ..persona_core.host.compat import lends_weights
-from ..persona_core.host.consent import check_consent, consent_asked_on
-from ..persona_core.host.model import check_across, check_layers, check_persona, shift_of
+from ..persona_core.host.apply.persona import apply_persona
+from ..persona_core.host.consent import consent_asked_on
 from ..persona_core.persona import Persona
 from ..persona_core.photos import BLACK, reduced
-from ..persona_core.table import PERSONA, WORD, AppliedPersona
+from ..persona_core.table import PERSONA, WORD
 from . import sockets
 
 STANDING = [WORD, PERSONA]  # what may stand at the placeholder outside the dynamic stage
@@ -141,22 +138,12 @@ class ApplyStageRegulatedEmbedding(io.ComfyNode):
         context_preservation: float = 0.0,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        check_consent(persona)
-        placeholder = placeholder if placeholder.strip() else persona.placeholder
-        place = None if mask is None else place_of(mask)
-        applied = AppliedPersona(
-            persona, strength, early_stage, late_stage, start_at, end_at, key_locking, context_preservation, place,
-            shift_of(model),
+        patched = apply_persona(
+            model, clip, persona, placeholder, None if mask is None else place_of(mask), strength=strength,
+            early=early_stage, late=late_stage, start_at=start_at, end_at=end_at, key_locking=key_locking,
+            context_preservation=context_preservation,
         )  # fmt: skip
-        # A host that lends weights paints a conditioning with hooks on a second copy of the MODEL, read from disk.
-        clip = apply_to_clip(clip, applied, placeholder, hooked=not lends_weights(model))
-        check_persona(model, persona)
-        if place is not None:
-            check_across(model, "Apply's mask", "Leave it away.")
-            check_layers(model.model.diffusion_model)
-        if key_locking:
-            check_across(model, "key_locking", "Set it to 0.")
-        return io.NodeOutput(apply_to_model(model, placeholder), clip)
+        return io.NodeOutput(*patched)
 
 
 NODES = [ApplyStageRegulatedEmbedding]

@@ -13,9 +13,7 @@ import folder_paths
 from ..persona_core.files import PersonaFileError, read_metadata
 from ..persona_core.host import store
 from ..persona_core.persona import own_placeholder, placeholder_of
-from ..persona_core.provenance import as_json
-
-KEY = "personas"
+from ..persona_core.provenance import PERSONAS, as_json
 
 
 def personas_of(prompt: Mapping[str, object]) -> list[dict[str, object]]:
@@ -58,7 +56,7 @@ def before(prompt: Mapping[str, object], node: str) -> Mapping[str, object]:
 
 def told_in(texts: Mapping[str, bytes]) -> list[Mapping[str, object]]:
     """Whom a picture's texts name, whoever wrote them: as `tell` did or, where only the prompt is there, as it says."""
-    written, prompt = as_json(texts.get(KEY)), as_json(texts.get("prompt"))
+    written, prompt = as_json(texts.get(PERSONAS)), as_json(texts.get("prompt"))
     if isinstance(written, list):
         return [one for one in written if isinstance(one, dict)]
     return personas_of(prompt) if isinstance(prompt, dict) else []
@@ -97,5 +95,5 @@ def tell(queued: dict) -> dict:
     prompt, extra = queued.get("prompt"), queued.get("extra_data")
     info = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
     if isinstance(prompt, dict) and isinstance(info, dict) and (personas := personas_of(prompt)):
-        info[KEY] = personas
+        info[PERSONAS] = personas
     return queued

@@ -24,6 +24,7 @@ MARKS = "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"
 
 IPTC, XMP = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "http://ns.adobe.com/xap/1.0/"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+PERSONAS = "personas"  # the text that tells who is in a picture: [{persona, placeholder, strength}, ...]
 KEYWORD = "XML:com.adobe.xmp"  # XMP's text chunk in a PNG: part 3 of its specification
 # Read-only, for its chunk has a checksum.
 PACKET = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>

@@ -4,7 +4,7 @@ Shapes: G grid points, R rows of a context (one prompt is one), L its tokens, D 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,8 +15,22 @@ from .persona import Persona
 from .representation import TokenVectors
 from .stages import GRID, LAST_TIMESTEP, TIMESTEPS
 
+SLIDERS = {"strength": 2, "start_at": 1, "end_at": 1, "key_locking": 1, "context_preservation": 1}  # and their ends
 WORD, PERSONA = "supercategory", "persona"
 ROUNDING = 1e-6  # of a timestep
+
+
+def check_sliders(chosen: Mapping[str, float]) -> None:
+    """Of `AppliedPersona`. Raises ValueError with a sentence."""
+    for name, value in chosen.items():
+        if not 0 <= value <= SLIDERS[name]:
+            raise ValueError(f"{name} is {value:g}. Give a number from 0 to {SLIDERS[name]}.")
+    start, end = chosen.get("start_at", 0.0), chosen.get("end_at", 1.0)
+    if start >= end:
+        raise ValueError(
+            f"start_at is {start:g} and end_at is {end:g}: the persona would stand nowhere. Let start_at be the "
+            "smaller one, or set strength to 0 if that is what you want."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +68,7 @@ class AppliedPersona:
 
     def __post_init__(self) -> None:
         """Raises ValueError with a sentence for a number out of range: the host checks those over a link not at all."""
-        for name in ("strength", "start_at", "end_at", "key_locking", "context_preservation"):
-            value, most = getattr(self, name), 2 if name == "strength" else 1
-            if not 0 <= value <= most:
-                raise ValueError(f"{name} is {value:g}. Give a number from 0 to {most}.")
-        if self.start_at >= self.end_at:
-            raise ValueError(
-                f"start_at is {self.start_at:g} and end_at is {self.end_at:g}: the persona would stand nowhere. Let "
-                "start_at be the smaller one, or set strength to 0 if that is what you want."
-            )
+        check_sliders({name: getattr(self, name) for name in SLIDERS})
 
     @property
     def reach(self) -> tuple[int, int]:

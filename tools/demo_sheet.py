@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
-PAPER, INK, GRAY, GOOD, BAD = "#fbfaf7", "#1d1d22", "#74747c", "#24803f", "#c03528"
+from persona_core.page import GRAY, INK, LINE, Page
+from persona_core.pixels import to_pil
+
+GOOD, BAD = "#24803f", "#c03528"
 # Pixels: round the sheet, between two pictures, of the three sizes of pictures (LARGE: twice as they are), of a line of
 # text.
 MARGIN, GAP = 48, 24
 PHOTO, LARGE, SMALL = 384, 256, 160
 HEADLINE, TITLE, TEXT, FINE = 40, 24, 18, 16
-LINE = 1.3  # of a text's size, from one line to the next
 
 WORLD = "A made-up world, 128 pixels wide; the model had never seen these two."
 FIGURES = "Likeness: 0 = a stranger, 1 = the same person drawn again."
@@ -35,32 +37,14 @@ def summary(row: Sequence[Painted]) -> str:
     return f"likeness {likeness:.2f}, {as_asked} of {len(row)} as asked"
 
 
-class Sheet:
-    """A page on which things are put at places in pixels."""
-
-    def __init__(self, width: int, height: int):
-        self.page = Image.new("RGB", (width, height), PAPER)
-        self.pen = ImageDraw.Draw(self.page)
-
-    def picture(self, picture: Tensor, x: int, y: int, size: int) -> None:
-        pixels = picture.movedim(0, -1).clamp(0, 1).mul(255).round().byte().numpy()
-        self.page.paste(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC), (x, y))
-
-    def text(self, text: str, x: int, y: int, size: int, colour: str = INK, width: int = 10_000) -> int:
-        """In as many lines as it takes; returns where the next line would be."""
-        font, line = ImageFont.load_default(size), ""
-        for word in text.split():
-            longer = f"{line} {word}".strip()
-            if line and font.getlength(longer) > width:
-                self.pen.text((x, y), line, colour, font)
-                y, longer = y + round(LINE * size), word
-            line = longer
-        self.pen.text((x, y), line, colour, font)
-        return y + round(LINE * size)
+class Sheet(Page):
+    def square(self, picture: Tensor, x: int, y: int, size: int) -> None:
+        """A picture [3, H, W], enlarged or reduced."""
+        self.picture(to_pil(picture.movedim(0, -1)).resize((size, size), Image.Resampling.BICUBIC), x, y)
 
     def painted(self, one: Painted, x: int, y: int, size: int, text: int) -> None:
         """A picture, with its prompt and its figures below."""
-        self.picture(one.picture, x, y, size)
+        self.square(one.picture, x, y, size)
         y = self.text(one.prompt, x, y + size + 8, text, width=size + GAP // 2)
         verdict, colour = ("as asked", GOOD) if one.as_asked else ("not as asked", BAD)
         self.text(f"{one.likeness:.2f}   {verdict}", x, y + 2, text, colour)
@@ -85,7 +69,7 @@ def draw(
     sheet = Sheet(width, strip + SMALL + 8 + round(LINE * FINE * 5) + MARGIN)
 
     sheet.text("One photo, learned in a word", MARGIN, MARGIN, HEADLINE)
-    sheet.picture(photo, MARGIN, top, PHOTO)
+    sheet.square(photo, MARGIN, top, PHOTO)
     y = sheet.text("All that was known of <ann>", MARGIN, top + PHOTO + 8, TITLE)
     y = sheet.text(f"The pictures: {summary(learned)}", MARGIN, y, TEXT)
     y = sheet.text(f"With the plain word: {summary(plain)}", MARGIN, y, TEXT)
@@ -96,7 +80,7 @@ def draw(
 
     last = right + columns * step + GAP
     sheet.painted(two, last, top, LARGE, TEXT)
-    sheet.picture(other, last, top + row, SMALL)
+    sheet.square(other, last, top + row, SMALL)
     sheet.text("All that was known of <bob>", last, top + row + SMALL + 8, FINE, INK, LARGE)
 
     sheet.text("Without it: the same prompts and the same noise, with the plain word", MARGIN, below, TITLE)
@@ -104,4 +88,4 @@ def draw(
     for index, one in enumerate(plain):
         sheet.painted(one, MARGIN + round(index * step), strip, SMALL, FINE)
     path.parent.mkdir(exist_ok=True)
-    sheet.page.save(path)
+    sheet.image.save(path)

@@ -94,9 +94,7 @@ def wrong(error: Exception) -> int:
 
 def check(plan: Plan, results: Path | None) -> None:
     """Raise ValueError for what does not go together."""
-    parts = plan.diffusion_model, plan.text_encoder, plan.vae
-    if bool(plan.checkpoint) == any(parts[:2]) or not (plan.checkpoint or all(parts)):
-        raise ValueError("Say which --checkpoint, or all three: --diffusion-model, --text-encoder and --vae.")
+    plan.check_models()
     if "://" in plan.out and results is None:
         raise ValueError(
             "With --out at a URL, say with --results which file on this machine tells what became of each."

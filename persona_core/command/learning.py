@@ -224,11 +224,15 @@ def told(row: Row, status: str, persona: Persona, path: str) -> Result:
 
 
 def failed(row: Row, error: Exception) -> Result:
-    """With the error's sentence; what nobody foresaw is in the log, too."""
-    foreseen = isinstance(error, (ValueError, OSError, MemoryError, ArithmeticError)) and str(error)
-    if not foreseen:
-        log.warning("'%s' could not be learned:", row.id, exc_info=error)
-    return Result(row.id, FAILED, error=str(error) if foreseen else f"{type(error).__name__}: {error}")
+    return Result(row.id, FAILED, error=sentence_of(error, row.id))
+
+
+def sentence_of(error: Exception, name: str) -> str:
+    """What nobody foresaw is in the log, too, and whose it was."""
+    if isinstance(error, (ValueError, OSError, MemoryError, ArithmeticError)) and str(error):
+        return str(error)
+    log.warning("'%s' failed:", name, exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 def is_full(error: BaseException | None) -> bool:

@@ -5,10 +5,10 @@ import io
 import logging
 import sys
 
-from . import info, learn
+from . import info, learn, paint
 
 INTERRUPTED = 130
-SUBCOMMANDS = {"learn": learn, "info": info}
+SUBCOMMANDS = {"learn": learn, "paint": paint, "info": info}
 
 
 def main(arguments: list[str] | None = None) -> int:

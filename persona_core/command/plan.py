@@ -41,6 +41,12 @@ class Plan:
         cpu = ("--cpu",) if given.cpu else ()
         return cls(**{**said, "comfyui_options": (*cpu, *given.comfyui_options)})
 
+    def check_models(self) -> None:
+        """Raise ValueError where it is not said which."""
+        parts = self.diffusion_model, self.text_encoder, self.vae
+        if bool(self.checkpoint) == any(parts[:2]) or not (self.checkpoint or all(parts)):
+            raise ValueError("Say which --checkpoint, or all three: --diffusion-model, --text-encoder and --vae.")
+
     def learner(self) -> "Learner":
         """With a ComfyUI started in this process, and the models loaded. Raises NoComfyUI, NoSuchModel."""
         from ..host.start import start

@@ -3,46 +3,54 @@
 import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from ..progress import Progress as Steps
 from .results import FAILED, LEARNED, Result
 
+if TYPE_CHECKING:
+    from .painting import Painted
+
 
 class Progress:
-    """failed: how many rows."""
+    """made: the status of whom was worked at; failed: how many were not to be had."""
 
-    def __init__(self, total: int, quiet: bool = False):
-        self.total, self.quiet, self.count, self.failed, self.learned = total, quiet, 0, 0, 0
+    def __init__(self, total: int, quiet: bool = False, made: str = LEARNED):
+        self.total, self.quiet, self.made = total, quiet, made
+        self.count, self.failed, self.worked = 0, 0, 0
         self.start, self.live = time.monotonic(), not quiet and sys.stdout.isatty()
 
     def step(self, name: str, progress: Steps) -> None:
-        """Of one person's learning; on a terminal only."""
-        if self.live:
-            planned = f"/{progress.planned}" if progress.planned else ""
-            self.show(f"{self.count + 1}/{self.total}  {name}  step {progress.step}{planned}", end="")
+        """Of one person's learning."""
+        self.at(name, f"step {progress.step}" + (f"/{progress.planned}" if progress.planned else ""))
 
-    def done(self, result: Result) -> None:
+    def at(self, name: str, said: str) -> None:
+        """Where somebody is just now; on a terminal only."""
+        if self.live:
+            self.show(f"{self.count + 1}/{self.total}  {name}  {said}", end="")
+
+    def done(self, outcome: "Result | Painted") -> None:
         self.count += 1
-        self.failed += result.status == FAILED
-        self.learned += result.status == LEARNED
-        if result.status == FAILED:
-            self.show(f"{self.count}/{self.total}  {result.id}  failed: {result.error}", to=sys.stderr)
+        self.failed += outcome.status == FAILED
+        self.worked += outcome.status == self.made
+        if outcome.status == FAILED:
+            self.show(f"{self.count}/{self.total}  {outcome.id}  failed: {outcome.error}", to=sys.stderr)
         elif not self.quiet:
-            took = f"  {result.seconds:.0f} s" if result.seconds is not None else ""
-            snr = f"  snr {result.snr:g}" if result.snr is not None else ""
-            self.show(f"{self.count}/{self.total}  {result.id}  {result.status}{took}{snr}{self.left()}")
+            took = f"  {outcome.seconds:.0f} s" if outcome.seconds is not None else ""
+            more = f"  {outcome.detail}" if outcome.detail else ""
+            self.show(f"{self.count}/{self.total}  {outcome.id}  {outcome.status}{took}{more}{self.left()}")
 
     def left(self) -> str:
-        """What is there already took next to no time: what counts is what was learned, and the rest is to be."""
-        if not self.learned or self.count == self.total:
+        """What is there already took next to no time: what counts is who was worked at, and the rest is to be."""
+        if not self.worked or self.count == self.total:
             return ""
-        seconds = int((time.monotonic() - self.start) / self.learned * (self.total - self.count))
+        seconds = int((time.monotonic() - self.start) / self.worked * (self.total - self.count))
         return f"  {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left at most"
 
     def end(self) -> None:
         if not self.quiet:
-            there = self.count - self.failed - self.learned
-            self.show(f"{self.learned} learned, {there} there already, {self.failed} failed.")
+            there = self.count - self.failed - self.worked
+            self.show(f"{self.worked} {self.made}, {there} there already, {self.failed} failed.")
 
     def show(self, line: str, end: str = "\n", to=None) -> None:
         """On a terminal, in the place of the line that is not finished."""

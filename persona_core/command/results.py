@@ -34,6 +34,11 @@ class Result:
     score: float | None = None
     error: str = ""
 
+    @property
+    def detail(self) -> str:
+        said = {"snr": self.snr, "score": self.score}
+        return "  ".join(f"{name} {value:g}" for name, value in said.items() if value is not None)
+
     def cells(self) -> dict[str, str]:
         """In one line, so that a torn one can be told."""
         return {name: "" if value is None else " ".join(str(value).split()) for name, value in asdict(self).items()}
