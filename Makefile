@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN = "$$($(PYTHON) -m tools.environment --print python)"
 
-.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-memory bench-paper bench-trust bench-watermark bench-flow serve setup lint clean
+.PHONY: demo check test test-all test-host contract comfy-test bench-quality bench-pairs bench-gradient bench-sliders bench-choices bench-likeness bench-luck bench-budget bench-lowering bench-sampling bench-speed bench-memory bench-paper bench-trust bench-watermark bench-flow bench-many serve setup lint clean
 
 demo: setup
 	@$(RUN) -m tools.demo
@@ -84,6 +84,10 @@ bench-trust: setup
 
 bench-watermark: setup
 	@$(RUN) -m bench.watermark $(ARGS)
+
+# On a Ray cluster of this machine.
+bench-many: setup
+	@$(RUN) -m bench.many $(ARGS)
 
 serve: setup
 	@$(RUN) -m tools.serve

@@ -21,6 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="people learned in one pass")
     parser.add_argument("--score", action="store_true", help="paint each and tell how like they are")
+    many = parser.add_argument_group("many machines", "pip install 'persona[ray]'; see docs/operators.md")
+    many.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS", help="of a Ray cluster, as auto; without: on this machine"
+    )
+    many.add_argument("--workers", type=workers_in, metavar="N", help="or from so many to so many, as 1:64")
+    many.add_argument("--gpus-per-worker", type=float, metavar="X", help="or a share, as 0.25")
+    many.add_argument("--cpus-per-worker", type=int, metavar="N", help="cores and threads of each")
     add_model_arguments(parser)
     parser.add_argument("--clip-vision", default="", help="an image encoder that looks at the photos, too")
     talk = parser.add_mutually_exclusive_group()
@@ -45,13 +52,18 @@ def run(given: argparse.Namespace) -> int:
     from .progress import Progress
     from .results import Results
     from .stopping import Stopped, stopping
+    from .with_ray import ClusterError, learn_with_ray
 
     progress = Progress(len(rows), quiet=given.quiet)
     try:
         results = Results(given.results or Path(plan.out).expanduser() / "results.csv")
-        learner = plan.learner()
         with stopping() as check_stop:
-            for result in learner.learn(rows, progress.step, check_stop):
+            if given.ray:
+                pool = given.workers, given.gpus_per_worker, given.cpus_per_worker
+                learned = learn_with_ray(plan, rows, given.ray, *pool)
+            else:
+                learned = plan.learner().learn(rows, progress.step, check_stop)
+            for result in learned:
                 results.add(result)
                 progress.done(result)
                 check_stop()
@@ -61,7 +73,7 @@ def run(given: argparse.Namespace) -> int:
     except Stopped as stopped:
         print(f"\n{stopped} Run it again to go on.", file=sys.stderr)
         return stopped.code
-    except DiskFull as error:
+    except (DiskFull, ClusterError) as error:
         print(error, file=sys.stderr)
         return FAILED
     except OSError as error:
@@ -87,6 +99,12 @@ def check(plan: Plan, results: Path | None) -> None:
         )
     if plan.at_once < 1:
         raise ValueError("--at-once is at least 1.")
+
+
+def workers_in(said: str) -> tuple[int, int]:
+    """As "8" or "1:64". Raises ValueError, which argparse tells."""
+    least, _, most = said.partition(":")
+    return int(least), int(most or least)
 
 
 def settings_in(said: list[str]) -> dict[str, str]:
