@@ -102,9 +102,15 @@ def check(plan: Plan, results: Path | None) -> None:
 
 
 def workers_in(said: str) -> tuple[int, int]:
-    """As "8" or "1:64". Raises ValueError, which argparse tells."""
+    """At least and at most, as "8" or "1:64"."""
     least, _, most = said.partition(":")
-    return int(least), int(most or least)
+    try:
+        found = int(least), int(most or least)
+    except ValueError:
+        found = 0, 0
+    if not 1 <= found[0] <= found[1]:
+        raise argparse.ArgumentTypeError(f"{said} is no number of workers, as 8 or 1:64 is.")
+    return found
 
 
 def settings_in(said: list[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from .plan import Plan
 from .results import Result
 from .rows import Row
+from .storage import is_url
 
 LOCAL = "local"  # of Ray's addresses, the one that starts a cluster of its own, on this machine
 PACK = Path(__file__).parents[1]
@@ -134,7 +135,8 @@ def named_whole(plan: Plan) -> Plan:
     files = "checkpoint", "diffusion_model", "text_encoder", "vae", "clip_vision"
     there = {name: Path(getattr(plan, name)).expanduser() for name in files if getattr(plan, name)}
     whole = {name: str(path.absolute()) for name, path in there.items() if path.is_file()}
-    return replace(plan, out=str(Path(plan.out).expanduser().absolute()), **whole)
+    out = plan.out if is_url(plan.out) else str(Path(plan.out).expanduser().absolute())
+    return replace(plan, out=out, **whole)
 
 
 def told(waiting: set[str]) -> str:
