@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from tools import host_modules  # noqa: F401, isort: skip  (before comfy)
@@ -88,9 +89,13 @@ class Run:
         return Counter(line[2] for line in lines if len(line) > 2 and line[2] in (LEARNED, THERE))
 
 
-def workers(cluster: subprocess.Popen) -> list[psutil.Process]:
-    processes = psutil.Process(cluster.pid).children(recursive=True)
-    return [one for one in processes if "".join(one.cmdline()[:1]).startswith("ray::MapWorker")]
+def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
+    """Those that Ray runs below it and that are at work, or about to be."""
+    found = []
+    for one in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it ended meanwhile
+            found += [one] if "".join(one.cmdline()[:1]).startswith("ray::MapWorker") else []
+    return found
 
 
 def start_cluster(folder: Path) -> subprocess.Popen:
@@ -121,9 +126,9 @@ def on_cluster(folder: Path, out: Path, checkpoint: Path, people: int) -> tuple[
         first = Run(*given)
         happened = [f"- The first result is there {first.until(1):.0f} s after the command, with the start of Ray."]
         before = first.until(people // 4)
-        old = set(workers(cluster))
+        old = set(workers_of(cluster))
         min(old, key=lambda one: one.pid).kill()
-        while not set(workers(cluster)) - old:
+        while not set(workers_of(cluster)) - old:
             time.sleep(0.1)
         again = time.monotonic() - first.began - before
         happened.append(
@@ -134,7 +139,7 @@ def on_cluster(folder: Path, out: Path, checkpoint: Path, people: int) -> tuple[
         first.process.wait()
         kept = {path: path.read_bytes() for path in out.glob("*.safetensors")}
         then = time.monotonic()
-        while workers(cluster):
+        while workers_of(cluster):
             time.sleep(0.1)
         gone = time.monotonic() - then
         happened.append(

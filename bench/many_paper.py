@@ -60,15 +60,15 @@ class Quick(Plan):
 
 def rate(at_once: int, batches: int) -> tuple[float, float]:
     """Batches a second that the command hands out and takes in, the start taken off; KB of its memory a batch."""
-    took, memory = [], []
+    took = []
     for count in (2, batches):
         rows = [Row(f"person-{number}", (f"s3://photos/{number}.jpg",)) for number in range(count * at_once)]
         plan, before, began = replace(Quick("personas"), at_once=at_once), resident(), time.monotonic()
         for number, _ in enumerate(learn_with_ray(plan, rows, workers=(2, 2)), 1):
             if number == len(rows):
-                memory.append(resident() - before)
+                grown = resident() - before
         took.append(time.monotonic() - began)
-    return (batches - 2) / (took[1] - took[0]), (memory[1] - memory[0]) / 1e3 / batches
+    return (batches - 2) / (took[1] - took[0]), grown / 1e3 / batches
 
 
 def resident() -> int:
@@ -107,8 +107,8 @@ def seconds(peak: float, passes: int, ready: float) -> float:
 
 def paper(folder: Path, checkpoint: Path, size: float) -> str:
     """The page's part on a million people. size: bytes of a file of the cluster's run."""
-    ready, (one, memory), (many, _) = seconds_to_get_ready(folder, checkpoint), rate(1, 3000), rate(16, 1000)
-    lines, begin = results_rate(3000)
+    (one, memory), (many, _), (lines, begin) = rate(1, 2500), rate(16, 800), results_rate(3000)
+    ready = seconds_to_get_ready(folder, checkpoint)
     measured = (
         ("", ""), ("---", "---"),
         ("batches that the command hands out and takes in, one person each", f"{one:.0f} a second"),

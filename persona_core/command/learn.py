@@ -41,7 +41,8 @@ def run(given: argparse.Namespace) -> int:
     plan = Plan.of(given)
     try:
         check(plan, given.results)
-        start(plan.comfyui, plan.comfyui_options)  # before rows, which import torch
+        # Before rows, which import torch. Of a cluster, the machine that gives out the work may have no GPU.
+        start(plan.comfyui, ["--cpu"] if given.ray else plan.comfyui_options)
         from .rows import read
 
         rows = read(given.table, settings_in(given.set))

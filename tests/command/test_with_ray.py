@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
+from bench.many import workers_of
 from persona_core.command.plan import Plan
 from persona_core.command.results import LEARNED, lines_in
 from persona_core.command.rows import Row
@@ -44,12 +44,6 @@ def learn(people, checkpoint, environment):
         return subprocess.Popen([*command, "--cpu", *options], cwd=PACK, env=environment, **pipe)
 
     return start
-
-
-def workers_of(command: subprocess.Popen) -> list[psutil.Process]:
-    """Those that are loaded and at work."""
-    processes = psutil.Process(command.pid).children(recursive=True)
-    return [one for one in processes if "".join(one.cmdline()[:1]).startswith("ray::MapWorker")]
 
 
 def test_a_killed_workers_people_are_learned_too_once_each_and_as_without_ray(learn, tmp_path):
