@@ -10,6 +10,7 @@ extra_model_paths.yaml may say, are named with --folder, as often as there are s
 import argparse
 import hashlib
 import io
+import json
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ BESIDE = r"(?:\.preview)?\.(?:png|webp|jpe?g|gif|bmp|avif)|(?:\.metadata)?\.json
 # Learning (host/learn/reuse.py), or a file that is not yet in its place, or who learns (command/claims.py).
 UNFINISHED = r"-[0-9a-f]{12}\.(?:partial|new|lock)"
 TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}\.tmp")  # files.write_whole; it may have cut the name off
+LARGEST_HEADER = 2**22  # bytes, as files.py has it
 ELSEWHERE = """
 What else may hold {name}, and is yours to look through:
 - the photos they were learned from, in ComfyUI's folder input, and where you had them from;
@@ -39,9 +41,11 @@ def files_of(name: str, folders: Iterable[Path]) -> list[Path]:
     """Each file of a persona: by its name, and copies of what was learned that have other names."""
     there = [file for folder in folders for file in files_in(folder)]
     named = {file for file in there if is_theirs(file, name)}
-    learned = {found for file in named if file.suffix == EXTENSION and (found := content_of(file))}
-    sizes = {size for size, _ in learned}
+    own = [file for file in named if file.suffix == EXTENSION]
+    learned = {found for file in own if (found := content_of(file))}
+    sizes, inputs = {size for size, _ in learned}, {told for file in own if (told := fingerprint_in(file))}
     copies = {file for file in there if content_size(file) in sizes and content_of(file) in learned}
+    copies |= {file for file in there if fingerprint_in(file) in inputs}  # in another form, or of another machine
     # Of a copy only what lies beside it: who is kept or learned under its name may be somebody else.
     beside = {file for copy in copies for file in there if file.parent == copy.parent and is_beside(file, copy)}
     return sorted(named | copies | beside)
@@ -103,6 +107,19 @@ def content_of(file: Path) -> tuple[int, str] | None:
     with file.open("rb") as opened:
         opened.seek(-size, os.SEEK_END)
         return size, hashlib.sha256(opened.read()).hexdigest()
+
+
+def fingerprint_in(file: Path) -> str:
+    """What a .safetensors file says it was learned from; "" where it says nothing."""
+    if file.suffix != EXTENSION:
+        return ""
+    try:
+        with file.open("rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(size)) if size <= LARGEST_HEADER else {}
+        return str(header["__metadata__"]["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def remove(files: Iterable[Path]) -> list[str]:

@@ -5,9 +5,10 @@ representation of their own. Nothing goes from one to another but rounding.
 Shapes: B rows of a task's step, latents C x h x w, L tokens of a context, D its width.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
+from operator import itemgetter
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ def shares_a_pass(one: TrainingTask, other: TrainingTask) -> bool:
     """Whether rows of both may go through the models at once."""
     return (
         (one.text, one.denoiser) == (other.text, other.denoiser)
+        and type(one.representation) is type(other.representation)
         and one.references.latents.shape[1:] == other.references.latents.shape[1:]
         and (one.objective.reference is None) == (other.objective.reference is None)
     )
@@ -58,9 +60,9 @@ def forward_together(shares: Sequence[Share]) -> list[Step]:
     schedule, t = first.denoiser.schedule, torch.cat([share.batch.t for share in shares])
     noise = torch.cat([share.batch.noise for share in shares])
     noisy, target = add_noise(schedule, torch.cat(clean), noise, t), schedule.target(torch.cat(clean), noise, t)
-    keys = together([encoding.keys for encoding in encodings])
+    keys = padded([encoding.keys for encoding in encodings])
     same = all(encoding.values is encoding.keys for encoding in encodings)
-    values = keys if same else together([encoding.values for encoding in encodings])
+    values = keys if same else padded([encoding.values for encoding in encodings])
     pooled = [encoding.pooled for encoding in encodings if encoding.pooled is not None]
     contexts = [rich_contexts(share, those) for share, those in zip(shares, vectors)]
     inputs = noisy, t, keys, values
@@ -69,7 +71,7 @@ def forward_together(shares: Sequence[Share]) -> list[Step]:
     if first.objective.reference is None:
         prediction = first.denoiser.predict(*inputs, pooled=whole)
     else:
-        reference = together([reference_of(share, those) for share, those in zip(shares, vectors)])
+        reference = padded([reference_of(share, those) for share, those in zip(shares, vectors)])
         prediction, attentions = first.denoiser.predict_watched(*inputs, reference, pooled=whole)
     ends = ends_of(len(share.batch.t) for share in shares)
     return [
@@ -115,11 +117,7 @@ def parted(encoding: TextEncoding, ends: Ends, rich_ends: Ends) -> Iterator[Text
     for (begin, end), (first, last) in zip(ends, rich_ends):
         attentions = [one[first:last] for one in rich.attentions]
         its = RichPrompts(rich.persona[first:last], rich.words[first:last], attentions)
-        yield replace(encoding.changed(rows(begin, end)), rich=its)
-
-
-def rows(begin: int, end: int) -> Callable[[Tensor], Tensor]:
-    return lambda tensor: tensor[begin:end]
+        yield replace(encoding.changed(itemgetter(slice(begin, end))), rich=its)
 
 
 def rows_of(attention: CrossAttention, begin: int, end: int) -> CrossAttention:
@@ -132,8 +130,8 @@ def ends_of(lengths: Iterable[int]) -> Ends:
     return list(zip(ends, ends[1:]))
 
 
-def together(contexts: Sequence[Tensor]) -> Tensor:
-    """[B, L, D] of all tasks, filled up with zeros behind those of shorter prompts."""
+def padded(contexts: Sequence[Tensor]) -> Tensor:
+    """Those [B, L, D] of all tasks, filled up with zeros behind those of shorter prompts."""
     longest = max(context.shape[1] for context in contexts)
     return torch.cat([F.pad(context, (0, 0, 0, longest - context.shape[1])) for context in contexts])
 

@@ -8,6 +8,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -73,6 +74,12 @@ class Persona:
     def small(self) -> "Persona":
         """The same persona in a smaller file, where there is one."""
         return replace(self, representation=self.representation.small())
+
+    def as_filed(self) -> "Persona":
+        """With the numbers that its file has."""
+        kept = deepcopy(self.representation.exported())
+        kept.load_state_dict({name: value.half().float() for name, value in kept.state_dict().items()})
+        return replace(self, representation=kept)
 
     def parts(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The file's tensors and metadata."""

@@ -5,6 +5,7 @@ Its vectors are smooth in t. So a few patterns are enough, each with a share tha
 Shapes: T timesteps, G kept ones, R patterns, B rows, N persona tokens, D width of the text encoder (of all).
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -20,6 +21,7 @@ TOLERANCE = 7e-4
 FAINT = 0.01  # of its largest size: what is smaller at a timestep counts as of that size
 KEPT_IN, HISTORY = torch.float16, 200  # as persona.Persona keeps numbers; of a loss beside them
 PARTS = "offsets", "bypass"
+LARGEST = 2**24  # timesteps times numbers of a timestep: what is larger, no text encoder asks for, and takes minutes
 TINY, ROUNDING = 1e-30, 1e-9
 
 
@@ -69,8 +71,10 @@ class StageVectors(Saved):
     @torch.no_grad()
     def of(cls, learned: Representation) -> "StageVectors | None":
         """As near to `learned` as TOLERANCE at each timestep, in as few numbers as that takes; None where fp16 is too
-        coarse for it."""
+        coarse for it, or they are too many."""
         stages, widths = learned.stages, learned.widths
+        if (stages.t_hi - stages.t_lo) * learned.initializers.numel() > LARGEST:
+            return None
         word = learned.word.cpu().to(KEPT_IN).float()  # as the file has it: its rounding is made up for
         t = torch.arange(stages.t_lo, stages.t_hi + 1, device=learned.word.device)
         vectors = learned.at(t.float())
@@ -162,14 +166,18 @@ class Patterns(nn.Module):
         patterns = (right * (peaks / root)[:, None]).reshape(-1, *rows.shape[1:]).mul(unit).to(KEPT_IN)
         flat = (patterns.double() / unit).flatten(1)
         among, seen = flat @ flat.T, even @ flat.T
-        for count in range(1, rank + 1):
-            own = among[:count, :count]
-            shares = torch.linalg.solve(own, seen[kept, :count].T).T.to(KEPT_IN)
-            found = torch.lerp(shares[lower].double(), shares[lower + 1].double(), share)
-            wrong = ((found @ own - 2 * seen[:, :count]) * found).sum(1) + size.square()
-            if (wrong <= allowed.square()).all():
-                return cls(patterns[:count], shares)
-        return None
+
+        def shares_of(count: int) -> Tensor:
+            return torch.linalg.solve(among[:count, :count], seen[kept, :count].T).T.to(KEPT_IN)
+
+        def are_enough(count: int) -> bool:
+            shares = shares_of(count).double()
+            found = torch.lerp(shares[lower], shares[lower + 1], share)
+            wrong = ((found @ among[:count, :count] - 2 * seen[:, :count]) * found).sum(1) + size.square()
+            return bool((wrong <= allowed.square()).all())
+
+        count = 1 + bisect_left(range(1, rank + 1), True, key=are_enough)
+        return cls(patterns[:count], shares_of(count)) if count <= rank else None
 
 
 def kept_timesteps(stages: Stages, step: int) -> tuple[int, ...]:

@@ -58,7 +58,10 @@ class Learning:
             restore(self.progress, task.representation, self.optimizer, self.scale)
         else:  # whatever happens, there is something to go on from
             self.progress.tensors = self.snapshot()
-        self.since, self.aside = time.monotonic(), self.progress.aside
+
+    def again(self) -> "Learning":
+        """The same, from where its progress was kept."""
+        return Learning(self.task, self.progress, self.on_step, self.save, LossScale(self.scale.enabled))
 
     @property
     def done(self) -> bool:
@@ -88,14 +91,17 @@ class Learning:
             self.totals[name] = self.totals[name] + loss.detach()
         return losses
 
-    def end(self, share: float) -> None:
-        """Learn from the gradients of all parts. share: of the time since the last step, which was others' too."""
+    def end(self, seconds: float) -> None:
+        """Learn from the gradients of all parts. seconds: that they took, of which others may have had a part."""
+        progress, began, aside = self.progress, time.monotonic(), self.progress.aside
+        progress.seconds += seconds
         try:
-            self.step_from_gradients(share)
+            self.step_from_gradients()
         except LossNotFinite as error:
             self.error = error
+        progress.seconds += time.monotonic() - began - (progress.aside - aside)
 
-    def step_from_gradients(self, share: float) -> None:
+    def step_from_gradients(self) -> None:
         progress, index = self.progress, self.progress.step
         if self.watch:
             self.watch.finish()
@@ -112,9 +118,6 @@ class Learning:
             self.meter.observe(examples)
         for name, loss in losses.items():
             progress.losses.setdefault(name, []).append(loss)
-        now = time.monotonic()
-        progress.seconds += share * (now - self.since) - (progress.aside - self.aside)
-        self.since, self.aside = now, progress.aside
         if progress.step % SAVE_EVERY == 0:
             self.keep()
         self.on_step(progress)
@@ -187,13 +190,14 @@ def train_together(waiting: Iterable[Learning], at_once: int = 1, micro_batch: i
 
 
 def take_step(running: Sequence[Learning], micro_batch: int | None) -> None:
-    """A step of each."""
+    """A step of each. Each counts the time of its rows' share, and of what is done for it alone."""
+    began = time.monotonic()
     begun = [(one, one.begin()) for one in running]
     for part in parts(begun, micro_batch):
         backward(part)
-    rows = sum(len(batch.t) for _, batch in begun)
+    a_row = (time.monotonic() - began) / sum(len(batch.t) for _, batch in begun)
     for one, batch in begun:
-        one.end(len(batch.t) / rows)
+        one.end(a_row * len(batch.t))
 
 
 def parts(begun: Sequence[tuple[Learning, Batch]], rows: int | None) -> Iterator[list[tuple[Learning, Batch]]]:
@@ -220,14 +224,14 @@ def backward(part: Sequence[tuple[Learning, Batch]]) -> None:
     steps = forward_together([Share(one.task, batch) for one, batch in part])
     losses = [one.losses(step, len(batch.t)) for (one, batch), step in zip(part, steps)]
     look((one.watch, step, terms) for (one, _), step, terms in zip(part, steps, losses) if one.watch)
-    weighted = [one.scale.value * together(one.task, terms) for (one, _), terms in zip(part, losses)]
+    weighted = [one.scale.value * summed(one.task, terms) for (one, _), terms in zip(part, losses)]
     sum(weighted[1:], weighted[0]).backward()
     for one, batch in part:
         if one.watch:
             one.watch.after(len(batch.t))
 
 
-def together(task: TrainingTask, losses: Mapping[str, Tensor]) -> Tensor:
+def summed(task: TrainingTask, losses: Mapping[str, Tensor]) -> Tensor:
     """The sum of the terms but for those of a relative weight, whose gradients are added later."""
     return sum((loss for name, loss in losses.items() if name not in task.objective.relative), torch.zeros(()))
 

@@ -29,8 +29,7 @@ from persona_core.host.learn.memory import (
     saved_by_row,
     smallest,
 )
-from persona_core.progress import Progress
-from persona_core.training import train
+from persona_core.training import Learning, train
 
 from .learning import KINDS, Learner
 from .page import Table
@@ -69,7 +68,7 @@ def case(file: Path, latent: int, batch: int, way: str) -> dict:
         forget_peak()
         before = memory_now()
         if way == FITS:
-            train_in_memory([Lesson(learner.task, Progress())], patchers)
+            train_in_memory([Lesson(lambda: Learning(learner.task))], patchers)
         else:
             with gradient_checkpointing(chosen.checkpointed):
                 train(learner.task, scale=learner.scale(), micro_batch=chosen.micro_batch)

@@ -8,11 +8,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from comfy.model_management import load_models_gpu
 
 from ..consent import Consent
 from ..host import checkpoints, store
+from ..host.compat import with_own_weights
 from ..host.learn.jobs import JOBS, Models
 from ..host.learn.run import TrainingJob, Wanted, train_personas
+from ..host.learn.text import clip_for_learning
 from ..host.messages import log
 from ..host.photos import opened
 from ..persona import Persona
@@ -53,7 +56,10 @@ class Learner:
     def __init__(self, plan: Plan):
         self.plan, self.shelf = plan, shelf_of(plan.out)
         store.register_folder()
-        self.models = models_of(plan)
+        models = models_of(plan)
+        # Once, and not for each wave: where weights are lent, whoever learns reads the file again.
+        model, clip = with_own_weights(models.model, "MODEL"), clip_for_learning(models.clip)
+        self.models = replace(models, model=model, clip=clip)
 
     @torch.inference_mode()  # as the host runs nodes
     def learn(
@@ -69,6 +75,8 @@ class Learner:
         no Exception, ends the run; what is unfinished is kept. Raises DiskFull, behind the result of the row it met.
         """
         results: list[Result] = []
+        # What is loaded before is loaded after: learning would bring each wave its own.
+        load_models_gpu([self.models.model, self.models.clip.patcher])
 
         def watch(name: str, progress: Progress) -> None:
             on_step(name, progress)
@@ -157,7 +165,13 @@ class Learner:
                 ended.append(error)
                 raise
 
-        wanted = [Wanted(one.job, one.fingerprint, one.unfinished, partial(after_step, one.row.id)) for one in ready]
+        def warn(name: str, trouble: str) -> None:
+            log.warning("%s: %s", name, trouble)
+
+        wanted = [
+            Wanted(one.job, one.fingerprint, one.unfinished, partial(after_step, one.row.id), partial(warn, one.row.id))
+            for one in ready
+        ]
         try:
             train_personas(wanted, self.plan.at_once, done)
         except Exception as error:
@@ -165,6 +179,8 @@ class Learner:
                 raise
             if len(left) == 1:
                 done(next(one for one in wanted if one.job.name in left), error)
+            elif not left:  # all are told of; but something is wrong
+                log.warning("After learning:", exc_info=error)
             # Each alone, from where they are: whose fault it was is not known.
             for one in list(left.values()):
                 self.learn_together([one], watch, tell)

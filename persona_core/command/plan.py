@@ -31,8 +31,8 @@ class Plan:
 
     @property
     def wave(self) -> int:
-        """People whose photos are ready: where several are learned at once, whoever is done makes room for the next."""
-        return WAVE * self.at_once if self.at_once > 1 else 1
+        """People whose photos are ready: whoever is done makes room for the next."""
+        return WAVE * self.at_once
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> "Plan":

@@ -2,6 +2,9 @@
 
 import hashlib
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from ..files import PersonaFileError
@@ -12,6 +15,8 @@ from ..host.messages import log
 from ..kept import EXTENSION, kept_names
 from ..persona import Persona
 from . import storage
+
+FORMS = 2  # of one persona: small, and with the mapper
 
 
 class Folder:
@@ -39,7 +44,8 @@ class Folder:
 
     def save(self, job: TrainingJob, persona: Persona) -> Persona:
         """What is then in the file; another of its name is kept. Raises OSError with a sentence."""
-        return reuse.save(job, persona, Path(self.place(persona.name)), None)
+        before, _ = store.find(job.name, persona.fingerprint, folders=[self.path])
+        return reuse.save(job, persona, Path(self.place(persona.name)), before)
 
 
 class Bucket(Folder):
@@ -54,26 +60,37 @@ class Bucket(Folder):
         return f"{self.url}/{name}{EXTENSION}"
 
     def find(self, job: TrainingJob, fingerprint: str) -> tuple[Persona, str] | None:
-        for called in (job.name, next(kept_names(job.name, fingerprint))):
+        return next((found for found in self.alike(job.name, fingerprint) if job.is_kept_by(found[0])), None)
+
+    def alike(self, name: str, fingerprint: str) -> Iterator[tuple[Persona, str]]:
+        """Those of the same inputs, under the names under which they are looked for."""
+        for called in (name, *islice(kept_names(name, fingerprint), FORMS)):
             there = self.read(called)
-            if there and there.fingerprint == fingerprint and job.is_kept_by(there):
-                return there, self.place(called)
-        return None
+            if there and there.fingerprint == fingerprint:
+                yield there, self.place(called)
 
     def check_writable(self, name: str) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
 
     def save(self, job: TrainingJob, persona: Persona) -> Persona:
-        persona = job.form_of(persona)
-        place, other = self.place(persona.name), self.read(persona.name)
         try:
+            other = self.read(job.name)
+            before = next(self.alike(job.name, persona.fingerprint), (None, ""))[0]
+            persona = replace(job.form_of(persona), consent=reuse.agreed(persona, before))
             if other and other.learned != persona.learned:
-                kept = self.place(next(kept_names(persona.name, other.fingerprint)))
-                storage.write_bytes(kept, other.to_bytes())
-            storage.write_bytes(place, persona.to_bytes())
+                storage.write_bytes(self.kept_place(other, job.name), other.to_bytes())
+            storage.write_bytes(self.place(job.name), persona.to_bytes())
         except storage.Unreachable as error:
             raise OSError(f"The persona '{persona.name}' could not be saved: {error}") from error
         return persona
+
+    def kept_place(self, other: Persona, name: str) -> str:
+        """Where who has to make room goes: where nothing is, or the same."""
+        for kept in kept_names(name, other.fingerprint):
+            content = storage.read_if_there(self.place(kept))
+            if content is None or ((there := self.read(kept)) and there.learned == other.learned):
+                return self.place(kept)
+        raise AssertionError  # there is always a next name
 
     def read(self, name: str) -> Persona | None:
         """None where there is none that can be read. Raises Unreachable."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .plan import Plan
 from .results import Result
@@ -115,12 +116,13 @@ def learned(
         gpus = min(1, on_cluster)
     least, most = workers or (max(1, int(on_cluster / gpus)) if gpus else 1,) * 2
     # One block for each batch: Ray passes on whole blocks, so that a result comes as soon as its batch is done.
-    blocks = -(-len(rows) // plan.wave)
+    batch = plan.wave if plan.at_once > 1 else 1
+    blocks = -(-len(rows) // batch)
     people = ray.data.from_items([{"row": row} for row in rows], override_num_blocks=blocks)
     results = people.map_batches(
         Worker,
         fn_constructor_args=(named_whole(plan),),
-        batch_size=plan.wave,
+        batch_size=batch,
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         num_gpus=gpus or None,
         num_cpus=cpus,
@@ -134,7 +136,7 @@ def named_whole(plan: Plan) -> Plan:
     """With whole paths: a worker is started in another folder, perhaps on another machine."""
     files = "checkpoint", "diffusion_model", "text_encoder", "vae", "clip_vision"
     there = {name: Path(getattr(plan, name)).expanduser() for name in files if getattr(plan, name)}
-    whole = {name: str(path.absolute()) for name, path in there.items() if path.is_file()}
+    whole: dict[str, Any] = {name: str(path.absolute()) for name, path in there.items() if path.is_file()}
     out = plan.out if is_url(plan.out) else str(Path(plan.out).expanduser().absolute())
     return replace(plan, out=out, **whole)
 

@@ -18,6 +18,7 @@ from persona_core.schema import CHECKSUM, checksum
 def begun_only(lessons, patchers, at_once, on_done, *given):
     """In the place of learning: only how it begins."""
     for lesson in lessons:
+        lesson.begin()
         on_done(lesson, None)
 
 

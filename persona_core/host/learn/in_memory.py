@@ -1,15 +1,12 @@
 """Learning in the memory there is, whatever was thought before of how much that would be."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import comfy.model_management
-import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...loss_scale import LossScale
-from ...progress import LossNotFinite, Progress
-from ...task import TrainingTask
+from ...progress import Progress
 from ...training import Learning, train_together
 from ..messages import log, warn
 from .denoiser import PIXELS
@@ -23,50 +20,85 @@ class TooLittleMemory(MemoryError):
     """Learning does not fit in any way."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Lesson:
-    """One persona to be learned: its task, how far it is, and what is done after each step and to keep it."""
+    """One persona to be learned. make: its learning, when it is its turn; raises ValueError where there is none."""
 
-    task: TrainingTask
-    progress: Progress
-    on_step: Callable[[Progress], None] = lambda progress: None
-    save: Callable[[Progress], None] = lambda progress: None
+    make: Callable[[], Learning]
+    learning: Learning | None = None
 
-    def learning(self) -> Learning:
-        """From where its progress was kept."""
-        scale = LossScale(enabled=self.task.denoiser.dtype == torch.float16)
-        return Learning(self.task, self.progress, self.on_step, self.save, scale)
+    def begin(self) -> Learning:
+        self.learning = self.learning or self.make()
+        return self.learning
+
+
+OnDone = Callable[[Lesson, Exception | None], None]
+
+
+class Lessons:
+    """Those that are not over. on_done: is told when one is, and why it was not learned; what it raises is no trouble
+    of learning's."""
+
+    def __init__(self, lessons: Sequence[Lesson], on_done: OnDone):
+        self.left, self.on_done, self.raised = list(lessons), on_done, []
+
+    def begun(self) -> Iterator[Learning]:
+        """Each in its turn."""
+        for lesson in list(self.left):
+            try:
+                learning = lesson.begin()
+            except ValueError as error:
+                self.over(lesson, error)
+            else:
+                yield learning
+
+    def over(self, lesson: Lesson, error: Exception | None) -> None:
+        try:
+            self.on_done(lesson, error)
+        except BaseException as raised:
+            self.raised.append(raised)
+            raise
+        self.left.remove(lesson)
+        lesson.learning = None  # and with it all that it needed
+
+    def of(self, learning: Learning) -> Lesson:
+        return next(lesson for lesson in self.left if lesson.learning is learning)
+
+    @property
+    def running(self) -> list[Learning]:
+        return [lesson.learning for lesson in self.left if lesson.learning]
+
+    def again(self) -> None:
+        """Those that run, from where each was kept."""
+        for lesson in self.left:
+            lesson.learning = lesson.learning and lesson.learning.again()
 
 
 def train_in_memory(
     lessons: Sequence[Lesson],
     patchers: Sequence[ModelPatcher],
     at_once: int = 1,
-    on_done: Callable[[Lesson, LossNotFinite | None], None] = lambda lesson, error: None,
+    on_done: OnDone = lambda lesson, error: None,
     on_trouble: Callable[[str], None] = warn,
     off: Sequence[ModelPatcher] = (),
     last: bool = True,
 ) -> None:
-    """`train_together` in the memory there is; and if that was misjudged, say so and go on with what needs least.
+    """`train_together` in the memory there is; and if that was misjudged, say so and go on with less: one person in a
+    pass, then what needs least.
 
-    lessons: alike in size, through the same models; on_done is told when one is over, and why it was not learned.
-    patchers: of the models. off: those that stay off the device. Raises TooLittleMemory, and NoRoom unless this is the
-    last way.
+    lessons: alike in what they need, the largest first, through the same models. on_done: see Lessons. patchers: of the
+    models. off: those that stay off the device. Raises TooLittleMemory, and NoRoom unless this is the last way.
     """
-    left, task = list(lessons), lessons[0].task
+    there = Lessons(lessons, on_done)
+    if (largest := next(there.begun(), None)) is None:
+        return
+    task, at_once = largest.task, min(at_once, len(there.left))
     denoiser, rows = task.denoiser, task.settings.batch_size
-    at_once = min(at_once, len(left))
     layers = layers_to_checkpoint(denoiser.diffusion_model, denoiser.device)
     whole = denoiser.patcher not in off
     first, room = fit_into_memory(task, patchers, off, last, at_once)
-    running: list[Lesson] = []
-
-    def begun() -> Iterator[Learning]:
-        for lesson in list(left):
-            running.append(lesson)
-            yield lesson.learning()
-
-    for fitted in dict.fromkeys((first, smallest(layers, () if whole else layers))):
+    one_each = replace(first, micro_batch=min(first.micro_batch, rows))
+    for fitted in dict.fromkeys((first, one_each, smallest(layers, () if whole else layers))):
         how = (
             f"{fitted.micro_batch} of {rows * at_once} pictures at once, {len(fitted.checkpointed)} of {len(layers)} "
             "layers computed twice"
@@ -76,23 +108,20 @@ def train_in_memory(
             how += f"; off the device but for their turns{text}, {len(fitted.lent)} of {len(layers)} layers"
         log.info("Learning in %s and %.1f GB: %s", denoiser.dtype, room / GIGABYTE, how)
         if fitted != first:
-            on_trouble(f"Out of memory {whence([one.progress for one in running])} with {how}.")
+            on_trouble(f"Out of memory {whence([one.progress for one in there.running])} with {how}.")
+            there.again()
         resident = () if whole else outside(denoiser.patcher.model, fitted.lent)
-        running.clear()
         try:
             with placed(resident, denoiser.device), gradient_checkpointing(fitted.checkpointed):
-                for done in train_together(begun(), at_once, fitted.micro_batch):
-                    lesson = next(one for one in running if one.task is done.task)
-                    running.remove(lesson)
-                    left.remove(lesson)
-                    on_done(lesson, done.error)
+                for done in train_together(there.begun(), at_once, fitted.micro_batch):
+                    there.over(there.of(done), done.error)
             return
         except Exception as error:
-            if not out_of_memory(error):
+            if error in there.raised or not out_of_memory(error):
                 raise
         # Here, where the error is gone, which held on to all that was computed.
         comfy.model_management.soft_empty_cache()
-    kept = max(one.progress.kept for one in running)
+    kept = max(one.progress.kept for one in there.running)
     kept = f"How far it was after step {kept}" if kept else "Nothing that was learned"
     height, width = (PIXELS * side for side in task.references.latents.shape[-2:])
     raise TooLittleMemory(

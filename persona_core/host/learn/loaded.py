@@ -55,8 +55,7 @@ class LoadedModels:
         kept: StageMapper | None = None,
     ) -> TrainingTask:
         """What is learned of photos that `latents.encode` has encoded. images: their embeddings. kept: what to go on
-        from. Raises ValueError for a caption that cannot be
-        read."""
+        from. Raises ValueError for a caption that cannot be read."""
         denoiser, towers = self.denoiser(math.prod(latents.shape[-2:])), self.towers
         device, word = denoiser.device, towers.word(recipe.supercategory)
         start = starts(recipe.tokens, word, towers.known) if recipe.starts_at_names else None

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ...consent import Consent
 from ...persona import Persona
 from .. import store
 from .report import Reporter
@@ -54,10 +55,16 @@ def unfinished_at(path: Path, fingerprint: str) -> Path:
 def save(job: TrainingJob, persona: Persona, path: Path, before: Persona | None) -> Persona:
     """Write what was learned, in the form that the job asks for. before: what says to be of the same inputs; if it is,
     its consent stays noted."""
-    forms = persona, persona.small()
-    same = before is not None and before.learned in [form.learned for form in forms]  # its file may only say so
-    agreed = before.consent if before and same else persona.consent
-    return store.save(replace(job.form_of(persona), name=job.name, consent=agreed), path)
+    return store.save(replace(job.form_of(persona), name=job.name, consent=agreed(persona, before)), path)
+
+
+def agreed(persona: Persona, before: Persona | None) -> Consent:
+    """The consent that is noted of what was learned: that of `save`'s before, if nobody says otherwise."""
+    if before is None or persona.consent != Consent():
+        return persona.consent
+    # Its file may only say so. A small one may have been made of the file of a whole one.
+    same = any(before.learned == form.learned for form in (persona, persona.small(), persona.as_filed().small()))
+    return before.consent if same else persona.consent
 
 
 def hold(persona: Persona, fingerprint: str) -> None:

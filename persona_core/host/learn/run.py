@@ -1,22 +1,26 @@
 """Learn personas with the host's models: from photos to a Persona, interrupted or not."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import comfy.model_management
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from PIL import Image
 from torch import Tensor
 
+from ...loss_scale import LossScale
 from ...mapper import StageMapper
 from ...persona import LAST_LAYER, Persona
 from ...photos import Photo
 from ...progress import LossNotFinite, Progress
 from ...recipes import Recipe
+from ...training import Learning
 from ..clip import text_towers
 from ..messages import warn
 from ..model import compute_dtype
@@ -135,18 +139,22 @@ def train_personas(
     model, clip, vae = model_for_learning(first.job.model), clip_for_learning(first.job.clip), first.job.vae
     with memory_or_a_sentence(), unloaded_after(model, clip.patcher, vae.patcher):
         left = [encoded(first), *map(encoded, wanted)]
-        ways = ways_to_load([model, clip.patcher])
+        ways, raised = ways_to_load([model, clip.patcher]), []
 
         def done(one: Encoded, persona: Persona | Exception) -> None:
+            try:
+                on_done(one.wanted, persona)
+            except BaseException as error:  # whatever it is, no other way to load mends it
+                raised.append(error)
+                raise
             left.remove(one)
-            on_done(one.wanted, persona)
 
         for off in ways:
             try:
                 learn(list(left), at_once, model, clip, off, off is ways[-1], done)
                 return
             except Exception as error:
-                if off is ways[-1] or not out_of_memory(error):
+                if off is ways[-1] or error in raised or not out_of_memory(error):
                     raise
                 tried = not isinstance(error, NoRoom)
             # Here, where the error is gone, which held on to all that was computed.
@@ -178,33 +186,28 @@ def learn(
     with differentiable(*patchers, dtype=compute_dtype(model), off=off):
         models = LoadedModels(model, clip, off)
         for alike in of_a_size(encoded):
-            whose: dict[Lesson, Encoded] = {}
-            for one in alike:
-                try:
-                    whose[lesson_of(one, models)] = one
-                except ValueError as error:
-                    on_done(one, error)
+            whose = {Lesson(partial(begin, one, models)): one for one in alike}
 
-            def done(lesson: Lesson, error: LossNotFinite | None, whose: dict = whose) -> None:
-                one = whose.pop(lesson)
-                on_done(one, not_finite(one, error) if error else persona_of(one, lesson, models))
+            def done(lesson: Lesson, error: Exception | None, whose: Mapping[Lesson, Encoded] = whose) -> None:
+                one = whose[lesson]
+                on_done(one, told(one, error) if error else persona_of(one, lesson.learning, models))
 
-            if whose:
-                troubled = next(iter(whose.values())).wanted.on_trouble
-                train_in_memory(list(whose), patchers, at_once, done, troubled, off, last)
+            train_in_memory(list(whose), patchers, at_once, done, alike[0].wanted.on_trouble, off, last)
 
 
 def of_a_size(encoded: Sequence[Encoded]) -> list[list[Encoded]]:
-    """Those together that need as much memory as each other."""
+    """Those together that need about as much memory as each other, those of longer prompts first."""
     groups: dict[tuple, list[Encoded]] = {}
     for one in encoded:
         recipe = one.wanted.job.recipe
         cells = math.prod(one.latents.shape[-2:])
-        groups.setdefault((type(recipe), cells, recipe.learning.batch_size, recipe.tokens), []).append(one)
-    return list(groups.values())
+        watched = bool(recipe.attention_weight)
+        groups.setdefault((type(recipe), cells, recipe.learning.batch_size, recipe.tokens, watched), []).append(one)
+    return [sorted(some, key=lambda one: -len(one.wanted.job.recipe.caption)) for some in groups.values()]
 
 
-def lesson_of(one: Encoded, models: LoadedModels) -> Lesson:
+def begin(one: Encoded, models: LoadedModels) -> Learning:
+    """Raises ValueError for a caption that cannot be read."""
     wanted, job = one.wanted, one.wanted.job
     kept = job.go_on_from and job.go_on_from.representation
     task = models.task(job.recipe, one.latents, one.masks, job.image_embeddings, kept)
@@ -221,32 +224,35 @@ def lesson_of(one: Encoded, models: LoadedModels) -> Lesson:
         if progress.step:
             save_progress(wanted.unfinished, progress, wanted.fingerprint)
 
-    return Lesson(task, progress, after_step, save_unfinished)
+    scale = LossScale(enabled=task.denoiser.dtype == torch.float16)
+    return Learning(task, progress, after_step, save_unfinished, scale)
 
 
-def persona_of(one: Encoded, lesson: Lesson, models: LoadedModels) -> Persona:
+def persona_of(one: Encoded, learning: Learning, models: LoadedModels) -> Persona:
     """What was learned."""
-    wanted, recipe, progress, towers = one.wanted, one.wanted.job.recipe, lesson.progress, models.towers
+    wanted, recipe, progress, towers = one.wanted, one.wanted.job.recipe, learning.progress, models.towers
     if not progress.in_time:
         wanted.on_trouble(
             f"Learning ended after its {recipe.learning.minutes:g} minutes, before it was done: allow more minutes, "
             "or lower the resolution."
         )
     went_on = {WENT_ON: wanted.job.go_on_from.name} if wanted.job.go_on_from else {}
-    told = {**found(lesson.task, progress), LAST_LAYER: towers.last_layer(models.clip.layer_idx)}
+    facts = {**found(learning.task, progress), LAST_LAYER: towers.last_layer(models.clip.layer_idx)}
     return Persona(
         name=wanted.job.name,
-        representation=lesson.task.representation.cpu().exported().requires_grad_(False),
+        representation=learning.task.representation.cpu().exported().requires_grad_(False),
         family=towers.family,
         supercategory=recipe.supercategory,
-        settings={**recipe.settings(), **went_on, **told},
+        settings={**recipe.settings(), **went_on, **facts},
         losses=progress.losses,
         fingerprint=wanted.fingerprint,
     )
 
 
-def not_finite(one: Encoded, error: LossNotFinite) -> LossNotFinite:
-    """With advice."""
+def told(one: Encoded, error: Exception) -> Exception:
+    """With advice, where there is some."""
+    if not isinstance(error, LossNotFinite):
+        return error
     said = LossNotFinite(
         f"Learning '{one.wanted.job.name}' stopped because {error}. Try a lower learning rate; if it happens in "
         "the first steps, the checkpoint or VAE does not compute well in this precision: start ComfyUI "
