@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from . import FAILED, FINE, USAGE
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="people learned in one pass")
     parser.add_argument("--score", action="store_true", help="paint each and tell how like they are")
+    parser.add_argument("--prompts", dest="score_prompts", metavar="FILE", help="for --score, a picture each")
     add_model_arguments(parser)
     parser.add_argument("--clip-vision", default="", help="an image encoder that looks at the photos, too")
     talk = parser.add_mutually_exclusive_group()
@@ -33,13 +35,17 @@ def run(given: argparse.Namespace) -> int:
 
     plan = Plan.of(given)
     try:
-        check(plan, given.results)
+        check(plan, given.results, given.score_prompts)
         start(plan.comfyui, plan.comfyui_options)  # before rows, which import torch
+        from .prompts import read_prompts
         from .rows import read
 
         rows = read(given.table, settings_in(given.set))
+        if given.score_prompts:
+            plan = replace(plan, scored_with=tuple(read_prompts(given.score_prompts)))
     except (NoComfyUI, ValueError) as error:
         return wrong(error)
+    from ..faces import NoRecogniser
     from ..host.checkpoints import NoSuchModel
     from .learning import DiskFull
     from .progress import Progress
@@ -56,7 +62,7 @@ def run(given: argparse.Namespace) -> int:
                 progress.done(result)
                 check_stop()
         results.settle()
-    except NoSuchModel as error:
+    except (NoSuchModel, NoRecogniser) as error:
         return wrong(error)
     except Stopped as stopped:
         print(f"\n{stopped} Run it again to go on.", file=sys.stderr)
@@ -76,13 +82,15 @@ def wrong(error: Exception) -> int:
     return USAGE
 
 
-def check(plan: Plan, results: Path | None) -> None:
+def check(plan: Plan, results: Path | None, score_prompts: str | None) -> None:
     """Raise ValueError for what does not go together."""
     plan.check_models()
     if "://" in plan.out and results is None:
         raise ValueError(
             "With --out at a URL, say with --results which file on this machine tells what became of each."
         )
+    if score_prompts and not plan.score:
+        raise ValueError("--prompts is for --score.")
     if plan.at_once < 1:
         raise ValueError("--at-once is at least 1.")
 

@@ -18,6 +18,7 @@ from ..host.photos import opened
 from ..persona import Persona
 from ..progress import Progress
 from .claims import Claim
+from .likeness_check import BY, PROMPTS, SCORE, WAY, LikenessCheck
 from .plan import Plan
 from .results import FAILED, LEARNED, THERE, Result
 from .row_log import about_the_row
@@ -54,11 +55,12 @@ class Learner:
         self.plan, self.shelf = plan, shelf_of(plan.out)
         store.register_folder()
         self.models = models_of(plan)
+        self.check = LikenessCheck(self.models, plan.scored_with or PROMPTS) if plan.score else None
 
     @torch.inference_mode()  # as the host runs nodes; of a generator, only while it runs
     def learn(
         self,
-        rows: Iterable[Row],
+        rows: Sequence[Row],
         on_step: Callable[[str, Progress], None] = lambda name, progress: None,
         check_stop: Callable[[], None] = lambda: None,
     ) -> Iterator[Result]:
@@ -72,6 +74,12 @@ class Learner:
             on_step(name, progress)
             check_stop()
 
+        by_id = {row.id: row for row in rows}
+        for result in self.learn_each(rows, watch, check_stop):
+            yield self.scored(by_id[result.id], result, check_stop)
+
+    def learn_each(self, rows: Iterable[Row], watch: Watch, check_stop: Callable[[], None]) -> Iterator[Result]:
+        """As `learn`, without scores."""
         ready: list[Prepared] = []
         elsewhere: list[Row] = []
         for row in rows:
@@ -119,6 +127,23 @@ class Learner:
     def find(self, row: Row, fingerprint: str) -> Result | None:
         found = self.shelf.find(row.id, fingerprint)
         return told(row, THERE, *found) if found else None
+
+    def scored(self, row: Row, result: Result, check_stop: Callable[[], None]) -> Result:
+        """With the score that the persona's file keeps, or a new one, which it then keeps."""
+        found = self.shelf.find(row.id, result.fingerprint) if self.check and result.status != FAILED else None
+        if not self.check or not found:
+            return result
+        persona, place = found
+        kept = persona.settings
+        if kept.get(BY) != self.check.by:
+            try:
+                kept = self.check(persona, opened(map(read_bytes, row.photos)), check_stop)
+                if place == self.shelf.place(row.id):  # and not what had to make room for another of its name
+                    self.shelf.save(replace(persona, settings={**persona.settings, **kept}))
+            except Exception as error:
+                return replace(result, error=f"Not scored: {sentence_of(error, row.id)}")
+        score, share = (value if isinstance(value := kept.get(name), float) else None for name in (SCORE, WAY))
+        return replace(result, score=score, share=share)
 
     def learn_together(self, ready: Sequence[Prepared], watch: Watch) -> Iterator[Result]:
         """Learn, save and tell. Claims are given back, whatever happens."""

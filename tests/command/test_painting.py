@@ -18,7 +18,7 @@ from persona_core.command.painting import PAINTED, Asked, Painter, files_in
 from persona_core.command.prompts import prompt_for, read_prompts
 from persona_core.command.results import FAILED, THERE
 from persona_core.command.stopping import Stopped
-from persona_core.host.apply.pictures import Sampling
+from persona_core.host.apply.pictures import Sampling, usual_sampling
 from persona_core.host.learn.jobs import Models
 from persona_core.provenance_report import describe
 
@@ -121,6 +121,21 @@ def test_whoever_cannot_be_painted_is_a_sentence_and_no_end(painter, put, tmp_pa
     said = [one.error for one in results]
     assert "no readable" in said[0] and "no file" in said[1] and "was learned for" in said[2]
     assert "no contact sheet" in said[3] and "same name" in said[5]
+
+
+@pytest.mark.parametrize("family", tiny_models.FLOWS)
+def test_flows_are_painted_as_the_templates_do(family, tmp_path):
+    with torch.inference_mode():
+        vae = tiny_models.vae()
+        models = Models(
+            {"z_image": tiny_models.z_image, "anima": tiny_models.anima}[family](), tiny_models.clip(family), vae
+        )
+    usual = usual_sampling(models.model)
+    assert (usual.steps, usual.scheduler, usual.width) == ({"z_image": 8, "anima": 30}[family], "simple", 1024)
+    file = tiny_models.persona(models.clip, "ann").save(tmp_path / "ann.safetensors")
+    asked = Asked(PROMPTS, range(2), replace(usual, steps=2, width=64, height=64), {}, 4, False, "tiny")
+    [result] = Painter(models, asked, tmp_path / "out").paint([file])
+    assert (result.status, result.count, result.error) == (PAINTED, 4, "")
 
 
 def test_without_consent_nobody_is_painted_where_it_is_asked(painter, put, tmp_path, monkeypatch):
