@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 
+import certificates
 import numpy as np
 import pytest
 import tiny_models
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from prompts import FIRST_RELEASE
 
-from persona_core import provenance
+from persona_core import content_credentials, provenance
 from persona_core.command.learning import DiskFull
 from persona_core.command.painting import PAINTED, Asked, Painter, files_in
 from persona_core.command.prompts import prompt_for, read_prompts
@@ -106,6 +107,17 @@ def test_pictures_are_marked_as_generated_and_say_what_they_were_painted_from(pa
     sheet = tmp_path / "out/bob.png"
     assert provenance.read(sheet.read_bytes()).generated and Image.open(sheet).height > 2 * 256
     assert str(tmp_path).encode() not in b"".join(files(tmp_path / "out").values())
+
+
+def test_signed_pictures_say_that_a_likeness_was_used_and_are_found_again(painter, put, tmp_path, monkeypatch):
+    pytest.importorskip("c2pa")
+    for name, value in certificates.make(tmp_path).env().items():
+        monkeypatch.setenv(name, value)
+    assert [one.count for one in painter().paint([put("ann")])] == [4]
+    for file in (tmp_path / "out/ann/0001.png", tmp_path / "out/ann.png"):
+        record = content_credentials.check(file.read_bytes(), "image/png")
+        assert record and record.likeness
+    assert [one.status for one in painter().paint([tmp_path / "ann.safetensors"])] == [THERE]
 
 
 def test_whoever_cannot_be_painted_is_a_sentence_and_no_end(painter, put, tmp_path):
