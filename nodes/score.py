@@ -10,14 +10,11 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..persona_core import score_sheet
-from ..persona_core.faces import KnownFace, Recogniser, choose_recogniser
-from ..persona_core.faces.at_hand import strangers
 from ..persona_core.files import QUOTED, shown
 from ..persona_core.host import store
-from ..persona_core.host.clip_score import PromptScores, prompt_scores
-from ..persona_core.host.insightface import insightface_folders
 from ..persona_core.host.messages import warn
-from ..persona_core.likeness import THRESHOLD, Scores, make_reference, score
+from ..persona_core.host.scoring import Scored, Scorer, scores_of_prompt
+from ..persona_core.likeness import THRESHOLD, Scores
 from ..persona_core.persona import Persona
 from ..persona_core.photos import reduced, rgb
 from . import notices, sockets
@@ -136,33 +133,20 @@ class PersonaScore(io.ComfyNode):
         if keep_score and persona is None:
             raise ValueError("keep_score is on, but no persona is wired in whose file could keep it.")
         images, photos = rgb(image).float().cpu(), rgb(reference).float().cpu()
-        recogniser = choose_recogniser(insightface_folders())
-        bar = ProgressBar(2 * len(photos) + len(images))
-        whose = make_reference(photos, other_faces(others, recogniser), recogniser, lambda: bar.update(1))
-        asked = prompts_of(images, photos, text, clip, clip_vision, persona)
-        scores = score(images, whose, recogniser, asked and asked.each, threshold, lambda: bar.update(1))
-        said = [score_sheet.meaning_of_id(scores)]
-        if asked:
-            said.append(score_sheet.meaning_of_prompt(scores, asked.unrelated))
-        table = "\n".join((score_sheet.table(scores), "", *said, f"Faces told apart by {recogniser.name}."))
+        scorer, bar = Scorer(), ProgressBar(2 * len(photos) + len(images))
+        whose = scorer.reference(photos, others, lambda: bar.update(1))
+        said = text if persona is None else text.replace(persona.placeholder, persona.supercategory)
+        asked = scores_of_prompt(images, photos, said, clip, clip_vision)
+        scored = scorer.score(images, whose, asked, threshold, lambda: bar.update(1))
+        scores, table = scored.scores, f"{score_sheet.table(scored.scores)}\n\n{scored.meaning}"
         if keep_score:
-            keep(persona, scores, f"{said[0]} {recogniser.name}")
+            keep(persona, scored)
         sheet = score_sheet.sheet(images, scores)
-        shown = {**ui.PreviewImage(reduced(sheet), cls=cls).as_dict(), "text": (table,), **notices.line(said[0])}
+        shown = {**ui.PreviewImage(reduced(sheet), cls=cls).as_dict(), "text": (table,), **notices.line(scored.said[0])}
         return io.NodeOutput(
             chosen(images, scores.order), sheet, ScoredBatch(images, scores), scores.id or 0.0, scores.prompt or 0.0,
             scores.detect, scores.id_prompt, table, ui=shown,
         )  # fmt: skip
-
-
-def other_faces(others: Tensor | None, recogniser: Recogniser) -> tuple[KnownFace, ...]:
-    """Who is held against the reference: the faces in `others`, or those at hand."""
-    if others is None:
-        return strangers(recogniser)
-    found = tuple(face for picture in rgb(others).float().cpu() for face in recogniser.faces(picture))
-    if not found:
-        warn("No face was found in others, so it is not known how like strangers are.")
-    return found
 
 
 def chosen(images: Tensor, numbers: list[int]) -> Tensor:
@@ -170,27 +154,9 @@ def chosen(images: Tensor, numbers: list[int]) -> Tensor:
     return images if numbers == list(range(len(images))) else images[numbers]
 
 
-def prompts_of(
-    images: Tensor, photos: Tensor, text: str, clip: CLIP | None, clip_vision: ClipVisionModel | None,
-    persona: Persona | None,
-) -> PromptScores | None:  # fmt: skip
-    """None where there is no text."""
-    if not text.strip():
-        return None
-    if clip is None or clip_vision is None:
-        raise ValueError(
-            "There is a text, but to compare pictures with it both clip and clip_vision are needed. Wire them in, or "
-            "leave the text empty."
-        )
-    if persona is not None:
-        text = text.replace(persona.placeholder, persona.supercategory)
-    return prompt_scores(clip, clip_vision, text, images, photos)
-
-
-def keep(persona: Persona, scores: Scores, said: str) -> None:
+def keep(persona: Persona, scored: Scored) -> None:
     """Write the score into the persona's file."""
-    kept = {"score": round(scores.id or 0.0, 3), "ID(Prompt)": round(scores.id_prompt, 3), "last check": said}
-    if not store.keep_settings(persona, kept):
+    if not store.keep_settings(persona, scored.kept):
         name = shown(persona.name, QUOTED)
         warn(f"The score was not kept: models/personas holds no file of the persona {name}.")
 

@@ -5,7 +5,7 @@ Figures of different recognisers are not to be compared; how far from floor to c
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
@@ -137,17 +137,17 @@ def make_reference(
 
 
 def score(
-    images: Tensor,
+    images: Iterable[Tensor],
     reference: Reference,
     recogniser: Recogniser,
     prompts: Sequence[float] | None = None,
     threshold: float = THRESHOLD,
     on_picture: Callable = lambda: None,
 ) -> Scores:
-    """Of pictures [B, H, W, 3] in 0..1. prompts: the CLIP score of each, or None. on_picture: called after each."""
+    """Of pictures [H, W, 3] in 0..1. prompts: the CLIP score of each, or None. on_picture: called after each."""
     scored = []
-    for number, image in enumerate(rgb(images)):
-        faces = tuple(recogniser.faces(image))
+    for number, image in enumerate(images):
+        faces = tuple(recogniser.faces(rgb(image)))
         likenesses = tuple(map(reference.likeness, faces))
         scored.append(PictureScore(faces, likenesses, None if prompts is None else prompts[number]))
         on_picture()

@@ -45,7 +45,7 @@ class Photo:
 
 
 def rgb(images: Tensor) -> Tensor:
-    """Pictures [M, H, W, C] of one (grey), two (grey, alpha), three or four channels as [M, H, W, 3]."""
+    """Pictures [..., H, W, C] of one (grey), two (grey, alpha), three or four channels as [..., H, W, 3]."""
     return images[..., :1].expand(*images.shape[:-1], 3) if images.shape[-1] < 3 else images[..., :3]
 
 

@@ -1,5 +1,6 @@
 """Scores as an artist reads them: a table, a sentence, the pictures with their figures."""
 
+from collections.abc import Sequence
 from statistics import mean
 
 import torch
@@ -23,8 +24,8 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-def table(scores: Scores) -> str:
-    """A line a picture, best first, by its number in the batch, counted from 0; the means last."""
+def table(scores: Scores, names: Sequence[str] = ()) -> str:
+    """A line a picture, best first, by its name, or its number in the batch, counted from 0; the means last."""
 
     def line(name: str, likeness: float | None, prompt: float | None, id_prompt: float, faces: str) -> tuple[str, ...]:
         share = percent(scores.reference.share(likeness))
@@ -32,10 +33,14 @@ def table(scores: Scores) -> str:
 
     lines: list[tuple[str, ...]] = [("picture", "id", "of the way", "prompt", "ID(Prompt)", "faces")]
     for number in scores.order:
-        one = scores.pictures[number]
-        lines.append(line(str(number), one.id, one.prompt, scores.id_prompt_of(one), str(len(one.faces))))
+        one, name = scores.pictures[number], names[number] if names else str(number)
+        lines.append(line(name, one.id, one.prompt, scores.id_prompt_of(one), str(len(one.faces))))
     found = f"{scores.detect:.0%} have one"
     lines.append(line("mean", scores.id, scores.prompt, scores.id_prompt, found))
+    return in_columns(lines)
+
+
+def in_columns(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
 

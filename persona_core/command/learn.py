@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from . import FAILED, FINE, USAGE
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="people learned in one pass")
     parser.add_argument("--score", action="store_true", help="paint each and tell how like they are")
+    parser.add_argument("--prompts", dest="score_prompts", metavar="FILE", help="for --score, a picture each")
     many = parser.add_argument_group("many machines", "pip install 'persona[ray]'; see docs/operators.md")
     many.add_argument(
         "--ray", nargs="?", const="local", metavar="ADDRESS", help="of a Ray cluster, as auto; without: on this machine"
@@ -40,14 +42,18 @@ def run(given: argparse.Namespace) -> int:
 
     plan = Plan.of(given)
     try:
-        check(plan, given.results)
+        check(plan, given.results, given.score_prompts)
         # Before rows, which import torch. Of a cluster, the machine that gives out the work may have no GPU.
         start(plan.comfyui, ["--cpu"] if given.ray else plan.comfyui_options)
+        from .prompts import read_prompts
         from .rows import read
 
         rows = read(given.table, settings_in(given.set))
+        if given.score_prompts:
+            plan = replace(plan, scored_with=tuple(read_prompts(given.score_prompts)))
     except (NoComfyUI, ValueError) as error:
         return wrong(error)
+    from ..faces import NoRecogniser
     from ..host.checkpoints import NoSuchModel
     from .learning import DiskFull
     from .progress import Progress
@@ -72,7 +78,7 @@ def run(given: argparse.Namespace) -> int:
             else:
                 plan.learner().learn(rows, progress.step, check_stop, on_result)
         results.settle()
-    except NoSuchModel as error:
+    except (NoSuchModel, NoRecogniser) as error:
         return wrong(error)
     except Stopped as stopped:
         print(f"\n{stopped} Run it again to go on.", file=sys.stderr)
@@ -92,13 +98,15 @@ def wrong(error: Exception) -> int:
     return USAGE
 
 
-def check(plan: Plan, results: Path | None) -> None:
+def check(plan: Plan, results: Path | None, score_prompts: str | None) -> None:
     """Raise ValueError for what does not go together."""
     plan.check_models()
     if "://" in plan.out and results is None:
         raise ValueError(
             "With --out at a URL, say with --results which file on this machine tells what became of each."
         )
+    if score_prompts and not plan.score:
+        raise ValueError("--prompts is for --score.")
     if plan.at_once < 1:
         raise ValueError("--at-once is at least 1.")
 

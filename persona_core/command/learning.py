@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..host.photos import opened
 from ..persona import Persona
 from ..progress import Progress
 from .claims import Claim
+from .likeness_check import BY, PROMPTS, SCORE, WAY, LikenessCheck
 from .plan import Plan
 from .results import FAILED, LEARNED, THERE, Result
 from .row_log import about_the_row
@@ -60,11 +61,12 @@ class Learner:
         # Once, and not for each wave: where weights are lent, whoever learns reads the file again.
         model, clip = with_own_weights(models.model, "MODEL"), clip_for_learning(models.clip)
         self.models = replace(models, model=model, clip=clip)
+        self.check = LikenessCheck(self.models, plan.scored_with or PROMPTS) if plan.score else None
 
     @torch.inference_mode()  # as the host runs nodes
     def learn(
         self,
-        rows: Iterable[Row],
+        rows: Sequence[Row],
         on_step: Callable[[str, Progress], None] = lambda name, progress: None,
         check_stop: Callable[[], None] = lambda: None,
         on_result: Callable[[Result], None] = lambda result: None,
@@ -82,7 +84,10 @@ class Learner:
             on_step(name, progress)
             check_stop()
 
+        by_id = {row.id: row for row in rows}
+
         def tell(result: Result) -> None:
+            result = self.scored(by_id[result.id], result, check_stop)
             results.append(result)
             on_result(result)
 
@@ -98,10 +103,10 @@ class Learner:
                 else:
                     tell(made)
                 if len(ready) == self.plan.wave:
-                    self.learn_together(ready, watch, tell)
+                    self.learn_wave(ready, watch, tell)
                     ready.clear()
                 check_stop()
-            self.learn_together(ready, watch, tell)
+            self.learn_wave(ready, watch, tell)
         finally:
             for one in ready:
                 one.claim.give_back()
@@ -110,7 +115,7 @@ class Learner:
                 check_stop()
                 time.sleep(PAUSE)
             if isinstance(made, Prepared):
-                self.learn_together([made], watch, tell)
+                self.learn_wave([made], watch, tell)
             else:
                 tell(made)
         return results
@@ -140,8 +145,37 @@ class Learner:
             return failed(row, error)
 
     def find(self, row: Row, job: TrainingJob, fingerprint: str) -> Result | None:
-        found = self.shelf.find(job, fingerprint)
+        found = self.shelf.find(row.id, fingerprint, job.is_kept_by)
         return told(row, THERE, *found) if found else None
+
+    def learn_wave(self, ready: Sequence[Prepared], watch: Watch, tell: Callable[[Result], None]) -> None:
+        """Learn, and tell each as soon as it is known; where they are scored, once the models are free to paint."""
+        if not self.check:
+            self.learn_together(ready, watch, tell)
+            return
+        found: list[Result] = []
+        try:
+            self.learn_together(ready, watch, found.append)
+        finally:
+            for result in found:
+                tell(result)
+
+    def scored(self, row: Row, result: Result, check_stop: Callable[[], None]) -> Result:
+        """With the score that the persona's file keeps, or a new one, which it then keeps."""
+        found = self.shelf.find(row.id, result.fingerprint) if self.check and result.status != FAILED else None
+        if not self.check or not found:
+            return result
+        persona, place = found
+        kept = persona.settings
+        if kept.get(BY) != self.check.by:
+            try:
+                kept = self.check(persona, opened(map(read_bytes, row.photos)), check_stop)
+                if place == self.shelf.place(row.id):  # and not what had to make room for another of its name
+                    self.shelf.save(replace(persona, settings={**persona.settings, **kept}))
+            except Exception as error:
+                return replace(result, error=f"Not scored: {sentence_of(error, row.id)}")
+        score, share = (value if isinstance(value := kept.get(name), float) else None for name in (SCORE, WAY))
+        return replace(result, score=score, share=share)
 
     def learn_together(self, ready: Sequence[Prepared], watch: Watch, tell: Callable[[Result], None]) -> None:
         """Learn, save and tell. Claims are given back, whatever happens."""
@@ -203,7 +237,7 @@ class Learner:
         if one.row.consent:
             lines = {"by": "", "on": "", "purpose": "", "until": "", **one.row.consent}
             persona = replace(persona, consent=Consent().changed(**lines))
-        saved = self.shelf.save(one.job, persona)
+        saved = self.shelf.save(persona, one.job.form_of)
         one.unfinished.unlink(missing_ok=True)
         return saved
 

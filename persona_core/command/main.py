@@ -5,10 +5,10 @@ import io
 import logging
 import sys
 
-from . import info, learn, paint
+from . import info, learn, paint, score
 
 INTERRUPTED = 130
-SUBCOMMANDS = {"learn": learn, "paint": paint, "info": info}
+SUBCOMMANDS = {"learn": learn, "paint": paint, "score": score, "info": info}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -202,7 +202,8 @@ class Painter:
         if args.disable_metadata:
             return {TEXT: {KEY: one.key}}
         asked = self.asked
-        said = {"prompt": prompt, "seed": one.seed, **asdict(asked.sampling), **asked.sliders, "models": asked.models}
+        whose = {"placeholder": persona.placeholder, "supercategory": persona.supercategory, **asked.sliders}
+        said = {"prompt": prompt, "seed": one.seed, **asdict(asked.sampling), **whose, "models": asked.models}
         strength = asked.sliders.get("strength", 1.0)
         who = {"persona": persona.name, "placeholder": persona.placeholder, "strength": strength}
         return {TEXT: {KEY: one.key, **said}, PERSONAS: [who]}

@@ -15,7 +15,8 @@ WAVE = 4  # times as many people as are learned at once
 class Plan:
     """out: the folder of personas. checkpoint, or diffusion_model, text_encoder (of text_encoder_type) and vae: files
     or names in ComfyUI's lists, as clip_vision. comfyui: its folder, if it is not found by itself; comfyui_options: its
-    own. at_once: people learned in one pass. score: whether each is scored."""
+    own. at_once: people learned in one pass. score: whether each is scored; scored_with: prompts
+    for that, a picture each, or none for the usual ones."""
 
     out: str
     checkpoint: str = ""
@@ -28,6 +29,7 @@ class Plan:
     comfyui_options: tuple[str, ...] = ()
     at_once: int = 1
     score: bool = False
+    scored_with: tuple[str, ...] = ()
 
     @property
     def wave(self) -> int:
@@ -48,7 +50,8 @@ class Plan:
             raise ValueError("Say which --checkpoint, or all three: --diffusion-model, --text-encoder and --vae.")
 
     def learner(self) -> "Learner":
-        """With a ComfyUI started in this process, and the models loaded. Raises NoComfyUI, NoSuchModel."""
+        """With a ComfyUI started in this process, and the models loaded. Raises NoComfyUI, NoSuchModel,
+        NoRecogniser."""
         from ..host.start import start
 
         start(self.comfyui, self.comfyui_options)

@@ -21,7 +21,8 @@ SECONDS = 60  # to wait for whoever writes there
 @dataclass(frozen=True)
 class Result:
     """status: LEARNED now, THERE already, or FAILED. snr: signal to noise of one picture, if it was measured. passes:
-    pictures through the UNet. seconds: of learning. score: how like the painted faces are. error: a sentence."""
+    pictures through the UNet. seconds: of learning. score: how like the painted faces are; share:
+    how far that is from strangers, 0, to the photo itself, 1. error: a sentence."""
 
     id: str
     status: str
@@ -32,6 +33,7 @@ class Result:
     passes: int | None = None
     seconds: float | None = None
     score: float | None = None
+    share: float | None = None
     error: str = ""
 
     @property
@@ -61,8 +63,12 @@ class Results:
         """Write a line, to be found whatever happens next. What is THERE keeps its line, which says how it came."""
         with self.alone():
             cells = result.cells()
-            if result.status == THERE and is_told(self.last.get(result.id), cells):
-                return
+            before = self.last.get(result.id)
+            if before and result.status == THERE and is_told(before, cells):
+                scores = {name: cells[name] or before[name] for name in ("score", "share")}
+                if scores.items() <= before.items():
+                    return
+                cells = {**before, **scores}
             self.last[result.id] = cells
             with self.path.open("r+b") as file:
                 mend(file)
@@ -83,8 +89,8 @@ class Results:
             yield
 
 
-def is_told(before: Mapping[str, str] | None, now: Mapping[str, str]) -> bool:
-    return bool(before and before["status"] != FAILED and before["fingerprint"] == now["fingerprint"])
+def is_told(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    return before["status"] != FAILED and before["fingerprint"] == now["fingerprint"]
 
 
 def as_csv(lines: Iterable[Mapping[str, str]]) -> bytes:

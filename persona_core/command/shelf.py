@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,7 +10,6 @@ from pathlib import Path
 from ..files import PersonaFileError
 from ..host import store
 from ..host.learn import reuse
-from ..host.learn.run import TrainingJob
 from ..host.messages import log
 from ..kept import EXTENSION, kept_names
 from ..persona import Persona
@@ -33,19 +32,19 @@ class Folder:
         """The file of unfinished learning."""
         return reuse.unfinished_at(self.path / f"{name}{EXTENSION}", fingerprint)
 
-    def find(self, job: TrainingJob, fingerprint: str) -> tuple[Persona, str] | None:
-        """What was learned of the same inputs, and where it is."""
-        persona, path = store.find(job.name, fingerprint, job.is_kept_by, [self.path])
+    def find(self, name: str, fingerprint: str, suits: Callable[[Persona], bool] = bool) -> tuple[Persona, str] | None:
+        """What was learned of the same inputs, and suits, and where it is."""
+        persona, path = store.find(name, fingerprint, suits, [self.path])
         return (persona, str(path)) if persona else None
 
     def check_writable(self, name: str) -> None:
         """Raises OSError with a sentence."""
         store.check_writable(name, Path(self.place(name)))
 
-    def save(self, job: TrainingJob, persona: Persona) -> Persona:
+    def save(self, persona: Persona, form: reuse.Form = reuse.as_it_is) -> Persona:
         """What is then in the file; another of its name is kept. Raises OSError with a sentence."""
-        before, _ = store.find(job.name, persona.fingerprint, folders=[self.path])
-        return reuse.save(job, persona, Path(self.place(persona.name)), before)
+        before, _ = store.find(persona.name, persona.fingerprint, folders=[self.path])
+        return reuse.save(persona, Path(self.place(persona.name)), before, form)
 
 
 class Bucket(Folder):
@@ -59,8 +58,8 @@ class Bucket(Folder):
     def place(self, name: str) -> str:
         return f"{self.url}/{name}{EXTENSION}"
 
-    def find(self, job: TrainingJob, fingerprint: str) -> tuple[Persona, str] | None:
-        return next((found for found in self.alike(job.name, fingerprint) if job.is_kept_by(found[0])), None)
+    def find(self, name: str, fingerprint: str, suits: Callable[[Persona], bool] = bool) -> tuple[Persona, str] | None:
+        return next((found for found in self.alike(name, fingerprint) if suits(found[0])), None)
 
     def alike(self, name: str, fingerprint: str) -> Iterator[tuple[Persona, str]]:
         """Those of the same inputs, under the names under which they are looked for."""
@@ -72,14 +71,14 @@ class Bucket(Folder):
     def check_writable(self, name: str) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
 
-    def save(self, job: TrainingJob, persona: Persona) -> Persona:
+    def save(self, persona: Persona, form: reuse.Form = reuse.as_it_is) -> Persona:
         try:
-            other = self.read(job.name)
-            before = next(self.alike(job.name, persona.fingerprint), (None, ""))[0]
-            persona = replace(job.form_of(persona), consent=reuse.agreed(persona, before))
+            other = self.read(persona.name)
+            before = next(self.alike(persona.name, persona.fingerprint), (None, ""))[0]
+            persona = replace(form(persona), consent=reuse.agreed(persona, before))
             if other and other.learned != persona.learned:
-                storage.write_bytes(self.kept_place(other, job.name), other.to_bytes())
-            storage.write_bytes(self.place(job.name), persona.to_bytes())
+                storage.write_bytes(self.kept_place(other, persona.name), other.to_bytes())
+            storage.write_bytes(self.place(persona.name), persona.to_bytes())
         except storage.Unreachable as error:
             raise OSError(f"The persona '{persona.name}' could not be saved: {error}") from error
         return persona

@@ -7,7 +7,7 @@ Shapes: n texts, B pictures, E numbers an embedding.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,9 +37,11 @@ class PromptScores:
     unrelated: float
 
 
-def prompt_scores(clip: CLIP, clip_vision: ClipVisionModel, text: str, images: Tensor, photos: Tensor) -> PromptScores:
-    """CLIP scores of pictures [B, H, W, 3] with the text they were painted with. photos: of people [M, H, W, 3], on
-    which the encoders are tried; it is said if they cannot be of one CLIP.
+def prompt_scores(
+    clip: CLIP, clip_vision: ClipVisionModel, text: str, images: Iterable[Tensor], photos: Iterable[Tensor]
+) -> PromptScores:
+    """CLIP scores of pictures [H, W, 3] with the text they were painted with. photos: of people [H, W, 3], on which the
+    encoders are tried; it is said if they cannot be of one CLIP.
 
     Raises ValueError with a sentence for encoders whose embeddings do not fit.
     """
@@ -73,8 +75,8 @@ def embed_texts(clip: CLIP, texts: Sequence[str]) -> Tensor:
 
 
 @torch.inference_mode()
-def embed_images(clip_vision: ClipVisionModel, images: Tensor) -> Tensor:
-    """[B, E], of length 1, of pictures [B, H, W, 3] in 0..1."""
+def embed_images(clip_vision: ClipVisionModel, images: Iterable[Tensor]) -> Tensor:
+    """[B, E], of length 1, of pictures [H, W, 3] in 0..1."""
     return normalized(torch.cat([clip_vision.encode_image(one[None])["image_embeds"] for one in images]))
 
 

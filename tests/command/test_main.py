@@ -60,6 +60,7 @@ def test_without_a_comfyui_it_says_how_to_name_one(tmp_path):
     [
         (["--checkpoint", "no_such.safetensors"], "There is no file 'no_such.safetensors'"),
         (["--checkpoint", str(FIRST)], "cannot be loaded"),
+        (["--checkpoint", "x", "--prompts", "prompts.txt"], "--prompts is for --score"),
         (["--checkpoint", "x", "--set", "steps"], "no NAME=VALUE"),
         (["--checkpoint", "x", "--set", "stepps=5"], "'stepps'"),
         (["--checkpoint", "x", "--at-once", "0"], "at least 1"),

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 
+import certificates
 import numpy as np
 import pytest
 import tiny_models
@@ -12,13 +13,13 @@ import torch
 from PIL import Image
 from prompts import FIRST_RELEASE
 
-from persona_core import provenance
+from persona_core import content_credentials, provenance
 from persona_core.command.learning import DiskFull
 from persona_core.command.painting import PAINTED, Asked, Painter, files_in
 from persona_core.command.prompts import prompt_for, read_prompts
 from persona_core.command.results import FAILED, THERE
 from persona_core.command.stopping import Stopped
-from persona_core.host.apply.pictures import Sampling
+from persona_core.host.apply.pictures import Sampling, usual_sampling
 from persona_core.host.learn.jobs import Models
 from persona_core.provenance_report import describe
 
@@ -108,6 +109,17 @@ def test_pictures_are_marked_as_generated_and_say_what_they_were_painted_from(pa
     assert str(tmp_path).encode() not in b"".join(files(tmp_path / "out").values())
 
 
+def test_signed_pictures_say_that_a_likeness_was_used_and_are_found_again(painter, put, tmp_path, monkeypatch):
+    pytest.importorskip("c2pa")
+    for name, value in certificates.make(tmp_path).env().items():
+        monkeypatch.setenv(name, value)
+    assert [one.count for one in painter().paint([put("ann")])] == [4]
+    for file in (tmp_path / "out/ann/0001.png", tmp_path / "out/ann.png"):
+        record = content_credentials.check(file.read_bytes(), "image/png")
+        assert record and record.likeness
+    assert [one.status for one in painter().paint([tmp_path / "ann.safetensors"])] == [THERE]
+
+
 def test_whoever_cannot_be_painted_is_a_sentence_and_no_end(painter, put, tmp_path):
     (bad := tmp_path / "bad.safetensors").write_text("nothing")
     (twin := tmp_path / "more/ANN.safetensors").parent.mkdir()
@@ -121,6 +133,21 @@ def test_whoever_cannot_be_painted_is_a_sentence_and_no_end(painter, put, tmp_pa
     said = [one.error for one in results]
     assert "no readable" in said[0] and "no file" in said[1] and "was learned for" in said[2]
     assert "no contact sheet" in said[3] and "same name" in said[5]
+
+
+@pytest.mark.parametrize("family", tiny_models.FLOWS)
+def test_flows_are_painted_as_the_templates_do(family, tmp_path):
+    with torch.inference_mode():
+        vae = tiny_models.vae()
+        models = Models(
+            {"z_image": tiny_models.z_image, "anima": tiny_models.anima}[family](), tiny_models.clip(family), vae
+        )
+    usual = usual_sampling(models.model)
+    assert (usual.steps, usual.scheduler, usual.width) == ({"z_image": 8, "anima": 30}[family], "simple", 1024)
+    file = tiny_models.persona(models.clip, "ann").save(tmp_path / "ann.safetensors")
+    asked = Asked(PROMPTS, range(2), replace(usual, steps=2, width=64, height=64), {}, 4, False, "tiny")
+    [result] = Painter(models, asked, tmp_path / "out").paint([file])
+    assert (result.status, result.count, result.error) == (PAINTED, 4, "")
 
 
 def test_without_consent_nobody_is_painted_where_it_is_asked(painter, put, tmp_path, monkeypatch):

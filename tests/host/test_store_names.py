@@ -15,6 +15,7 @@ import torch
 
 from persona_core.file_names import check_name
 from persona_core.host import store
+from persona_core.host.scoring import Scored
 from persona_core.likeness import PictureScore, Reference, Scores
 from persona_core.persona import Persona
 
@@ -147,7 +148,7 @@ def test_a_workflow_of_another_system_is_told_of_the_name_that_is_alike(personas
 def test_names_are_quoted_escaped_and_short(personas, ann, load_persona, caplog):
     said = "\u202eann " + "x" * 9000
     unlike = Scores((PictureScore((), ()),), Reference(torch.ones(1, 4)))
-    pack.load().nodes.score.keep(replace(ann, name=said), unlike, "")
+    pack.load().nodes.score.keep(replace(ann, name=said), Scored(unlike, ("",), ""))
     for sentence in (caplog.records[-1].message, load_persona.validate_inputs(said)):
         assert "ann x" in sentence and sentence.isprintable() and len(sentence) < 800, sentence
 

@@ -1,6 +1,10 @@
 """Several people in one pass: each is what they are alone, whoever else is there."""
 
+import gc
+import time
+import weakref
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import tiny_models
@@ -9,6 +13,7 @@ from jobs import alike, learned, moved
 
 from persona_core import training
 from persona_core.host.learn import in_memory
+from persona_core.host.learn.memory import Fit
 from persona_core.host.learn.run import Wanted, train_personas
 from persona_core.host.learn.unfinished import load_progress
 from persona_core.photos import Photo
@@ -87,11 +92,13 @@ def test_each_learns_what_they_learn_alone(job, tmp_path, family, passes):
 
 
 @pytest.mark.parametrize("recipe", [PAIRS, EVERYTHING, replace(EVERYTHING, learning=replace(MEASURED, steps=14))])
-def test_whatever_is_learned_and_asked_for(job, tmp_path, recipe):
+def test_whatever_is_learned_and_asked_for(job, tmp_path, recipe, passes):
     """Of attention too, and measured: each looks at its own pictures."""
     jobs = [person(job, recipe, number, recipe.learning.steps, seed=number) for number in range(3)]
     alone = [learned(one, tmp_path, name=f"{one.name}.alone") for one in jobs]
+    passes.clear()
     beside = together(jobs, tmp_path)
+    assert max(passes) == 3
     for one in alone:
         check_alike(one, beside[one.name])
         for name, told in one.settings.items():
@@ -99,9 +106,83 @@ def test_whatever_is_learned_and_asked_for(job, tmp_path, recipe):
                 assert beside[one.name].settings[name] == pytest.approx(told, rel=2e-2, abs=1e-6), name
 
 
-def test_one_alone_is_bit_for_bit_who_they_were(job, tmp_path):
-    one = person(job, MAPPER, 0)
-    assert together([one], tmp_path)[one.name].learned == learned(one, tmp_path, name="alone").learned
+def test_people_of_all_kinds_in_one_wave(job, tmp_path, passes):
+    jobs = [person(job, recipe, number) for number, recipe in enumerate((MAPPER, PAIRS, EVERYTHING, MAPPER, PAIRS))]
+    jobs[3] = replace(jobs[3], image_embeddings=torch.randn(1, 6), recipe=replace(jobs[3].recipe, tokens=1))
+    alone = [learned(one, tmp_path, name=f"{one.name}.alone") for one in jobs]
+    passes.clear()
+    beside = together(jobs, tmp_path, at_once=5)
+    assert 1 in passes and 2 in passes
+    for one in alone:
+        check_alike(one, beside[one.name])
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 5])
+def test_passes_of_some_rows_learn_the_same(job, tmp_path, monkeypatch, passes, micro_batch):
+    """Of a part of one person's, of one's, of two people's and a rest."""
+    jobs = [person(job, MAPPER, number) for number in range(3)]
+    alone = [learned(one, tmp_path, name=f"{one.name}.alone") for one in jobs]
+    monkeypatch.setattr(in_memory, "fit_into_memory", lambda *_: (Fit(micro_batch, frozenset()), 1e9))
+    passes.clear()
+    beside = together(jobs, tmp_path)
+    assert max(passes) == (2 if micro_batch == 5 else 1)
+    for one in alone:
+        check_alike(one, beside[one.name])
+
+
+def test_each_counts_the_time_of_its_own_rows_and_of_what_is_done_for_it(job, tmp_path):
+    jobs, found = [person(job, MAPPER, number) for number in range(3)], {}
+
+    def on_step(name, progress):
+        time.sleep(0.2)
+        if name == "person0":  # as previews do
+            progress.aside += 0.2
+        found[name] = progress
+
+    def wanted(one):
+        return Wanted(one, "f" * 32, tmp_path / one.name, partial(on_step, one.name))
+
+    began = time.monotonic()
+    train_personas(map(wanted, jobs), 3, lambda one, persona: time.sleep(0.5))
+    whole, seconds = time.monotonic() - began - 3 * 0.5, {name: one.seconds for name, one in found.items()}
+    assert seconds["person0"] > 0 and sum(seconds.values()) < whole - 4 * 0.2
+    for name in ("person1", "person2"):
+        assert seconds[name] - seconds["person0"] == pytest.approx(4 * 0.2, rel=0.5)
+
+
+def test_whoever_is_done_is_let_go(job, tmp_path):
+    kept, alive = [], []
+    own = StageMapperRecipe.representation
+
+    class Remembered(StageMapperRecipe):
+        def representation(self, beginning):
+            made = own(self, beginning)
+            kept.append(weakref.ref(made))
+            return made
+
+    recipe = Remembered(**vars(MAPPER))
+    jobs = [person(job, recipe, number) for number in range(6)]
+
+    def done(one, persona):
+        gc.collect()
+        alive.append(sum(made() is not None for made in kept))
+
+    train_personas([Wanted(one, "f" * 32, tmp_path / one.name) for one in jobs], 2, done)
+    assert len(kept) == 6 and max(alive) <= 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_whoever_gets_a_persona_raises_is_not_taken_for_too_little_memory(job, tmp_path, count):
+    """And nobody vanishes: it is raised, with the others kept."""
+    jobs, tried = [person(job, MAPPER, number) for number in range(count)], []
+
+    def full(one, persona):
+        tried.append(one.job.name)
+        raise MemoryError("the receiver's")
+
+    with pytest.raises(MemoryError):
+        train_personas([Wanted(one, "f" * 32, tmp_path / one.name) for one in jobs], 3, full)
+    assert tried == ["person0"] and all((tmp_path / one.name).is_file() for one in jobs)
 
 
 def test_whoever_is_done_makes_room_for_the_next(job, tmp_path, passes):

@@ -1,5 +1,6 @@
 """A persona that was learned from the same inputs before, or is learned now; what was learned is not lost."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from .report import Reporter
 from .run import TrainingJob, train_persona
 
 MOST_UNSAVED = 16
+Form = Callable[[Persona], Persona]
 
 # Learned, but the disk would not take it: kept until learning of the same inputs runs again. Oldest first.
 unsaved: dict[str, Persona] = {}
@@ -39,7 +41,8 @@ def train_and_save(job: TrainingJob, fingerprint: str) -> tuple[Persona, Path, s
         persona = train_persona(job, fingerprint, unfinished, reporter, reporter.warn, reporter.show)
         trouble = reporter.trouble
     try:
-        saved = save(job, persona, path, store.find(job.name, fingerprint)[0])
+        before, _ = store.find(job.name, fingerprint)
+        saved = save(replace(persona, name=job.name), path, before, job.form_of)
     except OSError:
         hold(persona, fingerprint)
         raise
@@ -52,10 +55,14 @@ def unfinished_at(path: Path, fingerprint: str) -> Path:
     return path.with_name(f".{path.stem}-{fingerprint[:12]}.partial")
 
 
-def save(job: TrainingJob, persona: Persona, path: Path, before: Persona | None) -> Persona:
-    """Write what was learned, in the form that the job asks for. before: what says to be of the same inputs; if it is,
+def as_it_is(persona: Persona) -> Persona:
+    return persona
+
+
+def save(persona: Persona, path: Path, before: Persona | None, form: Form = as_it_is) -> Persona:
+    """Write what was learned, in a form that its file is to have. before: what says to be of the same inputs; if it is,
     its consent stays noted."""
-    return store.save(replace(job.form_of(persona), name=job.name, consent=agreed(persona, before)), path)
+    return store.save(replace(form(persona), consent=agreed(persona, before)), path)
 
 
 def agreed(persona: Persona, before: Persona | None) -> Consent:
