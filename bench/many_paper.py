@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,8 @@ USED = 0.3  # of a GPU's peak
 PEAKS = {"L4": 121, "A100": 312, "H100": 989}  # TFLOP/s in bf16, without sparsity: NVIDIA's data sheets
 PASSES = {"balanced": 200, "auto, a signal of 0.12": 1000}  # of a persona: recipes.PRESETS, docs/budget.md
 CHECKPOINT, DISK = 2.1, 1.0  # GB of SD1.5 in fp16; GB/s of a disk that all share
-SIZES = {"today, 4 tokens": 2.6e6, "as tables of contexts, which are to come": 1e5}  # bytes of an SD1.5 persona
+# Bytes of an SD1.5 persona: docs/files.md.
+SIZES = {"with the mapper, 4 tokens": 2.6e6, "small, 4 tokens": 8e4, "small, one token": 2.4e4}
 GETS = 5500  # a second and prefix, by S3's documentation
 TEXT = """**Measured here** (2 cores, no GPU):
 
@@ -52,10 +53,15 @@ class Quick(Plan):
     def learner(self) -> "Quick":
         return self
 
-    def learn(self, rows: Sequence[Row]) -> Iterator[Result]:
-        return (
+    @property
+    def wave(self) -> int:
+        """A batch."""
+        return self.at_once
+
+    def learn(self, rows: Sequence[Row]) -> list[Result]:
+        return [
             Result(row.id, LEARNED, f"/personas/{row.id}.safetensors", "0" * 32, 0.3, 50, 200, 20.0) for row in rows
-        )
+        ]
 
 
 def rate(at_once: int, batches: int) -> tuple[float, float]:
