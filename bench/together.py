@@ -31,6 +31,8 @@ from persona_core.recipes import AUTO, BALANCED, PRESETS, StageMapperRecipe
 from tools import random_checkpoint
 
 PAGE = PACK / "docs/together.md"
+DEVICES, NOT = ("CPU", "GPU"), "not measured"
+MEASURED = "personas an hour", "rows a second", "faster than one at a time", "memory, GB"
 FIRST = 260  # of the people of the split "release"
 INTRODUCTION = """# Several people in one pass
 
@@ -112,20 +114,18 @@ def measure(trial: Trial, repeats: int) -> str:
     times = by_turns(runs, repeats, warm_up=[str(trial.sizes[0])])
     alone, count = times[str(trial.sizes[0])], len(trial.jobs)
     rows = sum(one.steps * int(one.settings["batch size"]) for one in personas[trial.sizes[0]].values())
-    lines = [["at once", "personas an hour", "rows a second", "faster than one at a time", "memory, GB", "apart"]]
+    lines = [["at once", "apart", *(f"{device}: {name}" for device in DEVICES for name in MEASURED)]]
     lines.append(["---"] * len(lines[0]))
     for size in trial.sizes:
-        took = times[str(size)]
-        lines.append(
-            [
-                str(size),
-                spread([3600 * count / one for one in took]),
-                f"{rows / median(took):.3g}",
-                "" if size == trial.sizes[0] else f"{spread(ratios(alone, took))} times",
-                f"{max(peaks[size]) / GIGABYTE:.2f}",
-                "" if size == trial.sizes[0] else f"{apart(personas[trial.sizes[0]], personas[size]):.1e}",
-            ]
-        )
+        took, first = times[str(size)], size == trial.sizes[0]
+        here = [
+            spread([3600 * count / one for one in took]),
+            f"{rows / median(took):.3g}",
+            "1" if first else f"{spread(ratios(alone, took))} times",
+            f"{max(peaks[size]) / GIGABYTE:.2f}",
+        ]
+        cells = [cell for device in DEVICES for cell in (here if device == DEVICES[host.GPU] else [NOT] * len(here))]
+        lines.append([str(size), "" if first else f"{apart(personas[trial.sizes[0]], personas[size]):.1e}", *cells])
     passes = f"{rows / count:.0f} rows through the UNet for each, on average; {repeats} rounds."
     return f"## {trial.title}\n\n{passes}\n\n{markdown(lines)}"
 
