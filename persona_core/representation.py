@@ -131,12 +131,13 @@ class Saved(Representation):
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """The timesteps at which another piece of the function begins; inside a piece it is smooth, or constant."""
-        raise NotImplementedError
+        """The timesteps at which another piece of the function begins; inside a piece it is smooth, or constant. The
+        stage is one, if nothing else is said."""
+        return self.stages.t_lo, self.stages.t_hi + 1
 
     def clamped(self, t: float) -> float:
         """A timestep that has the same vectors as t, and is the same all over a piece that is constant."""
-        raise NotImplementedError
+        return min(max(t, self.stages.t_lo), self.stages.t_hi)
 
     @classmethod
     def layout(cls, shapes: Mapping[str, tuple[int, ...]], tokens: int, stages: Stages) -> dict[str, tuple[int, ...]]:

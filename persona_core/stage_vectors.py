@@ -95,13 +95,6 @@ class StageVectors(Saved):
             "dynamic stage": f"{self.stages.t_lo} to {self.stages.t_hi}",
         }
 
-    @property
-    def starts(self) -> tuple[int, ...]:
-        return self.stages.t_lo, self.stages.t_hi + 1
-
-    def clamped(self, t: float) -> float:
-        return min(max(t, self.stages.t_lo), self.stages.t_hi)
-
     def at(self, t: Tensor, picture: Tensor | None = None) -> TokenVectors:
         """The vectors for timesteps t [B]."""
         t = t.to(self.kept).clamp(self.stages.t_lo, self.stages.t_hi)
