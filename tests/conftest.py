@@ -21,7 +21,7 @@ SUPPORT = Path(__file__).parent / "support"
 # Nodes and routes for tests.
 PACKS = [SUPPORT / name for name in ("encoder_counter", "out_of_memory", "says_anything", "small_sizes")]
 
-LONGEST = "server", "miniworld", "browser"
+LONGEST = "server", "miniworld", "browser", "command"
 
 
 def pytest_collection_modifyitems(items):
