@@ -13,7 +13,7 @@ class Claim:
     """The right to learn what `unfinished` is the file of; whoever is killed loses it. A file marks it meanwhile."""
 
     def __init__(self, unfinished: Path):
-        self.path = unfinished.with_suffix(LOCK)
+        self.unfinished, self.path = unfinished, unfinished.with_suffix(LOCK)
         self.lock = FileLock(self.path, mode=0o666)
 
     def take(self) -> bool:
@@ -28,8 +28,9 @@ class Claim:
             self.lock.release()  # of a file that whoever had it took away meanwhile
 
     def tidy(self) -> None:
-        """Take the mark away that whoever was killed left, once there is nothing to learn."""
-        if self.path.exists() and self.take():
+        """Take away what whoever was killed left, once there is nothing to learn."""
+        if (self.path.exists() or self.unfinished.exists()) and self.take():
+            self.unfinished.unlink(missing_ok=True)
             self.give_back()
 
     def is_marked(self) -> bool:

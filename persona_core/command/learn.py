@@ -1,6 +1,7 @@
 """Learn a persona of each row of a table, or of each picture in a folder."""
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -46,8 +47,12 @@ def run(given: argparse.Namespace) -> int:
         # Before rows, which import torch. Of a cluster, the machine that gives out the work may have no GPU.
         start(plan.comfyui, ["--cpu"] if given.ray else plan.comfyui_options)
         from .prompts import read_prompts
-        from .rows import read
+        from .results import OtherTable, Result, Results, check_ours
+        from .rows import left_out, read
+        from .storage import path_of
 
+        results_at = given.results or path_of(plan.out) / "results.csv"
+        check_ours(results_at)
         rows = read(given.table, settings_in(given.set))
         if given.score_prompts:
             plan = replace(plan, scored_with=tuple(read_prompts(given.score_prompts)))
@@ -55,12 +60,13 @@ def run(given: argparse.Namespace) -> int:
         return wrong(error)
     from ..faces import NoRecogniser
     from ..host.checkpoints import NoSuchModel
-    from .learning import DiskFull
+    from .outcomes import DiskFull
     from .progress import Progress
-    from .results import Result, Results
     from .stopping import Stopped, stopping
     from .with_ray import ClusterError, learn_with_ray
 
+    if left := left_out(given.table):
+        print(left, file=sys.stderr)
     progress = Progress(len(rows), quiet=given.quiet)
 
     def on_result(result: Result) -> None:
@@ -68,17 +74,18 @@ def run(given: argparse.Namespace) -> int:
         progress.done(result)
 
     try:
-        results = Results(given.results or Path(plan.out).expanduser() / "results.csv")
         with stopping() as check_stop:
-            if given.ray:
+            learner = None if given.ray else plan.learner()  # before a file is written, for what is asked wrongly
+            results = Results(results_at)
+            if learner is None:
                 pool = given.workers, given.gpus_per_worker, given.cpus_per_worker
                 for result in learn_with_ray(plan, rows, given.ray, *pool):
                     on_result(result)
                     check_stop()
             else:
-                plan.learner().learn(rows, progress.step, check_stop, on_result)
+                learner.learn(rows, progress.step, check_stop, on_result)
         results.settle()
-    except (NoSuchModel, NoRecogniser) as error:
+    except (NoSuchModel, NoRecogniser, OtherTable) as error:
         return wrong(error)
     except Stopped as stopped:
         print(f"\n{stopped} Run it again to go on.", file=sys.stderr)
@@ -105,6 +112,8 @@ def check(plan: Plan, results: Path | None, score_prompts: str | None) -> None:
         raise ValueError(
             "With --out at a URL, say with --results which file on this machine tells what became of each."
         )
+    if "://" not in plan.out and os.path.isfile(os.path.expanduser(plan.out)):
+        raise ValueError(f"--out is the file {plan.out}. Name a folder for the personas.")
     if score_prompts and not plan.score:
         raise ValueError("--prompts is for --score.")
     if plan.at_once < 1:

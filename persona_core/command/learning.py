@@ -1,6 +1,5 @@
 """Learning the people of a table, each row to a result. Imports the host: see `Plan.learner`."""
 
-import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 from comfy.model_management import load_models_gpu
 
-from ..consent import Consent
+from ..consent import LINES, Consent
 from ..host import checkpoints, store
 from ..host.compat import with_own_weights
 from ..host.learn.jobs import JOBS, Models
@@ -22,6 +21,7 @@ from ..persona import Persona
 from ..progress import Progress
 from .claims import Claim
 from .likeness_check import BY, PROMPTS, SCORE, WAY, LikenessCheck
+from .outcomes import DiskFull, failed, is_full, sentence_of, told
 from .plan import Plan
 from .results import FAILED, LEARNED, THERE, Result
 from .row_log import about_the_row
@@ -29,19 +29,13 @@ from .rows import Row
 from .shelf import shelf_of
 from .storage import read_bytes
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
 PAUSE = 1.0  # seconds between two looks whether another command has learned a persona
 Watch = Callable[[str, Progress], None]
-SNR = "signal to noise of one picture"  # in a persona's settings
 
 
-class DiskFull(OSError):
-    """Whatever comes next could not be saved either."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A row, ready to be learned by us and nobody else."""
+    """A row, ready to be learned once the claim is ours."""
 
     row: Row
     job: TrainingJob
@@ -111,7 +105,8 @@ class Learner:
             for one in ready:
                 one.claim.give_back()
         for row in elsewhere:  # one at a time: who holds one claim and waits for another may wait for ever
-            while (made := self.prepare(row)) is None:
+            seen = self.look_at(row)
+            while (made := self.claimed(seen)) is None:
                 check_stop()
                 time.sleep(PAUSE)
             if isinstance(made, Prepared):
@@ -120,9 +115,13 @@ class Learner:
                 tell(made)
         return results
 
-    @about_the_row
     def prepare(self, row: Row) -> Prepared | Result | None:
         """Ready to be learned, or what became of it already; None where another command learns it just now."""
+        return self.claimed(self.look_at(row))
+
+    @about_the_row
+    def look_at(self, row: Row) -> Prepared | Result:
+        """With its photos read, and faces found."""
         try:
             if row.problem:
                 raise ValueError(row.problem)
@@ -130,23 +129,39 @@ class Learner:
             job = JOBS[row.method](self.models, row.id, image, mask, **row.settings)
             fingerprint = job.fingerprint()
             unfinished = self.shelf.unfinished(row.id, fingerprint)
-            claim = Claim(unfinished)
-            if there := self.find(row, job, fingerprint):
-                claim.tidy()
-                return there
-            self.shelf.check_writable(row.id)
-            if not claim.take():
-                return None
-            if there := self.find(row, job, fingerprint):  # whoever had the claim has learned it
-                claim.give_back()
-                return there
-            return Prepared(row, job, fingerprint, self.shelf.place(row.id), unfinished, claim)
+            return Prepared(row, job, fingerprint, self.shelf.place(row.id), unfinished, Claim(unfinished))
         except Exception as error:
             return failed(row, error)
 
-    def find(self, row: Row, job: TrainingJob, fingerprint: str) -> Result | None:
-        found = self.shelf.find(row.id, fingerprint, job.is_kept_by)
-        return told(row, THERE, *found) if found else None
+    def claimed(self, one: Prepared | Result) -> Prepared | Result | None:
+        """As `prepare`."""
+        if isinstance(one, Result):
+            return one
+        try:
+            if there := self.find(one):
+                one.claim.tidy()
+                return there
+            self.shelf.check_writable(one.row.id)
+            if not one.claim.take():
+                return None
+            if there := self.find(one):  # whoever had the claim has learned it
+                one.unfinished.unlink(missing_ok=True)
+                one.claim.give_back()
+                return there
+            return one
+        except Exception as error:
+            one.claim.give_back()
+            return failed(one.row, error)
+
+    def find(self, one: Prepared) -> Result | None:
+        """What is there already, with the consent that the row notes now."""
+        persona, place = self.shelf.find(one.row.id, one.fingerprint, one.job.is_kept_by) or (None, "")
+        if persona is None:
+            return None
+        if one.row.consent and (noted := agreed(persona.consent, one.row)) != persona.consent:
+            persona = replace(persona, consent=noted)
+            self.shelf.note(persona, place)
+        return told(one.row, THERE, persona, place)
 
     def learn_wave(self, ready: Sequence[Prepared], watch: Watch, tell: Callable[[Result], None]) -> None:
         """Learn, and tell each as soon as it is known; where they are scored, once the models are free to paint."""
@@ -179,17 +194,17 @@ class Learner:
 
     def learn_together(self, ready: Sequence[Prepared], watch: Watch, tell: Callable[[Result], None]) -> None:
         """Learn, save and tell. Claims are given back, whatever happens."""
-        left = {one.job.name: one for one in ready}
-        seconds: dict[str, float] = {}
+        left = {one.unfinished: one for one in ready}  # each a file of its own, by its claim
+        seconds: dict[Prepared, float] = {}
         ended: list[Exception] = []
 
-        def after_step(name: str, progress: Progress) -> None:
-            seconds[name] = progress.seconds
-            watch(name, progress)
+        def after_step(one: Prepared, progress: Progress) -> None:
+            seconds[one] = progress.seconds
+            watch(one.row.id, progress)
 
         def done(wanted: Wanted, learned: Persona | Exception) -> None:
-            one = left.pop(wanted.job.name)
-            result, trouble = self.result_of(one, learned, seconds.get(one.row.id, 0.0))
+            one = left.pop(wanted.unfinished)
+            result, trouble = self.result_of(one, learned, seconds.get(one, 0.0))
             one.claim.give_back()
             try:
                 tell(result)
@@ -203,7 +218,7 @@ class Learner:
             log.warning("%s: %s", name, trouble)
 
         wanted = [
-            Wanted(one.job, one.fingerprint, one.unfinished, partial(after_step, one.row.id), partial(warn, one.row.id))
+            Wanted(one.job, one.fingerprint, one.unfinished, partial(after_step, one), partial(warn, one.row.id))
             for one in ready
         ]
         try:
@@ -212,7 +227,7 @@ class Learner:
             if ended:
                 raise
             if len(left) == 1:
-                done(next(one for one in wanted if one.job.name in left), error)
+                done(next(one for one in wanted if one.unfinished in left), error)
             elif not left:  # all are told of; but something is wrong
                 log.warning("After learning:", exc_info=error)
             # Each alone, from where they are: whose fault it was is not known.
@@ -234,9 +249,7 @@ class Learner:
 
     def save(self, one: Prepared, persona: Persona) -> Persona:
         """With the consent that the row notes."""
-        if one.row.consent:
-            lines = {"by": "", "on": "", "purpose": "", "until": "", **one.row.consent}
-            persona = replace(persona, consent=Consent().changed(**lines))
+        persona = replace(persona, consent=agreed(persona.consent, one.row))
         saved = self.shelf.save(persona, one.job.form_of)
         one.unfinished.unlink(missing_ok=True)
         return saved
@@ -259,36 +272,6 @@ def opened_masks(row: Row) -> torch.Tensor | None:
     return opened(map(read_bytes, row.masks)).mean(-1) if row.masks else None
 
 
-def told(row: Row, status: str, persona: Persona, path: str) -> Result:
-    settings = persona.settings
-    batch, snr = settings.get("batch size"), settings.get(SNR)
-    return Result(
-        row.id,
-        status,
-        path,
-        persona.fingerprint,
-        snr=snr if isinstance(snr, float) else None,
-        steps=persona.steps,
-        passes=persona.steps * batch if isinstance(batch, int) else None,
-    )
-
-
-def failed(row: Row, error: Exception) -> Result:
-    return Result(row.id, FAILED, error=sentence_of(error, row.id))
-
-
-def sentence_of(error: Exception, name: str) -> str:
-    """What nobody foresaw is in the log, too, and whose it was."""
-    if isinstance(error, (ValueError, OSError, MemoryError, ArithmeticError)) and str(error):
-        return str(error)
-    log.warning("'%s' failed:", name, exc_info=error)
-    return f"{type(error).__name__}: {error}"
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        error = error.__cause__
-    return False
+def agreed(before: Consent, row: Row) -> Consent:
+    """With what the row notes, as Save Persona notes it."""
+    return before.changed(**{line: row.consent.get(line, "") for line in LINES})

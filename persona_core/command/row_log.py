@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any
 
 from ..host.messages import log
+from .results import printable
 from .rows import Row
 
 
@@ -15,7 +16,7 @@ def about_the_row(method: Callable[[Any, Row], Any]) -> Callable[[Any, Row], Any
     @wraps(method)
     def with_name(self, row: Row):
         def name(record: logging.LogRecord) -> bool:
-            record.msg, record.args = f"{row.id}: {record.getMessage()}", ()
+            record.msg, record.args = printable(f"{row.id}: {record.getMessage()}"), ()
             return True
 
         log.addFilter(name)

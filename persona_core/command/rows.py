@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import PurePath
 
 from ..consent import LINES, Consent
@@ -12,12 +15,16 @@ from ..file_names import check_name, is_hidden
 from ..files import QUOTED, shown
 from ..settings import METHODS, Value
 from . import storage
+from .results import printable
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+OTHERS = (".heic", ".heif", ".avif", ".jfif", ".gif", ".jxl", ".jp2", ".tga", ".psd", ".dng", ".cr2", ".nef", ".arw")
 LIKE_PHOTO, LIKE_MASK = ("photo", "photos", "image"), ("mask", "masks")
 CONSENT = tuple(f"consent_{line}" for line in LINES)
 SETTINGS = {name for settings in METHODS.values() for name in settings}
-COLUMNS = {"id", "method", *LIKE_PHOTO, *LIKE_MASK, *CONSENT, *SETTINGS}
+SOME = 5  # names in a sentence
+FOR_ALL = {"method", *CONSENT, *SETTINGS}
+COLUMNS = {"id", *LIKE_PHOTO, *LIKE_MASK, *FOR_ALL}
 
 
 class TableError(ValueError):
@@ -42,20 +49,33 @@ class Row:
 def read(table: str, common: Mapping[str, str] | None = None) -> list[Row]:
     """The rows of a table or folder, in order; of two with one id the second has a problem.
 
-    common: settings, and a method, for rows that do not say otherwise. Raises TableError, Unreachable.
+    common: settings, a method and a consent, for rows that do not say otherwise; a row leaves out what its method does
+    not have. Raises TableError, Unreachable.
     """
     common = dict(common or {})
-    check_columns(common, "what was said for all rows")
+    check_common(common)
     records = from_folder(table) if storage.is_folder(table) else from_table(table)
-    return without_twins(row_of({**common, **record}, number, table) for number, record in enumerate(records, 1))
+    return without_twins(row_of(with_common(record, common), number, table) for number, record in enumerate(records, 1))
 
 
 def from_folder(folder: str) -> Iterator[dict[str, object]]:
-    pictures = [place for place in storage.names_in(folder) if place.lower().endswith(PICTURES)]
+    files, _ = storage.names_in(folder)
+    pictures = [place for place in files if place.lower().endswith(PICTURES)]
     shown_ones = [place for place in pictures if not is_hidden(PurePath(place).name)]
     if not shown_ones:
         raise TableError(f"There is no picture in {folder}. Known endings: {', '.join(PICTURES)}.")
     return ({"id": PurePath(place).stem, "photo": [place]} for place in shown_ones)
+
+
+def left_out(table: str) -> str:
+    """A sentence on pictures of other kinds and folders that lie in a folder of photos, and are no rows; or ""."""
+    if not storage.is_folder(table):
+        return ""
+    files, folders = storage.names_in(table)
+    names = (PurePath(place).name for place in (*(file for file in files if file.lower().endswith(OTHERS)), *folders))
+    left = [shown(name) for name in names if not is_hidden(name)]
+    named = ", ".join(left[:SOME]) + (", ..." if len(left) > SOME else "")
+    return f"{len(left)} left out, since they are pictures of another kind, or folders: {named}." if left else ""
 
 
 def from_table(table: str) -> Iterator[dict[str, object]]:
@@ -67,29 +87,39 @@ def from_table(table: str) -> Iterator[dict[str, object]]:
             f"{shown(table, QUOTED)} is neither a folder nor a table. Tables end in: {', '.join(readers)}."
         )
     records = readers[ending](storage.read_bytes(table))
-    if not records:
-        raise TableError(f"There is no row in {table}.")
     for columns in dict.fromkeys(tuple(record) for record in records):
         check_columns(columns, table)
-    return ({name: value for name, value in record.items() if value not in (None, "", [])} for record in records)
+    said = [{name: value for name, value in record.items() if not is_empty(value)} for record in records]
+    if not any(said):
+        raise TableError(f"There is no row in {table}.")
+    return filter(None, said)
+
+
+def is_empty(value: object) -> bool:
+    return not value.strip() if isinstance(value, str) else value is None or value == []
 
 
 def from_csv(content: bytes) -> Sequence[Mapping[str, object]]:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig").lstrip("\r\n")
         delimiter = max(",;\t", key=text.partition("\n")[0].count)  # spreadsheets write that of their country
-        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True, delimiter=delimiter)
-        return [{name.strip(): value for name, value in record.items()} for record in reader]
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter))
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"The table is no CSV in UTF-8: {error}.") from error
+    names = [name.strip() for name in lines[0]] if lines else []
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise TableError(f"Two columns of the table are called {shown(twice[0])}.")
+    # Spreadsheets end lines with empty cells; a value without a column's name is for check_columns to refuse.
+    told = (zip_longest(names, line, fillvalue="") for line in lines[1:])
+    return [{name: cell for name, cell in cells if name or cell.strip()} for cells in told]
 
 
 def from_json_lines(content: bytes) -> Sequence[Mapping[str, object]]:
     records = []
-    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), 1):
+    for number, line in enumerate(content.decode("utf-8-sig", errors="replace").split("\n"), 1):
         try:
             record = json.loads(line) if line.strip() else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TableError(f"Line {number} of the table is no JSON: {error}.") from error
         if not isinstance(record, dict):
             raise TableError(f'Line {number} of the table is no JSON object, as {{"id": "ann"}} is.')
@@ -116,21 +146,66 @@ def check_columns(columns: Iterable[str], where: str) -> None:
         raise TableError(f"Nothing is known of {named} in {where}. Columns: {', '.join(sorted(COLUMNS))}.")
 
 
+def check_common(common: Mapping[str, str]) -> None:
+    """Raise TableError for what is said for all rows, and is wrong for each."""
+    where = "what was said for all rows"
+    check_columns(common, where)
+    if foreign := [name for name in common if name not in FOR_ALL]:
+        raise TableError(f"{foreign[0]} is each row's own, and cannot be in {where}.")
+    if empty := [name for name, value in common.items() if is_empty(value)]:
+        raise TableError(f"Nothing is said for {empty[0]} in {where}.")
+    try:
+        method_of({name: value for name, value in common.items() if name == "method"})
+        consent_of({CONSENT[0]: "somebody", **common})
+        for name in SETTINGS & common.keys():
+            check_value(name, common[name])
+    except ValueError as error:
+        raise TableError(f"In {where}: {error}") from error
+
+
+def check_value(name: str, value: str) -> None:
+    """Raise ValueError where no method takes it."""
+    wrong: list[ValueError] = []
+    having = [settings[name] for settings in METHODS.values() if name in settings]
+    for setting in having:
+        try:
+            setting.read(name, value)
+        except ValueError as error:
+            wrong.append(error)
+    if len(wrong) == len(having):
+        raise wrong[0]
+
+
+def with_common(record: Mapping[str, object], common: Mapping[str, str]) -> dict[str, object]:
+    """What is said for all, where a row's method has it, and what the row says."""
+    foreign = SETTINGS - METHODS.get(called(record.get("method", common.get("method", "learn"))), {}).keys()
+    return {**{name: value for name, value in common.items() if name not in foreign}, **record}
+
+
 def row_of(record: Mapping[str, object], number: int, table: str) -> Row:
     """number: of the row, which names it where it has no id."""
-    row = Row(str(record.get("id") or f"row {number}").strip())
+    said = record.get("id")
+    # Some systems give names of files with their accents apart.
+    name = unicodedata.normalize("NFC", str(said)).strip() if is_name(said) else f"row {number}"
+    row = Row(printable(name)[:QUOTED])
     try:
-        if "id" not in record:
+        if said is None:
             raise ValueError("The row has no id.")
-        if check_name(row.id, folders=False) != row.id:
-            raise ValueError(f"The id {shown(row.id)} is no plain name, such as 'ann'.")
+        if not is_name(said) or check_name(name, folders=False) != name:
+            raise ValueError(f"The id {shown(said)} is no plain name, such as 'ann'.")
         photos, masks = (places(record, names, table) for names in (LIKE_PHOTO, LIKE_MASK))
         if not photos:
             raise ValueError("The row has no photo.")
         method, settings = method_of(record)
-        return Row(row.id, photos, masks, method, settings, consent_of(record))
+        return Row(name, photos, masks, method, settings, consent_of(record))
     except ValueError as error:
         return replace(row, problem=str(error))
+    except RecursionError:
+        return replace(row, problem="The row holds lists in lists without end.")
+
+
+def is_name(said: object) -> bool:
+    return isinstance(said, (str, int, float)) and not isinstance(said, bool)
 
 
 def places(record: Mapping[str, object], columns: Sequence[str], table: str) -> tuple[str, ...]:
@@ -138,16 +213,28 @@ def places(record: Mapping[str, object], columns: Sequence[str], table: str) -> 
     found: list[str] = []
     for said in (record[column] for column in columns if column in record):
         if isinstance(said, str):
-            said = json.loads(said) if said.lstrip().startswith("[") else said.split(";")
+            said = listed(said)
         if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
             raise ValueError(f"{shown(said, QUOTED)} is no list of files.")
         found += [storage.beside(table, one.strip()) for one in said if one.strip()]
     return tuple(found)
 
 
+def listed(said: str) -> object:
+    """A list of JSON, or names of which one may begin like such a list."""
+    if said.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(said)
+    return said.split(";")
+
+
+def called(method: object) -> str:
+    return str(method).strip().lower()
+
+
 def method_of(record: Mapping[str, object]) -> tuple[str, dict[str, Value]]:
     """A row's method and settings. Raises ValueError with a sentence."""
-    method = str(record.get("method", "learn")).strip().lower()
+    method = called(record.get("method", "learn"))
     if method not in METHODS:
         raise ValueError(f"method is {shown(method)}. Use one of: {', '.join(METHODS)}.")
     known = METHODS[method]
@@ -172,9 +259,9 @@ def without_twins(rows: Iterable[Row]) -> list[Row]:
     first: dict[str, str] = {}
     result = []
     for number, row in enumerate(rows, 1):
-        taken = first.setdefault(row.id.casefold(), row.id)
-        if taken is not row.id and not row.problem:
-            problem = f"There is a row {shown(taken)} before this one: each id is one persona."
-            row = replace(row, id=f"{row.id} (row {number})", problem=problem)
+        while (folded := row.id.casefold()) in first:
+            problem = f"There is a row {shown(first[folded])} before this one: each id is one persona."
+            row = replace(row, id=f"{row.id} (row {number})", problem=row.problem or problem)
+        first[folded] = row.id
         result.append(row)
     return result

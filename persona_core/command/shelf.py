@@ -46,6 +46,10 @@ class Folder:
         before, _ = store.find(persona.name, persona.fingerprint, folders=[self.path])
         return reuse.save(persona, Path(self.place(persona.name)), before, form)
 
+    def note(self, persona: Persona, place: str) -> None:
+        """Write what is at a place again, with other notes. Raises OSError with a sentence."""
+        store.save(persona, Path(place))
+
 
 class Bucket(Folder):
     """Behind a URL, where files are written whole or not at all. What is unfinished lies in a folder of this machine,
@@ -83,6 +87,12 @@ class Bucket(Folder):
             raise OSError(f"The persona '{persona.name}' could not be saved: {error}") from error
         return persona
 
+    def note(self, persona: Persona, place: str) -> None:
+        try:
+            storage.write_bytes(place, persona.to_bytes())
+        except storage.Unreachable as error:
+            raise OSError(f"The persona '{persona.name}' could not be saved: {error}") from error
+
     def kept_place(self, other: Persona, name: str) -> str:
         """Where who has to make room goes: where nothing is, or the same."""
         for kept in kept_names(name, other.fingerprint):
@@ -107,4 +117,4 @@ class Bucket(Folder):
 
 
 def shelf_of(place: str) -> Folder:
-    return Bucket(place) if storage.is_url(place) else Folder(Path(place).expanduser().absolute())
+    return Bucket(place) if storage.is_url(place) else Folder(storage.path_of(place).absolute())

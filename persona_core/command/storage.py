@@ -20,11 +20,16 @@ def is_url(place: str) -> bool:
 
 def beside(table: str, place: str) -> str:
     """A place that a table names: relative ones begin where the table is."""
-    if is_url(place) or Path(place).expanduser().is_absolute():
+    if is_url(place) or path_of(place).is_absolute():
         return place
     if is_url(table):
         return f"{table.rpartition('/')[0]}/{place}"
     return str(Path(table).absolute().parent / place)
+
+
+def path_of(place: str) -> Path:
+    """From somebody's home, if it says so; where nobody is called "ann.png", "~ann.png" is a file's name."""
+    return Path(os.path.expanduser(place))
 
 
 def read_bytes(place: str) -> bytes:
@@ -42,7 +47,7 @@ def read_if_there(place: str) -> bytes | None:
                 system, path = fsspec.core.url_to_fs(place)
                 content = system.cat_file(path)
             else:
-                content = Path(place).expanduser().read_bytes()
+                content = path_of(place).read_bytes()
         except FileNotFoundError:
             content = None
     return content
@@ -68,16 +73,18 @@ def reason(error: Exception) -> str:
     return (told or " ".join(str(error).split()) or type(error).__name__)[:QUOTED].rstrip(".")
 
 
-def names_in(folder: str) -> list[str]:
-    """The files in a folder, each with the folder before it. Raises Unreachable."""
+def names_in(folder: str) -> tuple[list[str], list[str]]:
+    """The files and the folders in a folder, each with the folder before it. Raises Unreachable."""
     with or_a_sentence(f"The folder {shown(folder, QUOTED)} cannot be read"):
         if is_url(folder):
             system, path = fsspec.core.url_to_fs(folder)
-            there = [PurePosixPath(one["name"]).name for one in system.ls(path, detail=True) if one["type"] == "file"]
-            found = [f"{folder.rstrip('/')}/{name}" for name in there]
+            there = [(one["name"], one["type"] == "directory") for one in system.ls(path, detail=True)]
+            found = [(f"{folder.rstrip('/')}/{PurePosixPath(name).name}", is_dir) for name, is_dir in there]
         else:
-            found = [entry.path for entry in os.scandir(Path(folder).expanduser()) if entry.is_file()]
-    return sorted(found)
+            entries = [entry for entry in os.scandir(path_of(folder)) if entry.is_file() or entry.is_dir()]
+            found = [(entry.path, entry.is_dir()) for entry in entries]
+    found.sort()
+    return [place for place, is_dir in found if not is_dir], [place for place, is_dir in found if is_dir]
 
 
 def is_folder(place: str) -> bool:
@@ -87,5 +94,5 @@ def is_folder(place: str) -> bool:
             system, path = fsspec.core.url_to_fs(place)
             folder = bool(system.isdir(path))
         else:
-            folder = Path(place).expanduser().is_dir()
+            folder = path_of(place).is_dir()
     return folder

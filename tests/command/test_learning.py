@@ -136,6 +136,24 @@ def test_consent_is_noted_in_the_file(people, learner, tmp_path):
     assert result.status == LEARNED and (consent.by, consent.until) == ("Ann", "2099-01-31") and consent.on
 
 
+def test_consent_that_is_given_later_is_noted_and_nothing_learned_again(people, learner, tmp_path):
+    [before] = learner.learn(read(str(people({"id": "ann"}))))
+    learned = Persona.load(Path(before.file)).learned
+    said = {"consent_by": "Ann", "consent_on": "2026-11-27"}
+    for more in ({}, {"consent_until": "2099-01-31"}, {}):
+        [result] = learner.learn(read(str(people({"id": "ann"})), said | more))
+        assert result.status == THERE and len(list(tmp_path.glob("personas/*.safetensors"))) == 1
+    persona = Persona.load(Path(before.file))
+    assert persona.learned == learned and str(persona.consent) == "Ann, on 2026-11-27, until 2099-01-31"
+
+
+def test_what_a_kill_left_beside_a_persona_goes(people, learner, tmp_path):
+    rows = read(str(people({"id": "ann"})))
+    [result] = learner.learn(rows)
+    learner.shelf.unfinished("ann", result.fingerprint).touch()
+    assert states(learner.learn(rows)) == {"ann": THERE} and not hidden(tmp_path / "personas")
+
+
 def test_a_mask_and_several_photos(people, learner, tmp_path, photo):
     Image.new("L", (512, 512), 255).save(tmp_path / "all.png")
     table = people(
@@ -154,10 +172,12 @@ def test_who_is_learned_elsewhere_waits_and_is_found(people, learner, tmp_path, 
         held = other.prepare(rows[0])
         assert learner.prepare(rows[0]) is None
     monkeypatch.setattr(learning, "PAUSE", 0.0)
-    waited, told = [], []
+    waited, told, looks, reads, own = [], [], [], [], learning.read_bytes
+    monkeypatch.setattr(learning, "read_bytes", lambda place: reads.append(place) or own(place))
 
     def check_stop():
-        if (
+        looks.append(True)
+        if len(looks) > 99 and (
             not waited
             and not (tmp_path / "personas/ann.safetensors").exists()
             and (tmp_path / "personas/bob.safetensors").exists()
@@ -170,6 +190,7 @@ def test_who_is_learned_elsewhere_waits_and_is_found(people, learner, tmp_path, 
         ("bob", LEARNED),
         ("ann", THERE),
     ] and states(told) == {"ann": LEARNED}
+    assert len(reads) == 3  # and not at each look
 
 
 def test_photos_and_personas_of_an_object_store(people, learner, tmp_path, photo, monkeypatch):
@@ -181,6 +202,8 @@ def test_photos_and_personas_of_an_object_store(people, learner, tmp_path, photo
     [result] = there.learn(read(str(table)))
     assert (result.status, result.file) == (LEARNED, "memory://personas/ann.safetensors")
     assert states(there.learn(read(str(table)))) == {"ann": THERE}
+    assert states(there.learn(read(str(table), {"consent_by": "Ann"}))) == {"ann": THERE}
+    assert there.shelf.read("ann").consent.by == "Ann"
     [here] = learner.learn(read(str(table)))
     assert there.shelf.read("ann").learned == Persona.load(Path(here.file)).learned
     [other] = there.learn(read(str(table), {"caption": "in a hat"}))

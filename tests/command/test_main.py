@@ -63,6 +63,9 @@ def test_without_a_comfyui_it_says_how_to_name_one(tmp_path):
         (["--checkpoint", "x", "--prompts", "prompts.txt"], "--prompts is for --score"),
         (["--checkpoint", "x", "--set", "steps"], "no NAME=VALUE"),
         (["--checkpoint", "x", "--set", "stepps=5"], "'stepps'"),
+        (["--checkpoint", "x", "--set", "steps=many"], "not a whole number"),
+        (["--checkpoint", "x", "--out", str(FIRST)], "Name a folder"),
+        (["--checkpoint", "x", "--results", str(FIRST)], "no table of results"),
         (["--checkpoint", "x", "--at-once", "0"], "at least 1"),
         (["--checkpoint", "x", "--diffusion-model", "x"], "Say which --checkpoint"),
         (["--diffusion-model", "x", "--text-encoder", "y"], "Say which --checkpoint"),
@@ -70,4 +73,4 @@ def test_without_a_comfyui_it_says_how_to_name_one(tmp_path):
 )  # fmt: skip
 def test_what_is_asked_wrongly_is_a_sentence(people, tmp_path, capsys, given, says):
     assert main(["learn", str(people({"id": "ann"})), "--out", str(tmp_path / "out"), *given]) == 2
-    assert says in capsys.readouterr().err
+    assert says in capsys.readouterr().err and not (tmp_path / "out").exists()

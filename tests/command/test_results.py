@@ -2,7 +2,9 @@
 
 import csv
 
-from persona_core.command.results import FAILED, LEARNED, THERE, Result, Results
+import pytest
+
+from persona_core.command.results import COLUMNS, FAILED, LEARNED, THERE, OtherTable, Result, Results
 
 
 def lines(path) -> list[dict]:
@@ -58,3 +60,40 @@ def test_two_that_write_lose_nothing(tmp_path):
     one.add(Result("cat", LEARNED))
     one.settle()
     assert sorted(line["id"] for line in lines(one.path)) == ["ann", "bob", "cat"]
+
+
+@pytest.mark.parametrize("content", ["id,photo\nann,a.png\n", "my only notes", "status,id,else\n"])
+def test_what_is_no_table_of_results_is_left_as_it_is(tmp_path, content):
+    (path := tmp_path / "results.csv").write_text(content)
+    with pytest.raises(OtherTable, match="no table of results"):
+        Results(path)
+    assert path.read_text() == content and [path] == list(tmp_path.iterdir())
+
+
+def test_a_table_of_an_earlier_version_keeps_what_it_says(tmp_path):
+    (path := tmp_path / "results.csv").write_text("\ufeffid,status,file,error\nann,learned,a.safetensors,\n", "utf-8")
+    Results(path).add(Result("bob", LEARNED))
+    assert [(line["id"], line["file"]) for line in lines(path)] == [("ann", "a.safetensors"), ("bob", "")]
+    assert list(lines(path)[0]) == COLUMNS
+
+
+def test_what_others_wrote_meanwhile_is_known(tmp_path):
+    """Whoever began before still says only `there` of whom another has learned."""
+    one, other = Results(tmp_path / "results.csv"), Results(tmp_path / "results.csv")
+    one.add(Result("ann", LEARNED, "f", "1" * 32, seconds=9.0))
+    other.add(Result("ann", THERE, "f", "1" * 32))
+    assert [(line["status"], line["seconds"]) for line in lines(one.path)] == [(LEARNED, "9.0")]
+
+
+def test_texts_are_harmless_and_come_back_as_they_were(tmp_path):
+    """Spreadsheets take some beginnings for formulas, terminals some letters for orders."""
+    results = Results(tmp_path / "results.csv")
+    names = ["=1+1", "-rf", "@a", "'=b", "it's", "'c", "a  b", "x" * 200_000, "\ud800\x1b[2J"]
+    for name in names:
+        results.add(Result(name, FAILED, "/my  folder/a", error="+1\n 2"))
+    told = lines(results.path)
+    assert [line["id"] for line in told[:7]] == ["'=1+1", "'-rf", "'@a", "''=b", "it's", "'c", "a  b"]
+    assert {(line["file"], line["error"]) for line in told} == {("/my  folder/a", "'+1 2")}
+    assert told[-1]["id"] == r"\ud800\x1b[2J" and len(told[-2]["id"]) == 10_000
+    again = Results(results.path)
+    assert list(again.last)[:7] == names[:7] and lines(results.path) == told

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from persona_core.command.rows import TableError, read
+from persona_core.command.rows import TableError, left_out, read, row_of
 from persona_core.settings import LEARN_PERSONA
 
 
@@ -45,8 +45,11 @@ def test_lines_of_json_and_parquet_say_the_same(tmp_path):
 
 
 def test_a_folder_of_photos_is_a_table(tmp_path):
-    for name in ("ann.png", "Bob.JPG", "notes.txt", ".hidden.png", "ann.webp"):
+    for name in ("ann.png", "Bob.JPG", "notes.txt", ".hidden.png", "ann.webp", "cat.HEIC"):
         (tmp_path / name).touch()
+    assert "1 left out" in left_out(str(tmp_path)) and "'cat.HEIC'" in left_out(str(tmp_path))
+    (tmp_path / "more").mkdir()
+    assert "2 left out" in left_out(str(tmp_path)) and not left_out(str(tmp_path / "more"))
     rows = {row.id: row.problem for row in read(str(tmp_path), {"steps": "7"})}
     assert set(rows) == {"Bob", "ann", "ann (row 3)"} and "each id is one persona" in rows["ann (row 3)"]
 
@@ -56,7 +59,8 @@ def test_a_folder_of_photos_is_a_table(tmp_path):
     [
         ("people.csv", "id,photo,setps\nann,a.png,5\n", "'setps'"),
         ("people.csv", "id,photo\nann,a.png,5\n", "''"),
-        ("people.csv", "id,photo\n", "no row"),
+        ("people.csv", "id,photo\n", "no row"), ("people.csv", "", "no row"), ("people.csv", "id,photo\n,\n", "no row"),
+        ("people.csv", "id,photo, photo\nann,a.png,b.png\n", "Two columns"), ("people.jsonl", '{"id": ' + "[" * 50_000, "Line 1"),
         ("people.csv", "id,photo\nann,\"a.png\n", "no CSV"),
         ("people.jsonl", '{"id": "ann"}\n{"id": "bob", "maks": 1}', "'maks'"),
         ("people.jsonl", '{"id": "ann"}\n["bob"]', "Line 2"),
@@ -88,8 +92,63 @@ def test_a_row_that_is_wrong_says_why_and_the_next_is_read(tmp_path, cells, says
     assert says in wrong and not right
 
 
-def test_the_same_person_twice_is_told(tmp_path):
-    assert list(map(bool, problems(tmp_path, "id,photo\nann,a.png\nAnn,b.png\n"))) == [False, True]
+@pytest.mark.parametrize(
+    "cells", ["ann,a.png\nAnn,b.png", "1,a.png\n1,b.png", "ann,a.png\nann,", "ann (row 2),a.png\nAnn (row 2),b.png"]
+)
+def test_the_same_person_twice_is_told_and_has_a_line_of_its_own(tmp_path, cells):
+    one, other = read(table(tmp_path, f"id,photo\n{cells}\n"))
+    assert not one.problem and other.problem and other.id == f"{other.id.removesuffix(' (row 2)')} (row 2)" != one.id
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("id,photo,\nann,a.png,\n,,\n ,,\n", [("ann", "a.png")]),
+        ("\r\nid,photo\nRene\u0301,a.png", [("Ren\u00e9", "a.png")]),
+        ("id,photo,steps\nann,~ann.png, \nbob,[1] bob.png,", [("ann", "~ann.png"), ("bob", "[1] bob.png")]),
+        (f"id,photo\nann,{'[' * 50_000}", [("ann", "[" * 50_000)]),
+    ],
+)  # fmt: skip
+def test_what_spreadsheets_and_file_systems_do_is_understood(tmp_path, text, found):
+    rows = read(table(tmp_path, text))
+    assert [(row.id, row.photos, row.problem) for row in rows] == [
+        (name, (str(tmp_path / photo),), "") for name, photo in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "wrong"),
+    [
+        ("0", "0", False), ('["ann"]', "row 1", True), ('" "', "row 1", True), ("true", "row 1", True),
+        (r'"\ud800\u001b[2J"', r"\ud800\x1b[2J", True), (f'"{"x" * 200_000}"', "x" * 200, True),
+    ],
+)  # fmt: skip
+def test_an_id_of_json_that_is_no_name_is_a_rows_trouble(tmp_path, said, name, wrong):
+    text = f'{{"id": {said}, "photo": "a.png", "caption": "a\u2028b"}}\n'
+    one, other = read(table(tmp_path, text + text.replace(said, '"bob"'), "people.jsonl"))
+    assert (one.id, bool(one.problem), len(one.problem) < 500) == (name, wrong, True) and not other.problem
+
+
+def test_a_cell_of_lists_in_lists_is_a_rows_trouble():
+    nested: list = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert "without end" in row_of({"id": "ann", "photo": nested}, 1, "people.parquet").problem
+
+
+def test_what_is_said_for_all_is_checked_and_left_out_where_a_method_has_none(tmp_path):
+    place = table(tmp_path, "id,photo,method\nann,a.png,\nbob,b.png,KV\n")
+    assert [row.settings for row in read(place, {"pairs": "3", "keep_mapper": "yes"})] == [
+        {"keep_mapper": True},
+        {"pairs": 3},
+    ]
+    assert all(row.consent == {"by": "Ann"} for row in read(place, {"consent_by": "Ann"}))
+    wrong = {"id": "ann", "photo": "a.png", "steps": "many", "tokens": " ", "method": "none", "consent_on": "today"}
+    for name, value in wrong.items():
+        with pytest.raises(
+            TableError, match=f"{name.partition('_')[0]}.*what was said for all|what was said for all.*"
+        ):
+            read(place, {name: value})
 
 
 def test_limits_are_those_of_the_editor():
