@@ -6,17 +6,15 @@ https://iptc.org/standards/photo-metadata. Anybody's files are read here: nothin
 
 import io
 import json
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from xml.etree import ElementTree
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
 TOOL = "ComfyUI-Persona"
-VERSION = re.findall('^version = "(.+)"', (Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"), re.M)[0]
+VERSION = "0.2.0"  # as pyproject.toml has it, which an installed package has not beside it
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED = SOURCE_TYPES + "trainedAlgorithmicMedia"

@@ -15,7 +15,7 @@ from ..provenance import as_json, marked_png, png_texts
 
 TEXT = "painting"  # what a picture was painted from, as JSON
 KEY = "key"
-HEAD = 2**18  # bytes at a file's beginning, in which its texts are
+HEAD = 2**19  # bytes at a file's beginning, in which its texts are: two of files.LONGEST as JSON, and a signature
 
 
 class Gallery:

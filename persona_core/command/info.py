@@ -3,31 +3,40 @@
 import argparse
 import json
 import sys
-from pathlib import Path
+
+from . import FAILED, FINE, USAGE
+from .terminal import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="personas, as personas/ann.safetensors")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="personas, or folders of them")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with the file's name")
 
 
 def run(given: argparse.Namespace) -> int:
     """Needs no ComfyUI. A file that is no persona is said, and the others are shown."""
-    from ..described import described, facts
+    from ..described import facts
     from ..files import PersonaFileError
     from ..persona import Persona
+    from .persona_files import files_in
 
-    code, several = 0, len(given.files) > 1
-    for index, file in enumerate(given.files):
+    try:
+        files = files_in(given.files)
+    except ValueError as error:
+        print(f"persona info: {error}", file=sys.stderr)
+        return USAGE
+    code = FINE
+    for index, file in enumerate(files):
         try:
-            persona = Persona.load(Path(file))
+            persona = Persona.load(file)
         except (PersonaFileError, OSError) as error:
-            print(error, file=sys.stderr)
-            code = 1
+            print(one_line(error), file=sys.stderr)
+            code = FAILED
             continue
         if given.json:
-            print(json.dumps({"file": file, **facts(persona)}, default=str))
+            print(json.dumps({"file": str(file), **facts(persona)}, default=str))
         else:
-            title = f"{file}:\n" if several else ""
-            print("\n" * (index > 0) + title + described(persona))
+            title = [f"{one_line(file)}:"] if len(files) > 1 else []
+            lines = [f"{one_line(name)}: {one_line(value)}" for name, value in facts(persona).items()]
+            print("\n" * (index > 0) + "\n".join([*title, *lines]))
     return code

@@ -3,11 +3,12 @@
 import argparse
 import io
 import logging
+import os
 import sys
 
 from . import info, learn, paint, score
 
-INTERRUPTED = 130
+INTERRUPTED, UNREAD = 130, 141  # as of SIGINT and SIGPIPE
 SUBCOMMANDS = {"learn": learn, "paint": paint, "score": score, "info": info}
 
 
@@ -24,9 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     given.comfyui_options = options
     logging.basicConfig(format="%(message)s", level=logging.INFO if vars(given).get("verbose") else logging.WARNING)
     try:
-        return SUBCOMMANDS[given.command].run(given)
+        code = SUBCOMMANDS[given.command].run(given)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # whoever reads it has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at its end would fail
+        return UNREAD
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -46,7 +46,8 @@ def run(given: argparse.Namespace) -> int:
     try:
         check(plan, given)
         start(plan.comfyui, plan.comfyui_options)
-        from .painting import Painter, files_in
+        from .painting import Painter
+        from .persona_files import files_in
         from .prompts import read_prompts
 
         check_marks(given.watermark)
@@ -83,11 +84,15 @@ def check(plan: Plan, given: argparse.Namespace) -> None:
     plan.check_models()
     if "://" in plan.out:
         raise ValueError("--out is a folder on this machine.")
+    out = Path(plan.out).expanduser().absolute()
+    there = next(place for place in (out, *out.parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"--out is a folder, but {there} is a file.")
     for name in ("count", "at_once"):
         if getattr(given, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} is at least 1.")
-    if given.seed < 0:
-        raise ValueError("--seed is at least 0.")
+    if not 0 <= given.seed <= 2**64 - given.count:
+        raise ValueError(f"--seed is from 0 to {2**64 - given.count}, the last of --count pictures being below 2**64.")
 
 
 def check_marks(watermarked: bool) -> None:

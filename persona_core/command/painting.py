@@ -1,6 +1,5 @@
 """Painting prompts with each of many personas, to pictures and contact sheets. Imports the host."""
 
-import glob
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,8 @@ from comfy.model_management import OOM_EXCEPTION
 from torch import Tensor
 
 from .. import content_credentials, watermark
-from ..files import QUOTED, shown
+from ..file_names import is_hidden
+from ..files import called
 from ..host.apply.persona import apply_persona
 from ..host.apply.pictures import Sampling, encode, paint
 from ..host.clip import text_towers
@@ -130,6 +130,8 @@ class Painter:
         """What became of it; None where another command paints it just now."""
         name, began, claim = file.stem, time.monotonic(), None
         try:
+            if is_hidden(file.name):  # of "...safetensors" the folder would be ".."
+                raise ValueError(f"{called(file)} begins with a dot, and so would its folder of pictures. Rename it.")
             persona = Persona.load(file)
             self.out.mkdir(parents=True, exist_ok=True)
             claim = Claim(self.out / f".{name}.painting")
@@ -179,7 +181,7 @@ class Painter:
         for prompt, alike in groupby(lacking, lambda one: one.prompt):
             text = prompt_for(prompt, persona.placeholder)
             positive = encode(clip, text)
-            while batch := list(islice(alike, self.asked.at_once)):
+            while batch := list(islice(alike, self.asked.at_once if sampling.alike_in_batches else 1)):
                 images = self.sample(model, positive, negative, [one.seed for one in batch], watch)
                 for one, image in zip(batch, images, strict=True):
                     picture = to_pil(image)
@@ -213,16 +215,3 @@ def or_full(made: Painted) -> Iterator[Painted]:
     yield made
     if made.full:
         raise DiskFull(f"The run stops, because the disk is full. {made.error}")
-
-
-def files_in(places: Sequence[str]) -> list[Path]:
-    """Of personas: those that are named, in folders that are, or by a pattern. Raises ValueError with a sentence."""
-    found: list[Path] = []
-    for place in places:
-        path = Path(place).expanduser()
-        pattern = str(path / "*.safetensors") if path.is_dir() else str(path)
-        inside = [str(path)] if path.is_file() else sorted(glob.glob(pattern))  # Windows leaves patterns to us
-        if not inside and pattern != place:
-            raise ValueError(f"There is no persona in the folder {shown(place, QUOTED)}.")
-        found += map(Path, inside or [place])
-    return found

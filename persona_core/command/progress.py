@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..progress import Progress as Steps
 from .results import FAILED, LEARNED, Result
+from .terminal import one_line
 
 if TYPE_CHECKING:
     from .painting import Painted
@@ -54,6 +55,7 @@ class Progress:
 
     def show(self, line: str, end: str = "\n", to=None) -> None:
         """On a terminal, in the place of the line that is not finished."""
+        line = one_line(line)
         if self.live:
             width = shutil.get_terminal_size().columns - 1
             line = f"\r{line[:width] if not end else line:<{width}}"

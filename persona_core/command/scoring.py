@@ -20,6 +20,7 @@ from .gallery import painted_from
 from .learning import sentence_of
 from .rows import PICTURES, read
 from .storage import is_folder, read_bytes
+from .terminal import one_line
 
 TABLES = ".csv", ".jsonl", ".parquet"
 COLUMNS = "person", "picture", "id", "of the way", "prompt", "ID(Prompt)", "faces", "error"
@@ -97,7 +98,7 @@ class Judge:
             scored = self.scorer.score(opened(files), reference, prompts, self.threshold)
             return Judged(person, scored, files, errors)
         except Exception as error:
-            return Judged(person, errors=[sentence_of(error, person.id or "the reference")])
+            return Judged(person, errors=[one_line(sentence_of(error, person.id or "the reference"))])
 
     def prompts(self, files: Sequence[Path], photos: Sequence[torch.Tensor]) -> tuple[list[Path], PromptScores | None]:
         """The pictures, those of one prompt together, and how they show it; none where one has no prompt."""
@@ -127,7 +128,7 @@ def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
             decoded(read_bytes(str(file)))
             good.append(file)
         except ValueError as error:
-            errors.append(f"{file}: {error}")
+            errors.append(one_line(f"{file}: {error}"))
     return good, errors
 
 
@@ -141,7 +142,7 @@ def prompt_of(file: Path) -> str:
 def table_of(judged: Judged) -> str:
     """A line a picture, and what it means."""
     assert judged.scored
-    names = [file.name for file in judged.pictures]
+    names = [one_line(file.name) for file in judged.pictures]
     return f"{score_sheet.table(judged.scored.scores, names)}\n\n{judged.scored.meaning}"
 
 
@@ -153,7 +154,9 @@ def summary(judged: Sequence[Judged]) -> str:
             scores = one.scored.scores
             figures = score_sheet.figure(scores.id), score_sheet.percent(scores.reference.share(scores.id))
             more = score_sheet.figure(scores.prompt), score_sheet.figure(scores.id_prompt)
-            lines.append((one.person.id, *figures, *more, score_sheet.percent(scores.detect), str(len(one.pictures))))
+            lines.append(
+                (one_line(one.person.id), *figures, *more, score_sheet.percent(scores.detect), str(len(one.pictures)))
+            )
     return score_sheet.in_columns(lines)
 
 

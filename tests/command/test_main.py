@@ -2,14 +2,16 @@
 
 import json
 import os
-import pkgutil
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from persona_core.command.main import main
-from tools.environment import PACK
+from persona_core.persona import Persona
+from tools.environment import PACK, installed
 
 FIRST = PACK / "tests/first_release/stage_mapper.safetensors"
 
@@ -27,10 +29,34 @@ def test_help_needs_neither_torch_nor_a_comfyui():
     assert "--checkpoint" in ended.stdout and not {"torch", "comfy", "numpy"} & set(ended.stdout.split())
 
 
-def test_an_installation_has_the_command():
-    tomllib = pytest.importorskip("tomllib")  # since Python 3.11
-    named = tomllib.loads((PACK / "pyproject.toml").read_text())["project"]["scripts"]
-    assert pkgutil.resolve_name(named["persona"]) is main
+IMPORTED = f"""
+import importlib, pkgutil, sys
+sys.path.append({str(PACK / "tools")!r})
+import launch_comfyui
+launch_comfyui.define_missing_operators()
+from persona_core import command
+from persona_core.host.start import start
+start({installed()["host"]!r}, ["--cpu"])
+for module in pkgutil.iter_modules(command.__path__):
+    print(importlib.import_module(f"persona_core.command.{{module.name}}").__file__)
+"""
+
+
+def test_an_installation_has_the_command_and_all_that_it_needs(tmp_path):
+    pytest.importorskip("setuptools")
+    shutil.copytree(PACK / "persona_core", tmp_path / "pack/persona_core", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(PACK / name, tmp_path / "pack")
+    site, options = tmp_path / "site", ("--quiet", "--no-deps", "--no-build-isolation")
+    run = {"cwd": tmp_path, "capture_output": True, "text": True, "env": {**os.environ, "PYTHONPATH": str(site)}}
+    pip = subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", site, "./pack"], **run)
+    assert pip.returncode == 0, pip.stderr
+    [command] = (site / ("Scripts" if os.name == "nt" else "bin")).glob("persona*")
+    assert "--prompts" in subprocess.run([command, "paint", "--help"], **run).stdout
+    imported = subprocess.run([sys.executable, "-c", IMPORTED], **run)
+    files = [line for line in imported.stdout.splitlines() if line.endswith(".py")]
+    assert imported.returncode == 0 and len(files) > 10, imported.stderr
+    assert all(file.startswith(str(site)) for file in files)
 
 
 def test_info_shows_what_persona_info_shows_without_a_comfyui(tmp_path):
@@ -45,6 +71,39 @@ def test_info_of_several_is_headed_by_their_files(capsys):
     assert main(["info", str(FIRST), str(FIRST)]) == 0
     said = capsys.readouterr().out
     assert said.count(f"{FIRST}:\n") == 2 and "supercategory: " in said
+
+
+def test_info_shows_a_value_on_one_line_whatever_is_in_it(tmp_path, capsys):
+    persona = replace(
+        Persona.load(FIRST), settings={"note\nname: bob": "\x1b[2J\u2028name: bob\u202e \U0001f469\u200d\U0001f52c"}
+    )
+    persona.save(tmp_path / "a\u202e.safetensors")
+    (tmp_path / "b\u202e.safetensors").touch()
+    assert main(["info", str(tmp_path)]) == 1
+    said, wrong = capsys.readouterr()
+    assert (
+        not {"\x1b", "\u202e"} & set(said + wrong) and sum(line.startswith("name: ") for line in said.splitlines()) == 1
+    )
+    assert "note\\nname: bob: \\x1b[2J\\u2028name: bob\\u202e \U0001f469\u200d\U0001f52c\n" in said
+
+
+def test_info_takes_folders_and_patterns_as_paint_does(tmp_path, capsys):
+    shutil.copy(FIRST, tmp_path / "ann.safetensors")
+    for place in (tmp_path, tmp_path / "*.safetensors"):
+        assert main(["info", str(place)]) == 0 and "supercategory: " in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    assert main(["info", str(tmp_path / "empty")]) == 2 and "no persona in the folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such pipes")
+def test_whoever_has_read_enough_ends_it_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "-m", "persona_core", "info", FIRST], cwd=PACK, stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_without_a_comfyui_it_says_how_to_name_one(tmp_path):

@@ -68,6 +68,10 @@ def test_whoever_is_killed_while_painting_goes_on(asked, tmp_path, capsys):
         (["--checkpoint", "no_such.ckpt"], "There is no file 'no_such.ckpt'"),
         (["--sampler", "eulr"], "no sampler 'eulr'"),
         (["--count", "0"], "--count is at least 1"),
+        (["--seed", str(2**64 - 1)], "--seed is from 0 to"),
+        (["--cfg", "nan"], "cfg is nan"),
+        (["--steps", "0"], "steps is 0"),
+        (["--out", str(PACK / "README.md")], "README.md is a file"),
         (["--strength", "3"], "strength is 3. Give a number from 0 to 2"),
         (["--out", "s3://bucket/out"], "a folder on this machine"),
         (["--prompts", "no_such.txt"], "There is no 'no_such.txt'"),
@@ -79,8 +83,13 @@ def test_what_is_asked_wrongly_is_a_sentence(asked, capsys, given, says):
 
 
 def test_a_file_that_is_none_is_told_by_the_exit_code(asked, tmp_path, capsys):
-    for name in ("ann", "bob"):
+    for name in ("ann", "bob", "\u202ecat"):
         (tmp_path / f"people/{name}.safetensors").write_text("nothing")
     assert main([*asked, "--quiet"]) == 1
     said = capsys.readouterr()
-    assert said.err.count("  failed: ") == 2 and not said.out and not painted(tmp_path / "out")
+    assert (
+        said.err.count("  failed: ") == 3
+        and "\u202e" not in said.err
+        and not said.out
+        and not painted(tmp_path / "out")
+    )

@@ -15,11 +15,13 @@ from prompts import FIRST_RELEASE
 
 from persona_core import content_credentials, provenance
 from persona_core.command.learning import DiskFull
-from persona_core.command.painting import PAINTED, Asked, Painter, files_in
+from persona_core.command.painting import PAINTED, Asked, Painter
+from persona_core.command.persona_files import files_in
 from persona_core.command.prompts import prompt_for, read_prompts
 from persona_core.command.results import FAILED, THERE
 from persona_core.command.stopping import Stopped
-from persona_core.host.apply.pictures import Sampling, usual_sampling
+from persona_core.files import LONGEST
+from persona_core.host.apply.pictures import ALIKE_IN_BATCHES, KSampler, Sampling, encode, paint, usual_sampling
 from persona_core.host.learn.jobs import Models
 from persona_core.provenance_report import describe
 
@@ -96,6 +98,25 @@ def test_each_picture_is_that_of_its_seed_whatever_is_beside_it(painter, put, tm
     assert all(alike(file, tmp_path / "together" / file.name) for file in (first, second))
 
 
+def test_a_sampler_that_adds_noise_paints_a_seed_alike_too(painter, put, tmp_path):
+    """Also after a kill, which leaves other pictures to be painted together."""
+    noisy = replace(SAMPLING, sampler="euler_ancestral", steps=3)
+    list(painter(sampling=noisy).paint([put("ann")]))
+    (tmp_path / "out/ann/0002.png").rename(tmp_path / "together.png")
+    list(painter(sampling=noisy).paint([tmp_path / "ann.safetensors"]))
+    assert alike(tmp_path / "together.png", tmp_path / "out/ann/0005.png")
+
+
+@pytest.mark.parametrize("sampler", sorted(ALIKE_IN_BATCHES & set(KSampler.SAMPLERS)))
+@torch.inference_mode()
+def test_such_samplers_paint_a_seed_alike_whatever_is_beside_it(models, sampler):
+    text = encode(models.clip, "a photo")
+    usual = models.model, models.vae, text, text
+    sampling = replace(SAMPLING, sampler=sampler, steps=4)
+    together, alone = (paint(*usual, seeds, sampling)[-1] for seeds in ([1, 2], [2]))
+    assert torch.allclose(together, alone, atol=1 / 255)
+
+
 def test_pictures_are_marked_as_generated_and_say_what_they_were_painted_from(painter, put, tmp_path):
     list(painter(sliders={"strength": 0.5}).paint([put("bob")]))
     told = provenance.read((tmp_path / "out/bob/0003.png").read_bytes())
@@ -127,12 +148,14 @@ def test_whoever_cannot_be_painted_is_a_sentence_and_no_end(painter, put, tmp_pa
     (tmp_path / "out").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "out/cat.png")
     other = FIRST_RELEASE / "stage_mapper.safetensors"
+    above = shutil.copy(put("ann"), tmp_path / "...safetensors")
     asked = [bad, tmp_path / "gone.safetensors", other, put("cat"), tmp_path / "ann.safetensors", twin, put("bob")]
-    results = list(painter().paint(asked))
-    assert [one.status for one in results] == [FAILED] * 4 + [PAINTED, FAILED, PAINTED]
+    results = list(painter().paint([*asked, above]))
+    assert [one.status for one in results] == [FAILED] * 4 + [PAINTED, FAILED, PAINTED, FAILED]
     said = [one.error for one in results]
     assert "no readable" in said[0] and "no file" in said[1] and "was learned for" in said[2]
     assert "no contact sheet" in said[3] and "same name" in said[5]
+    assert "begins with a dot" in said[7] and not list(tmp_path.glob("*.png"))
 
 
 @pytest.mark.parametrize("family", tiny_models.FLOWS)
@@ -206,13 +229,24 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_torn(painter, put,
 
 def test_prompts_are_lines_with_a_place_for_the_persona(tmp_path):
     file = tmp_path / "prompts.txt"
-    file.write_text("\ufeffa photo of <ann>\r\n\n# <ann>\n  {} and {}\na photo of <ann>\n", "utf-8")
-    assert read_prompts(str(file)) == ["a photo of <ann>", "{} and {}"]
-    assert prompt_for("{} and <ann>", "<bob>") == "<bob> and <bob>"
-    for text, says in (("<ann>\na cat", "Line 2 .*no place for the persona"), ("# none", "holds no prompt")):
+    file.write_text("\ufeffa photo of <ann>\r\n\n# <ann>\n  {} and {}\na photo of {}\n", "utf-8")
+    assert read_prompts(str(file)) == ["a photo of <ann>", "<ann> and <ann>"]
+    assert prompt_for("{} and <ann>", "<bob>") == "<bob> and <bob>" and prompt_for("<ann>", "<{}>") == "<{}>"
+    for text, says in (
+        ("<ann>\na cat", "Line 2 .*no place for the persona"),
+        ("# none", "holds no prompt"),
+        (f"<ann>\n<ann> {'a' * LONGEST}", "Line 2 .*Use at most 10000"),
+    ):
         file.write_text(text)
         with pytest.raises(ValueError, match=says):
             read_prompts(str(file))
+
+
+def test_the_longest_prompts_are_found_again(painter, put):
+    asked = {"prompts": ["<ann> " + "\U0001f600" * (LONGEST - 6)], "seeds": [1]}
+    paint = painter(sampling=replace(SAMPLING, negative="\U0001f600" * LONGEST), **asked).paint
+    file = put("ann")
+    assert [one.status for one in (*paint([file]), *paint([file]))] == [PAINTED, THERE]
 
 
 def test_folders_and_patterns_are_the_personas_in_them(put, tmp_path):
@@ -220,6 +254,10 @@ def test_folders_and_patterns_are_the_personas_in_them(put, tmp_path):
     (tmp_path / ".hidden.safetensors").touch()
     assert files_in([str(tmp_path)]) == files_in([f"{tmp_path}/*.safetensors"]) == [ann, bob]
     assert files_in([str(tmp_path / "gone.safetensors")]) == [tmp_path / "gone.safetensors"]
+    (tmp_path / "ann.0123abcd.safetensors").touch()
+    assert files_in([str(tmp_path)]) == [ann, bob], "without what made room for another of its name"
+    odd = put("[2024] people/[ann]")
+    assert files_in([str(odd.parent)]) == files_in([str(odd)]) == [odd]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no persona in the folder"):
         files_in([str(tmp_path / "empty")])
@@ -227,7 +265,12 @@ def test_folders_and_patterns_are_the_personas_in_them(put, tmp_path):
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"sampler": "eulr"}, "no sampler 'eulr'"), ({"width": 100}, "multiple of 8"), ({"steps": 0}, "1 or more")],
+    [
+        ({"sampler": "eulr"}, "no sampler 'eulr'"),
+        ({"width": 100}, "multiple of 8"),
+        ({"steps": 0}, "Use 1 to"),
+        ({"cfg": float("nan")}, "from 0 to 100"),
+    ],
 )
 def test_sampling_is_checked_before_anything_is_painted(wrong, says):
     with pytest.raises(ValueError, match=says):

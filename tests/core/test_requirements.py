@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from persona_core.provenance import VERSION
+
 PACK = Path(__file__).resolve().parents[2]
 
 
@@ -66,3 +68,8 @@ def test_both_places_say_the_same():
     project = tomllib.loads((PACK / "pyproject.toml").read_text())["project"]
     assert project["dependencies"] == re.sub("#.*", "", (PACK / "requirements.txt").read_text()).split()
     assert project["optional-dependencies"]["insightface"] == ["insightface>=2.0"]
+
+
+def test_the_core_knows_its_version_without_the_packs_folder():
+    tomllib = pytest.importorskip("tomllib")
+    assert tomllib.loads((PACK / "pyproject.toml").read_text())["project"]["version"] == VERSION

@@ -10,10 +10,19 @@ from comfy.samplers import KSampler
 from comfy.sd import CLIP, VAE
 from torch import Tensor
 
-from ...files import QUOTED, shown
+from ...files import LONGEST, QUOTED, shown
 from ..model import attends_jointly, best_resolution, is_flow
 
 CELL = 8  # pixels of an empty latent's
+# KSampler's own ends.
+MOST_STEPS, HIGHEST_CFG, LARGEST_SIDE = 10_000, 100, 16_384
+# These paint a picture of a seed whatever is beside it in a batch. Others draw noise for the whole batch at each step,
+# or, as dpm_adaptive, choose their steps by all of it; of a sampler that is new, it is not known.
+ALIKE_IN_BATCHES = {
+    "euler", "euler_cfg_pp", "heun", "heunpp2", "dpm_2", "lms", "dpm_fast", "dpmpp_2m", "dpmpp_2m_cfg_pp", "ipndm",
+    "ipndm_v", "deis", "res_multistep", "res_multistep_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp",
+    "exp_heun_2_x0", "ddim", "uni_pc", "uni_pc_bh2",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,11 +45,22 @@ class Sampling:
         ):
             if name not in known:
                 raise ValueError(f"There is no {what} {shown(name, QUOTED)}. Use one of: {', '.join(known)}.")
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps}. Use 1 or more.")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"steps is {self.steps}. Use 1 to {MOST_STEPS}.")
+        if not 0 <= self.cfg <= HIGHEST_CFG:
+            raise ValueError(f"cfg is {self.cfg:g}. Use a number from 0 to {HIGHEST_CFG}.")
         for side, pixels in (("width", self.width), ("height", self.height)):
-            if pixels < 2 * CELL or pixels % CELL:
-                raise ValueError(f"{side} is {pixels}. Use a multiple of {CELL} pixels, {2 * CELL} or more.")
+            if not 2 * CELL <= pixels <= LARGEST_SIDE or pixels % CELL:
+                raise ValueError(
+                    f"{side} is {pixels}. Use a multiple of {CELL} pixels, from {2 * CELL} to {LARGEST_SIDE}."
+                )
+        if len(self.negative) > LONGEST:
+            raise ValueError(f"The negative prompt has {len(self.negative)} letters. Use at most {LONGEST}.")
+
+    @property
+    def alike_in_batches(self) -> bool:
+        """Whether a picture is the same, to rounding, whatever else is in its batch."""
+        return self.sampler in ALIKE_IN_BATCHES
 
 
 # Of the templates' workflows.
