@@ -6,6 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+PAUSE = 1.0  # seconds between two looks whether another command is done
 LOCK = ".lock"  # the ending, beside the file of unfinished learning
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import FAILED, FINE, USAGE
-from .plan import Plan, add_model_arguments
+from .plan import Plan, add_model_arguments, add_talk_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many.add_argument("--cpus-per-worker", type=int, metavar="N", help="cores and threads of each")
     add_model_arguments(parser)
     parser.add_argument("--clip-vision", default="", help="an image encoder that looks at the photos, too")
-    talk = parser.add_mutually_exclusive_group()
-    talk.add_argument("--quiet", action="store_true", help="say only what fails")
-    talk.add_argument("--verbose", action="store_true", help="also ComfyUI's log")
+    add_talk_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from ..host.messages import log
 from ..host.photos import opened
 from ..persona import Persona
 from ..progress import Progress
-from .claims import Claim
+from .claims import PAUSE, Claim
 from .likeness_check import BY, PROMPTS, SCORE, WAY, LikenessCheck
 from .outcomes import DiskFull, failed, is_full, sentence_of, told
 from .plan import Plan
@@ -29,7 +29,6 @@ from .rows import Row
 from .shelf import shelf_of
 from .storage import read_bytes
 
-PAUSE = 1.0  # seconds between two looks whether another command has learned a persona
 Watch = Callable[[str, Progress], None]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import FAILED, FINE, USAGE
-from .plan import Plan, add_model_arguments
+from .plan import Plan, add_model_arguments, add_talk_arguments
 
 if TYPE_CHECKING:
     from .painting import Asked, Models
@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in STAGES:
         sliders.add_argument(f"--{name}-stage", dest=name, choices=("supercategory", "persona"))
     add_model_arguments(parser)
-    talk = parser.add_mutually_exclusive_group()
-    talk.add_argument("--quiet", action="store_true", help="say only what fails")
-    talk.add_argument("--verbose", action="store_true", help="also ComfyUI's log")
+    add_talk_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -52,7 +50,8 @@ def run(given: argparse.Namespace) -> int:
 
         check_marks(given.watermark)
         files, prompts = files_in(given.files), read_prompts(given.prompts)
-        from .learning import DiskFull, models_of
+        from .learning import models_of
+        from .outcomes import DiskFull
 
         models = models_of(plan)
         painter = Painter(models, asked(given, plan, models, prompts), Path(plan.out).expanduser().absolute())

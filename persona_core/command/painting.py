@@ -25,9 +25,9 @@ from ..persona import Persona
 from ..pixels import to_pil
 from ..provenance import PERSONAS
 from ..score_sheet import count_of
-from .claims import Claim
+from .claims import PAUSE, Claim
 from .gallery import KEY, TEXT, Gallery
-from .learning import PAUSE, DiskFull, is_full, sentence_of
+from .outcomes import DiskFull, is_full, sentence_of
 from .prompts import prompt_for
 from .results import FAILED, THERE
 

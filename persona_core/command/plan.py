@@ -71,3 +71,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     host = parser.add_argument_group("ComfyUI", "its own options follow behind --, as in: -- --lowvram")
     host.add_argument("--comfyui", default="", help="its folder; else COMFYUI_PATH, or where the pack is installed")
     host.add_argument("--cpu", action="store_true", help="compute on the CPU")
+
+
+def add_talk_arguments(parser: argparse.ArgumentParser) -> None:
+    """How much is said on the terminal."""
+    talk = parser.add_mutually_exclusive_group()
+    talk.add_argument("--quiet", action="store_true", help="say only what fails")
+    talk.add_argument("--verbose", action="store_true", help="also ComfyUI's log")

@@ -17,7 +17,7 @@ from ..host.photos import decoded
 from ..host.scoring import Scored, Scorer, scores_of_prompt
 from ..likeness import THRESHOLD
 from .gallery import painted_from
-from .learning import sentence_of
+from .outcomes import sentence_of
 from .rows import PICTURES, read
 from .storage import is_folder, read_bytes
 from .terminal import one_line

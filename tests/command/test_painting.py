@@ -14,7 +14,7 @@ from PIL import Image
 from prompts import FIRST_RELEASE
 
 from persona_core import content_credentials, provenance
-from persona_core.command.learning import DiskFull
+from persona_core.command.outcomes import DiskFull
 from persona_core.command.painting import PAINTED, Asked, Painter
 from persona_core.command.persona_files import files_in
 from persona_core.command.prompts import prompt_for, read_prompts
