@@ -4,7 +4,10 @@ Who works where, what is tried again and what becomes of a worker that died is f
 """
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 from .plan import Plan
 from .results import Result
 from .rows import Row
+from .stopping import SIGNALS, Stopped
 from .storage import is_url
 
 LOCAL = "local"  # of Ray's addresses, the one that starts a cluster of its own, on this machine
@@ -70,9 +74,11 @@ def learn_with_ray(
     except ImportError as error:
         raise ClusterError(f"Ray is not installed here ({error}): pip install 'persona[ray]'") from error
     waiting = {row.id for row in rows}
-    connect(address)
+    with stopped_at_once():
+        connect(address)
+    batches = learned(plan, rows, workers, gpus_per_worker, cpus_per_worker)
     try:
-        for results in learned(plan, rows, workers, gpus_per_worker, cpus_per_worker):
+        while (results := next_of(batches)) is not None:
             waiting -= {result.id for result in results}
             yield from results
     except RayTaskError as error:
@@ -89,6 +95,30 @@ def learn_with_ray(
         ray.shutdown()
     if waiting:
         raise ClusterError(f"{told(waiting)} Run the same command again.")
+
+
+def next_of(batches: Iterator[Sequence[Result]]) -> Sequence[Result] | None:
+    with stopped_at_once():
+        return next(batches, None)
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Within, Ctrl-C and being asked to end raise Stopped wherever it is. To wait for whoever is whole first would keep
+    nothing of the others, whose workers end with the command. Ray's own handlers, which abort, are gone after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> None:
+        raise Stopped(signum)
+
+    before = {one: signal.signal(one, stop) for one in SIGNALS}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def connect(address: str) -> None:

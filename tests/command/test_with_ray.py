@@ -35,10 +35,10 @@ def environment():
 @pytest.fixture
 def learn(people, checkpoint, environment):
     """Starts `persona learn` on a table of PEOPLE."""
-    rows = ({"id": f"p{number}", "train_seed": number, "crop_to_face": "no"} for number in range(PEOPLE))
-    table = people(*rows)
 
-    def start(out, *options) -> subprocess.Popen:
+    def start(out, *options, **said) -> subprocess.Popen:
+        usual = {"crop_to_face": "no", **said}
+        table = people(*({"id": f"p{number}", "train_seed": number, **usual} for number in range(PEOPLE)))
         command = sys.executable, "-m", "tools.persona", "learn", table, "--out", out, "--checkpoint", checkpoint
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen([*command, "--cpu", *options], cwd=PACK, env=environment, **pipe)
@@ -61,6 +61,17 @@ def test_a_killed_workers_people_are_learned_too_once_each_and_as_without_ray(le
     for path in alone.glob("*.safetensors"):
         assert (many / path.name).is_file() and Persona.load(many / path.name).learned == Persona.load(path).learned
     assert len(list(many.glob("*.safetensors"))) == PEOPLE
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_being_told_to_end_ends_it_without_waiting_for_anybody(learn, tmp_path):
+    command = learn(tmp_path / "out", "--ray", steps=20_000)
+    while not list(tmp_path.glob("out/.p0-*.lock")):
+        assert command.poll() is None, command.stdout.read()
+        time.sleep(0.1)
+    command.terminate()
+    said, _ = command.communicate(timeout=60)
+    assert command.returncode == 143 and "Run it again to go on." in said and "SIGTERM received" not in said, said
 
 
 def test_no_cluster_is_a_sentence(monkeypatch):
