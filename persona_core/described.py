@@ -4,17 +4,20 @@ from .persona import Persona
 
 
 def facts(persona: Persona) -> dict[str, object]:
-    return {
+    who = {
         "name": persona.name,
         "placeholder": persona.placeholder,
         **persona.representation.facts(),
         "learned for": persona.family,
         "supercategory": persona.supercategory,
         "consent": persona.consent or "none is noted",
-        **persona.settings,
+    }
+    end = {
         "last losses": ", ".join(f"{name} {values[-1]:.4g}" for name, values in persona.losses.items() if values),
         "fingerprint": persona.fingerprint,
     }
+    # Twice: a file's settings are called as whoever made it likes, and may stand for none of these.
+    return {**who, **persona.settings, **end, **who}
 
 
 def described(persona: Persona) -> str:

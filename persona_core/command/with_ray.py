@@ -146,20 +146,20 @@ def learned(
         gpus = min(1, on_cluster)
     least, most = workers or (max(1, int(on_cluster / gpus)) if gpus else 1,) * 2
     # One block for each batch: Ray passes on whole blocks, so that a result comes as soon as its batch is done.
-    batch = plan.wave if plan.at_once > 1 else 1
-    blocks = -(-len(rows) // batch)
+    size = plan.wave if plan.at_once > 1 else 1
+    blocks = -(-len(rows) // size)
     people = ray.data.from_items([{"row": row} for row in rows], override_num_blocks=blocks)
     results = people.map_batches(
         Worker,
         fn_constructor_args=(named_whole(plan),),
-        batch_size=batch,
+        batch_size=size,
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         num_gpus=gpus or None,
         num_cpus=cpus,
     )
     # Without prefetching, which would keep a result back until the next one comes.
     for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
-        yield batch["result"]
+        yield list(batch["result"])
 
 
 def named_whole(plan: Plan) -> Plan:
