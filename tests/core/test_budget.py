@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from statistics import mean, median
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -103,20 +104,27 @@ def test_auto_reaches_as_much_with_tokens_that_learn_from_each_other():
     assert mean(reached) > 0.955 and mean(passes) < 1.5 * 70  # the fewest with which a fixed budget reaches 0.95
 
 
-class Slow:
-    """A clock on which the first step takes so many seconds, and each other one so many."""
+@pytest.fixture
+def slow(monkeypatch):
+    """Sets a clock on which the first step takes so many seconds, and each other one so many."""
 
-    def __init__(self, first, others):
-        self.times, self.others, self.now = iter([0.0, first]), others, 0.0
+    def set_clock(first, others):
+        clock, own = SimpleNamespace(now=0.0, took=iter([first])), training.backward
+        clock.monotonic = lambda: clock.now
 
-    def monotonic(self):
-        self.now += next(self.times, self.others)  # it is looked at once before a run, and once a step
-        return self.now
+        def backward(part):
+            clock.now += next(clock.took, others)
+            own(part)
+
+        monkeypatch.setattr(training, "time", clock)
+        monkeypatch.setattr(training, "backward", backward)
+
+    return set_clock
 
 
 @pytest.mark.parametrize("minutes", [3.0, 10.0])
-def test_a_look_leaves_most_of_the_minutes_to_learning(minutes, monkeypatch):
-    monkeypatch.setattr(training, "time", Slow(8.0, 8.0))
+def test_a_look_leaves_most_of_the_minutes_to_learning(minutes, slow):
+    slow(8.0, 8.0)
     task = task_of("mapper", (96,), replace(MEASURED, minutes=minutes), 0.1, 0)
     progress = train(task)
     assert not progress.in_time and progress.meter.steps <= 0.3 * progress.step
@@ -124,8 +132,8 @@ def test_a_look_leaves_most_of_the_minutes_to_learning(minutes, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_slow_first_step_does_not_decide_what_is_learned(seed, monkeypatch):
-    monkeypatch.setattr(training, "time", Slow(15.0, 0.5))
+def test_a_slow_first_step_does_not_decide_what_is_learned(seed, slow):
+    slow(15.0, 0.5)
     progress = train(task_of("mapper", (96,), replace(MEASURED, minutes=1.0), 0.1, seed))
     assert progress.meter.count >= LOOK and not progress.in_time
     assert progress.step >= 80  # of the 91 that there is time for
