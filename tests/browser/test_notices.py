@@ -56,7 +56,7 @@ def test_what_was_learned_stays_on_its_node_until_it_runs_again_and_is_not_saved
     expect(line.get_by_text("Face in 1 of 1 picture, by the built-in cascade.")).to_be_visible()
     assert text not in page.evaluate(SAVED)
     values = "() => app.graph.nodes.map(node => [node.type, node.serialize().widgets_values])"
-    known = {"PersonaLearn": 20, "PersonaFaceMask": 5}
+    known = {"PersonaLearn": 21, "PersonaFaceMask": 5}
     for kind, saved in page.evaluate(values):
         assert kind not in known or len([one for one in saved if one is not None]) <= known[kind] + 1, (kind, saved)
 
