@@ -6,12 +6,11 @@ from pathlib import PurePosixPath
 
 from .files import QUOTED, shown
 from .kept import EXTENSION
+from .letters import INVISIBLE, TURNING
 
 # What Windows takes for a device, whatever follows a dot; and marks that let a name read otherwise than it is.
 RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
 RESERVED |= {f"{kind}{digit}" for kind in ("COM", "LPT") for digit in "0123456789¹²³"}
-TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-INVISIBLE = "\u00ad\u034f\u200b\u2028\u2029\u2060\ufeff"  # joiners are left: languages and emoji need them
 DEEPEST = 16  # folders in a name
 
 

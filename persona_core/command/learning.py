@@ -7,14 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from comfy.model_management import load_models_gpu
 
 from ..consent import LINES, Consent
 from ..host import checkpoints, store
-from ..host.compat import with_own_weights
 from ..host.learn.jobs import JOBS, Models
 from ..host.learn.run import TrainingJob, Wanted, train_personas
-from ..host.learn.text import clip_for_learning
 from ..host.messages import log
 from ..host.photos import opened
 from ..persona import Persona
@@ -50,10 +47,7 @@ class Learner:
     def __init__(self, plan: Plan):
         self.plan, self.shelf = plan, shelf_of(plan.out)
         store.register_folder()
-        models = models_of(plan)
-        # Once, and not for each wave: where weights are lent, whoever learns reads the file again.
-        model, clip = with_own_weights(models.model, "MODEL"), clip_for_learning(models.clip)
-        self.models = replace(models, model=model, clip=clip)
+        self.models = models_of(plan).for_many()
         self.check = LikenessCheck(self.models, plan.scored_with or PROMPTS) if plan.score else None
 
     @torch.inference_mode()  # as the host runs nodes
@@ -70,8 +64,7 @@ class Learner:
         no Exception, ends the run; what is unfinished is kept. Raises DiskFull, behind the result of the row it met.
         """
         results: list[Result] = []
-        # What is loaded before is loaded after: learning would bring each wave its own.
-        load_models_gpu([self.models.model, self.models.clip.patcher])
+        self.models.load()  # or each wave would bring its own
 
         def watch(name: str, progress: Progress) -> None:
             on_step(name, progress)

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from comfy.cli_args import args
-from comfy.model_management import OOM_EXCEPTION
 from torch import Tensor
 
 from .. import content_credentials, watermark
@@ -18,9 +16,10 @@ from ..file_names import is_hidden
 from ..files import called
 from ..host.apply.persona import apply_persona
 from ..host.apply.pictures import Sampling, encode, paint
-from ..host.clip import text_towers
-from ..host.learn.fingerprint import Weights, fingerprint
+from ..host.learn.fingerprint import fingerprint, weights_in
 from ..host.learn.jobs import Models
+from ..host.learn.memory import out_of_memory
+from ..host.pictures import writes_metadata
 from ..persona import Persona
 from ..pixels import to_pil
 from ..provenance import PERSONAS
@@ -85,8 +84,7 @@ class Painter:
 
     def __init__(self, models: Models, asked: Asked, out: Path):
         self.models, self.asked, self.out = models, asked, out
-        texts = [Weights(models.clip.patcher, f"{tower.path}.") for tower in text_towers(models.clip).towers]
-        weights = Weights(models.model, "diffusion_model."), *texts, Weights(models.vae.patcher)
+        weights = weights_in(models.model, models.clip, models.vae)
         # Of all that decides a picture but for whose it is, the prompt and the seed.
         self.common = fingerprint(weights, asked.sampling, dict(asked.sliders), asked.watermarked)
         signing = content_credentials.set_up()
@@ -193,7 +191,9 @@ class Painter:
     def sample(self, model, positive, negative, seeds: Sequence[int], on_step: Callable[[int], None]) -> Tensor:
         try:
             return paint(model, self.models.vae, positive, negative, seeds, self.asked.sampling, on_step)
-        except OOM_EXCEPTION as error:
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
             raise MemoryError(
                 f"Painting {len(seeds)} pictures in a batch needs more memory than there is. Use a smaller --at-once, "
                 "or smaller pictures."
@@ -201,7 +201,7 @@ class Painter:
 
     def texts(self, persona: Persona, prompt: str, one: Picture) -> dict[str, object]:
         """What a picture's file says; its key alone, where ComfyUI is told to write none."""
-        if args.disable_metadata:
+        if not writes_metadata():
             return {TEXT: {KEY: one.key}}
         asked = self.asked
         whose = {"placeholder": persona.placeholder, "supercategory": persona.supercategory, **asked.sliders}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..files import QUOTED, shown
 from ..kept import EXTENSION, KEPT
+from .storage import path_of
 
 
 def files_in(places: Sequence[str]) -> list[Path]:
@@ -14,7 +15,7 @@ def files_in(places: Sequence[str]) -> list[Path]:
     of its name. Raises ValueError with a sentence."""
     found: list[Path] = []
     for place in places:
-        path = Path(place).expanduser()
+        path = path_of(place)
         if path.is_dir():
             inside = sorted(glob.glob(f"{glob.escape(str(path))}/*{EXTENSION}"))
             inside = [file for file in inside if not re.search(f"{KEPT}{re.escape(EXTENSION)}$", file)]

@@ -4,7 +4,6 @@ import csv
 import io
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -13,8 +12,8 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
-from ..file_names import TURNING
 from ..files import LONGEST, QUOTED, shown, write_whole
+from .terminal import one_line
 
 LEARNED, THERE, FAILED = "learned", "there", "failed"
 LOCK = ".results.lock"
@@ -114,9 +113,7 @@ def is_told(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
 
 def printable(text: str) -> str:
     """In one line that changes nothing on a terminal, and is not without end."""
-    joined = re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*", " ", text[:LONGEST]).strip()
-    kinds = "Cc", "Cs"
-    return "".join(repr(one)[1:-1] if unicodedata.category(one) in kinds or one in TURNING else one for one in joined)
+    return one_line(re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*", " ", text[:LONGEST]).strip())
 
 
 def state_of(path: Path) -> tuple[int, int, int] | None:

@@ -80,13 +80,11 @@ def left_out(table: str) -> str:
 
 def from_table(table: str) -> Iterator[dict[str, object]]:
     """What is said of each, by column; empty cells are left out."""
-    readers = {".csv": from_csv, ".jsonl": from_json_lines, ".ndjson": from_json_lines, ".parquet": from_parquet}
-    ending = PurePath(table).suffix.lower()
-    if ending not in readers:
+    if (ending := PurePath(table).suffix.lower()) not in READERS:
         raise TableError(
-            f"{shown(table, QUOTED)} is neither a folder nor a table. Tables end in: {', '.join(readers)}."
+            f"{shown(table, QUOTED)} is neither a folder nor a table. Tables end in: {', '.join(READERS)}."
         )
-    records = readers[ending](storage.read_bytes(table))
+    records = READERS[ending](storage.read_bytes(table))
     for columns in dict.fromkeys(tuple(record) for record in records):
         check_columns(columns, table)
     said = [{name: value for name, value in record.items() if not is_empty(value)} for record in records]
@@ -137,6 +135,9 @@ def from_parquet(content: bytes) -> Sequence[Mapping[str, object]]:
         return parquet.read_table(io.BytesIO(content)).to_pylist()
     except ArrowInvalid as error:
         raise TableError(f"The table is no Parquet: {error}.") from error
+
+
+READERS = {".csv": from_csv, ".jsonl": from_json_lines, ".ndjson": from_json_lines, ".parquet": from_parquet}
 
 
 def check_columns(columns: Iterable[str], where: str) -> None:

@@ -18,11 +18,10 @@ from ..host.scoring import Scored, Scorer, scores_of_prompt
 from ..likeness import THRESHOLD
 from .gallery import painted_from
 from .outcomes import sentence_of
-from .rows import PICTURES, read
+from .rows import PICTURES, READERS, read
 from .storage import is_folder, read_bytes
 from .terminal import one_line
 
-TABLES = ".csv", ".jsonl", ".parquet"
 COLUMNS = "person", "picture", "id", "of the way", "prompt", "ID(Prompt)", "faces", "error"
 
 
@@ -50,7 +49,7 @@ def people_in(reference: Sequence[str], pictures: Sequence[str]) -> list[Person]
     """reference: a table or folder, of which each row's pictures are in a folder of its id; or photos of one person.
     Raises ValueError with a sentence."""
     table = reference[0]
-    if len(reference) > 1 or not (table.lower().endswith(TABLES) or is_folder(table)):
+    if len(reference) > 1 or not (table.lower().endswith(tuple(READERS)) or is_folder(table)):
         return [Person("", reference, pictures_in(pictures))]
     if len(pictures) > 1 or not Path(pictures[0]).is_dir():
         raise ValueError("With a table of people, name one folder: the pictures of ann are in its folder ann.")

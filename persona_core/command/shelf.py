@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -43,7 +44,7 @@ class Folder:
 
     def save(self, persona: Persona, form: reuse.Form = reuse.as_it_is) -> Persona:
         """What is then in the file; another of its name is kept. Raises OSError with a sentence."""
-        before, _ = store.find(persona.name, persona.fingerprint, folders=[self.path])
+        before, _ = self.find(persona.name, persona.fingerprint) or (None, "")
         return reuse.save(persona, Path(self.place(persona.name)), before, form)
 
     def note(self, persona: Persona, place: str) -> None:
@@ -76,22 +77,18 @@ class Bucket(Folder):
         self.path.mkdir(parents=True, exist_ok=True)
 
     def save(self, persona: Persona, form: reuse.Form = reuse.as_it_is) -> Persona:
-        try:
+        with saved_or_a_sentence(persona):
             other = self.read(persona.name)
-            before = next(self.alike(persona.name, persona.fingerprint), (None, ""))[0]
+            before, _ = self.find(persona.name, persona.fingerprint) or (None, "")
             persona = replace(form(persona), consent=reuse.agreed(persona, before))
             if other and other.learned != persona.learned:
                 storage.write_bytes(self.kept_place(other, persona.name), other.to_bytes())
             storage.write_bytes(self.place(persona.name), persona.to_bytes())
-        except storage.Unreachable as error:
-            raise OSError(f"The persona '{persona.name}' could not be saved: {error}") from error
         return persona
 
     def note(self, persona: Persona, place: str) -> None:
-        try:
+        with saved_or_a_sentence(persona):
             storage.write_bytes(place, persona.to_bytes())
-        except storage.Unreachable as error:
-            raise OSError(f"The persona '{persona.name}' could not be saved: {error}") from error
 
     def kept_place(self, other: Persona, name: str) -> str:
         """Where who has to make room goes: where nothing is, or the same."""
@@ -114,6 +111,15 @@ class Bucket(Folder):
             except PersonaFileError as error:
                 log.warning("%s", error)
                 return None
+
+
+@contextmanager
+def saved_or_a_sentence(persona: Persona) -> Iterator[None]:
+    """Raises OSError where an object store cannot be reached."""
+    try:
+        yield
+    except storage.Unreachable as error:
+        raise OSError(f"The persona '{persona.name}' could not be saved: {error}") from error
 
 
 def shelf_of(place: str) -> Folder:

@@ -2,8 +2,9 @@
 
 import unicodedata
 
+from ..letters import TURNING
+
 ACTING = "Cc", "Cs", "Zl", "Zp"  # categories of what ends a line, or tells a terminal to do something
-TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # lets a line read otherwise than it is
 
 
 def one_line(text: object) -> str:

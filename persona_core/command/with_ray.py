@@ -16,7 +16,7 @@ from .plan import Plan
 from .results import Result
 from .rows import Row
 from .stopping import SIGNALS, Stopped
-from .storage import is_url
+from .storage import is_url, path_of
 
 LOCAL = "local"  # of Ray's addresses, the one that starts a cluster of its own, on this machine
 PACK = Path(__file__).parents[1]
@@ -165,9 +165,9 @@ def learned(
 def named_whole(plan: Plan) -> Plan:
     """With whole paths: a worker is started in another folder, perhaps on another machine."""
     files = "checkpoint", "diffusion_model", "text_encoder", "vae", "clip_vision"
-    there = {name: Path(getattr(plan, name)).expanduser() for name in files if getattr(plan, name)}
+    there = {name: path_of(getattr(plan, name)) for name in files if getattr(plan, name)}
     whole: dict[str, Any] = {name: str(path.absolute()) for name, path in there.items() if path.is_file()}
-    out = plan.out if is_url(plan.out) else str(Path(plan.out).expanduser().absolute())
+    out = plan.out if is_url(plan.out) else str(path_of(plan.out).absolute())
     return replace(plan, out=out, **whole)
 
 

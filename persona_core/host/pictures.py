@@ -93,9 +93,14 @@ def save(
     return saved, carrying
 
 
+def writes_metadata() -> bool:
+    """Unless ComfyUI is told to write none into pictures."""
+    return not args.disable_metadata
+
+
 def texts(prompt: object, extra_pnginfo: Mapping[str, object] | None) -> dict[str, str]:
     """What ComfyUI writes into a picture, unless --disable-metadata is on."""
-    if args.disable_metadata:
+    if not writes_metadata():
         return {}
     told = {"prompt": prompt} if prompt else {}
     return {key: json.dumps(value) for key, value in {**told, **(extra_pnginfo or {})}.items()}

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from torch import Tensor
 
+from ..clip import text_towers
 from .weights import stored, weights_of
 
 PLAIN = (str, int, float, bool, type(None), Tensor)
@@ -28,6 +30,12 @@ class Weights:
 
     patcher: ModelPatcher
     prefix: str = ""
+
+
+def weights_in(model: ModelPatcher, clip: CLIP, vae: VAE) -> tuple[Weights, ...]:
+    """Those of a checkpoint that decide what is learned and painted with it."""
+    texts = [Weights(clip.patcher, f"{tower.path}.") for tower in text_towers(clip).towers]
+    return Weights(model, "diffusion_model."), *texts, Weights(vae.patcher)
 
 
 def fingerprint(*parts: object) -> str:

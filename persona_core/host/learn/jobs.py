@@ -1,10 +1,11 @@
 """What an artist chose, to the job that learns it: one place for nodes and command, so that the same inputs have the
 same fingerprint. The keywords are the nodes' inputs (persona_core/settings.py); image, mask: as the nodes have them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comfy.clip_vision import ClipVisionModel
+from comfy.model_management import load_models_gpu
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from torch import Tensor
@@ -17,11 +18,13 @@ from ...recipes import KV_PRESETS, KVTokensRecipe, Recipe, StageMapperRecipe, kv
 from ...settings import KV_TOKENS, LEARN_PERSONA, completed
 from ...stages import Stages
 from ..clip import text_towers
+from ..compat import with_own_weights
 from ..insightface import pack_without
 from ..model import best_resolution, check_across, check_models, default_stages
 from ..photos import warn_of_blur, warn_of_white
 from .latents import embed, size_multiple
 from .run import TrainingJob
+from .text import clip_for_learning
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class Models:
     clip: CLIP
     vae: VAE
     clip_vision: ClipVisionModel | None = None
+
+    def for_many(self) -> "Models":
+        """To learn with again and again: where weights are lent, whoever learns would read the file each time."""
+        own = with_own_weights(self.model, "MODEL"), clip_for_learning(self.clip)
+        return replace(self, model=own[0], clip=own[1])
+
+    def load(self) -> None:
+        """What is loaded before learning is loaded after it."""
+        load_models_gpu([self.model, self.clip.patcher])
 
 
 def learn_persona_job(

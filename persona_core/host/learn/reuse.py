@@ -67,7 +67,7 @@ def save(persona: Persona, path: Path, before: Persona | None, form: Form = as_i
 
 def agreed(persona: Persona, before: Persona | None) -> Consent:
     """The consent that is noted of what was learned: that of `save`'s before, if nobody says otherwise."""
-    if before is None or persona.consent != Consent():
+    if before is None or before.consent == Consent() or persona.consent != Consent():
         return persona.consent
     # Its file may only say so. A small one may have been made of the file of a whole one.
     same = any(before.learned == form.learned for form in (persona, persona.small(), persona.as_filed().small()))

@@ -21,13 +21,12 @@ from ...photos import Photo
 from ...progress import LossNotFinite, Progress
 from ...recipes import Recipe
 from ...training import Learning
-from ..clip import text_towers
 from ..messages import warn
 from ..model import compute_dtype
 from .autograd import differentiable
 from .denoiser import behaviour_of, model_for_learning
-from .fingerprint import Weights
 from .fingerprint import fingerprint as fingerprint_of
+from .fingerprint import weights_in
 from .in_memory import Lesson, TooLittleMemory, train_in_memory
 from .latents import encode
 from .loaded import LoadedModels
@@ -67,9 +66,7 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """The same for the same photos, settings and weights, whatever the persona is called."""
         pictures = [(photo.image, photo.mask) for photo in self.photos]
-        names = [f"{tower.path}." for tower in text_towers(self.clip).towers]
-        texts = [Weights(self.clip.patcher, name) for name in names]
-        weights = Weights(self.model, "diffusion_model."), *texts, Weights(self.vae.patcher)
+        weights = weights_in(self.model, self.clip, self.vae)
         behaviour = behaviour_of(self.model), self.clip.layer_idx
         before = [self.go_on_from.learned] if self.go_on_from else []  # others' fingerprints stay what they were
         return fingerprint_of(pictures, self.recipe, self.image_embeddings, weights, behaviour, *before)
