@@ -23,7 +23,7 @@ PEAKS = {"L4": 121, "A100": 312, "H100": 989}  # TFLOP/s in bf16, without sparsi
 PASSES = {"balanced": 200, "auto, a signal of 0.12": 1000}  # of a persona: recipes.PRESETS, docs/budget.md
 CHECKPOINT, DISK = 2.1, 1.0  # GB of SD1.5 in fp16; GB/s of a disk that all share
 # Bytes of an SD1.5 persona: docs/files.md.
-SIZES = {"with the mapper, 4 tokens": 2.6e6, "small, 4 tokens": 8e4, "small, one token": 2.4e4}
+SIZES = {"with the mapper, 4 tokens": 2.6e6, "small, 4 tokens": 7.6e4, "small, one token": 1.9e4}
 GETS = 5500  # a second and prefix, by S3's documentation
 TEXT = """**Measured here** (2 cores, no GPU):
 

@@ -32,7 +32,8 @@ from tools import random_checkpoint
 
 PAGE = PACK / "docs/together.md"
 DEVICES, NOT = ("CPU", "GPU"), "not measured"
-MEASURED = "personas an hour", "rows a second", "faster than one at a time", "memory, GB"
+AN_HOUR = "personas an hour"
+MEASURED = "rows a second", "faster than one at a time", "memory, GB"
 FIRST = 260  # of the people of the split "release"
 INTRODUCTION = """# Several people in one pass
 
@@ -47,11 +48,12 @@ their median (the least and the greatest)."""
 
 @dataclass(frozen=True)
 class Trial:
-    """What is timed: the same jobs, so many at once. sizes: how many."""
+    """What is timed: the same jobs, so many at once. sizes: how many. whole: whether each learns all that it would."""
 
     title: str
     jobs: Sequence[TrainingJob]
     sizes: Sequence[int]
+    whole: bool = True
 
     def learn(self, at_once: int, found: dict[str, Persona] | None = None) -> float:
         """Seconds, of all."""
@@ -84,7 +86,7 @@ def shapes(folder: Path, people: int, size: int, sizes: Sequence[int], architect
     jobs = [TrainingJob(f"p{number}", *loaded, [photo], recipe) for number, photo in enumerate(photos)]
     what = "SD1.5's shapes" if architecture == "full" else "smaller shapes than SD1.5's: a trial"
     title = f"{what}, random weights, {host.precision_of(loaded[0])}, {size} pixels, steps of 2 rows"
-    return Trial(title, jobs, sizes)
+    return Trial(title, jobs, sizes, whole=False)
 
 
 def apart(alone: dict[str, Persona], beside: dict[str, Persona]) -> float:
@@ -114,12 +116,13 @@ def measure(trial: Trial, repeats: int) -> str:
     times = by_turns(runs, repeats, warm_up=[str(trial.sizes[0])])
     alone, count = times[str(trial.sizes[0])], len(trial.jobs)
     rows = sum(one.steps * int(one.settings["batch size"]) for one in personas[trial.sizes[0]].values())
-    lines = [["at once", "apart", *(f"{device}: {name}" for device in DEVICES for name in MEASURED)]]
+    measured = (AN_HOUR, *MEASURED) if trial.whole else MEASURED
+    lines = [["at once", "apart", *(f"{device}: {name}" for device in DEVICES for name in measured)]]
     lines.append(["---"] * len(lines[0]))
     for size in trial.sizes:
         took, first = times[str(size)], size == trial.sizes[0]
         here = [
-            spread([3600 * count / one for one in took]),
+            *([spread([3600 * count / one for one in took], "#.4g")] if trial.whole else []),
             f"{rows / median(took):.3g}",
             "1" if first else f"{spread(ratios(alone, took))} times",
             f"{max(peaks[size]) / GIGABYTE:.2f}",
