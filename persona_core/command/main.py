@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from . import info, learn, paint, score
+from . import USAGE, info, learn, paint, score
 
 INTERRUPTED, UNREAD = 130, 141  # as of SIGINT and SIGPIPE
 SUBCOMMANDS = {"learn": learn, "paint": paint, "score": score, "info": info}
@@ -30,6 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        if __name__.startswith(f"{(error.name or '').partition('.')[0]}."):
+            raise  # one of the pack's own
+        print(f"persona: {sys.executable} lacks {error.name}. Use the Python that runs ComfyUI.", file=sys.stderr)
+        return USAGE
     except BrokenPipeError:  # whoever reads it has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at its end would fail
         return UNREAD

@@ -3,18 +3,20 @@
 To be called before any other module of `host` is imported, and better before torch is.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 VARIABLE = "COMFYUI_PATH"
 PACK = Path(__file__).absolute().parents[2]
 
 
 class NoComfyUI(RuntimeError):
-    """There is none, or none is where it was said to be."""
+    """There is none, none is where it was said to be, or it does not load with this Python, on this machine."""
 
 
 def start(comfyui: str = "", options: Sequence[str] = ()) -> None:
@@ -23,6 +25,19 @@ def start(comfyui: str = "", options: Sequence[str] = ()) -> None:
     if "comfy.cli_args" in sys.modules:
         return
     host = find(comfyui)
+    try:
+        load(host, options)
+    except Exception as error:  # of any package that ComfyUI imports
+        log.info("ComfyUI does not load.", exc_info=True)
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        gpu = "" if "--cpu" in options else " Without a GPU, it needs --cpu."
+        raise NoComfyUI(
+            f"The ComfyUI in {host} does not load: {reason}. Is {sys.executable} the Python that runs it?{gpu}"
+        ) from error
+
+
+def load(host: Path, options: Sequence[str]) -> None:
+    """Import it. Whatever this raises says what is the matter with it, or with this Python."""
     sys.path.insert(0, str(host))  # before the pack's folder, whose package `nodes` would hide ComfyUI's nodes.py
     read_options(host, options)
     # As main.py does, before nodes.py puts ComfyUI's comfy/ folder, with a utils.py, first on the path.
@@ -37,6 +52,7 @@ def start(comfyui: str = "", options: Sequence[str] = ()) -> None:
     usual = host / "extra_model_paths.yaml"
     for file in [*([usual] if usual.is_file() else []), *chain(*(args.extra_model_paths_config or ()))]:
         load_extra_path_config(str(file))
+    import comfy.sd  # noqa: F401  (asks for the GPU, and imports what most of ComfyUI needs)
 
 
 def find(comfyui: str = "") -> Path:

@@ -133,3 +133,31 @@ def test_without_a_comfyui_it_says_how_to_name_one(tmp_path):
 def test_what_is_asked_wrongly_is_a_sentence(people, tmp_path, capsys, given, says):
     assert main(["learn", str(people({"id": "ann"})), "--out", str(tmp_path / "out"), *given]) == 2
     assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+LEARN = "learn", "people.csv", "--checkpoint", "sd15.safetensors", "--out", "personas", "--comfyui", installed()["host"]
+
+
+def hide(package: str, folder):
+    """A folder for PYTHONPATH, with which Python does not have it."""
+    (folder / f"{package}.py").write_text(f"raise ModuleNotFoundError('No module named {package}', name={package!r})")
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_a_python_without_comfyuis_packages_is_told(tmp_path):
+    ended = called(*LEARN, "--cpu", **hide("yaml", tmp_path))
+    assert ended.returncode == 2 and ended.stderr.startswith("persona learn: The ComfyUI in ")
+    assert "does not load: No module named yaml. Is " in ended.stderr and sys.executable in ended.stderr
+    assert ended.stderr.count("\n") == 1 and "Traceback" in called(*LEARN, "--verbose", **hide("yaml", tmp_path)).stderr
+
+
+def test_a_machine_without_a_gpu_is_told_how_to_go_on():
+    ended = called(*LEARN, CUDA_VISIBLE_DEVICES="", HIP_VISIBLE_DEVICES="")
+    assert ended.returncode == 2 and ended.stderr.rstrip().endswith("Without a GPU, it needs --cpu.")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_python_without_the_packs_packages_is_told(tmp_path):
+    ended = called("info", FIRST, **hide("safetensors", tmp_path))
+    assert ended.stderr == f"persona: {sys.executable} lacks safetensors. Use the Python that runs ComfyUI.\n"
+    assert ended.returncode == 2
