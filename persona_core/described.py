@@ -1,5 +1,6 @@
 """What a persona is and how it was learned, to be read."""
 
+from .letters import one_line
 from .persona import Persona
 
 
@@ -21,5 +22,5 @@ def facts(persona: Persona) -> dict[str, object]:
 
 
 def described(persona: Persona) -> str:
-    """The facts, one a line."""
-    return "\n".join(f"{name}: {value}" for name, value in facts(persona).items())
+    """The facts, one a line, whatever is in them."""
+    return "\n".join(f"{one_line(name)}: {one_line(value)}" for name, value in facts(persona).items())

@@ -5,7 +5,6 @@ import json
 import sys
 
 from . import FAILED, FINE, USAGE
-from .terminal import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,8 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Needs no ComfyUI. A file that is no persona is said, and the others are shown."""
-    from ..described import facts
+    from ..described import described, facts
     from ..files import PersonaFileError
+    from ..letters import one_line
     from ..persona import Persona
     from .persona_files import files_in
 
@@ -37,6 +37,5 @@ def run(given: argparse.Namespace) -> int:
             print(json.dumps({"file": str(file), **facts(persona)}, default=str))
         else:
             title = [f"{one_line(file)}:"] if len(files) > 1 else []
-            lines = [f"{one_line(name)}: {one_line(value)}" for name, value in facts(persona).items()]
-            print("\n" * (index > 0) + "\n".join([*title, *lines]))
+            print("\n" * (index > 0) + "\n".join([*title, described(persona)]))
     return code

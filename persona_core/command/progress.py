@@ -5,9 +5,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from ..letters import one_line
 from ..progress import Progress as Steps
 from .results import FAILED, LEARNED, Result
-from .terminal import one_line
 
 if TYPE_CHECKING:
     from .painting import Painted

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from filelock import FileLock
 
 from ..files import LONGEST, QUOTED, shown, write_whole
-from .terminal import one_line
+from ..letters import one_line
 
 LEARNED, THERE, FAILED = "learned", "there", "failed"
 LOCK = ".results.lock"

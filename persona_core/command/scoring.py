@@ -15,12 +15,12 @@ from ..host.checkpoints import load_clip_vision, load_text_encoder
 from ..host.clip_score import PromptScores
 from ..host.photos import decoded
 from ..host.scoring import Scored, Scorer, scores_of_prompt
+from ..letters import one_line
 from ..likeness import THRESHOLD
 from .gallery import painted_from
 from .outcomes import sentence_of
 from .rows import PICTURES, READERS, read
 from .storage import is_folder, read_bytes
-from .terminal import one_line
 
 COLUMNS = "person", "picture", "id", "of the way", "prompt", "ID(Prompt)", "faces", "error"
 

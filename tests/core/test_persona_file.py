@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from persona_core.described import described
 from persona_core.files import PersonaFileError, write_whole
 from persona_core.mapper import StageMapper
 from persona_core.persona import Persona, placeholder_of, thinned
@@ -157,3 +158,10 @@ def test_a_long_history_is_thinned_to_its_last_value():
         kept = thinned([float(n) for n in range(1, count + 1)], most=500)
         assert len(kept) <= 500 and kept[-1] == float(f"{count:.4g}") and kept == sorted(kept)
     assert thinned([float(n) for n in range(1, 1001)], most=500)[:2] == [2.0, 4.0]
+
+
+def test_a_described_setting_is_one_line_whatever_is_in_it(ann):
+    """A file's settings are called as whoever made it likes."""
+    lines = described(replace(ann, settings={"note\nname: bob": "\u2028name: bob\u202e"})).split("\n")
+    assert [line for line in lines if "bob" in line] == ["note\\nname: bob: \\u2028name: bob\\u202e"]
+    assert sum(line.startswith("name: ") for line in lines) == 1
