@@ -82,7 +82,7 @@ def resident() -> int:
 
 
 def results_rate(lines: int) -> tuple[float, float]:
-    """Lines of results a second, each safe on the disk; seconds to begin with a table of a million lines."""
+    """Lines of results a second, each safe on the disk; seconds to tidy a table of a million lines."""
     with tempfile.TemporaryDirectory() as folder:
         results = Results(Path(folder) / "results.csv")
         [one] = Quick("").learn([Row("person")])
@@ -113,16 +113,16 @@ def seconds(peak: float, passes: int, ready: float) -> float:
 
 def paper(folder: Path, checkpoint: Path, size: float) -> str:
     """The page's part on a million people. size: bytes of a file of the cluster's run."""
-    (one, memory), (many, _), (lines, begin) = rate(1, 2500), rate(16, 800), results_rate(3000)
+    (one, memory), (many, more), (lines, tidied) = rate(1, 2500), rate(16, 800), results_rate(3000)
     ready = seconds_to_get_ready(folder, checkpoint)
     measured = (
         ("", ""), ("---", "---"),
         ("batches that the command hands out and takes in, one person each", f"{one:.0f} a second"),
-        ("of 16 people each", f"{many:.0f} a second, {16 * many:,.0f} people"),
-        ("its memory", f"{memory:.0f} KB a batch"),
+        ("of 16 people each, as with `--at-once 4`", f"{many:.0f} a second, {16 * many:,.0f} people"),
+        ("its memory", f"{memory:.0f} KB a batch of one, {more:.0f} KB of 16"),
         ("lines of results, each safe on the disk", f"{lines:,.0f} a second"),
-        ("to begin again with a table of a million lines", f"{begin:.0f} s"),
-        ("getting one person ready: reading, finding the face, cropping", f"{ready:.2f} s of a core"),
+        ("to tidy a table of a million lines of results, at the start", f"{tidied:.0f} s"),
+        ("getting one person ready: reading, the face, cropping; also to find them there", f"{ready:.2f} s of a core"),
         ("a file of the run above (one token)", f"{size / 1e3:,.0f} KB"),
     )  # fmt: skip
     hours = [("GPU", *(f"{name}: {passes} passes" for name, passes in PASSES.items())), ("---",) * (1 + len(PASSES))]
@@ -135,7 +135,7 @@ def paper(folder: Path, checkpoint: Path, size: float) -> str:
     fewest = min(PASSES.values())
     need = GPUS / seconds(PEAKS["H100"], fewest, ready)
     share = ready / seconds(PEAKS["H100"], fewest, ready)
-    whole, parts = (PEOPLE * memory / at_once / 1e6 for at_once in (1, 16))
+    whole, parts = PEOPLE * memory / 1e6, PEOPLE / 16 * more / 1e6
     loaded = GPUS * CHECKPOINT
     jams = (
         ("what", "asked for", "there is"), ("---",) * 3,
@@ -143,6 +143,7 @@ def paper(folder: Path, checkpoint: Path, size: float) -> str:
         ("the command's memory", f"{whole:.1f} GB with one person a batch, {parts:.1f} GB with 16", "the head's"),
         ("the table of results", f"{need:.0f} lines a second", f"{lines:,.0f}"),
         ("getting ready, on the CPU", f"{share:.0%} of the time", "two workers a GPU hide most of it"),
+        ("to run it again when all are there", f"{PEOPLE * ready / 3600:.0f} hours of a core", "all cores"),
         ("photos from an object store", f"{need:.0f} GET a second", f"{GETS:,} (S3, a prefix)"),
         ("all workers load the models at once", f"{loaded:.0f} GB", f"{loaded / DISK:.0f} s from one disk for all"),
         ("files in one folder", f"{PEOPLE:,}, and as many locks made and removed", "not measured"),

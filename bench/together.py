@@ -98,6 +98,8 @@ def apart(alone: dict[str, Persona], beside: dict[str, Persona]) -> float:
         one, other = (each.representation.at(t) for each in (persona, beside[name]))
         moved = (one.keys - persona.representation.initializers).norm()
         most = max(most, float((one.keys - other.keys).norm() / moved))
+        if one.bypass is not None:
+            most = max(most, float((one.bypass - other.bypass).norm() / one.bypass.norm()))
     return most
 
 

@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import PurePosixPath
 
 from .files import QUOTED, shown
-from .kept import EXTENSION
+from .kept import EXTENSION, KEPT
 from .letters import INVISIBLE, TURNING
 
 # What Windows takes for a device, whatever follows a dot; and marks that let a name read otherwise than it is.
@@ -41,6 +41,11 @@ def check_name(name: str, folders: bool) -> str:
                 f"{shown(part)} in the name {shown(name)} cannot be a file's name everywhere. Use letters, digits, "
                 "spaces, '-' and '_'."
             )
+    if as_kept := re.fullmatch(f"(.+?)(?:{KEPT})+", parts[-1]):
+        raise ValueError(
+            f"The name {shown(name)} is how a kept copy of {shown(as_kept[1])} is called, which lists leave out and "
+            "which goes where that is forgotten. Use another, without the dot."
+        )
     return "/".join(parts)
 
 

@@ -34,6 +34,7 @@ What else may hold {name}, and is yours to look through:
 - workflows that name them, in ComfyUI's folder user, in other folders, and in pictures;
 - merged or exported copies under other names, and files of other packs;
 - backups, snapshots, trash and synchronised folders, and disks that undelete;
+- what is unfinished of personas at a URL: ~/.cache/persona in the home of whoever learned them;
 - other machines, and whoever was given the file or a picture. A ComfyUI that runs still has what it loaded."""
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -73,9 +74,11 @@ class Learner:
         by_id = {row.id: row for row in rows}
 
         def tell(result: Result) -> None:
-            result = self.scored(by_id[result.id], result, check_stop)
-            results.append(result)
-            on_result(result)
+            try:
+                result = self.scored(by_id[result.id], result, check_stop)
+            finally:  # who is learned is told of, also where it stops before they are scored
+                results.append(result)
+                on_result(result)
 
         ready: list[Prepared] = []
         elsewhere: list[Row] = []
@@ -164,8 +167,9 @@ class Learner:
         try:
             self.learn_together(ready, watch, found.append)
         finally:
-            for result in found:
-                tell(result)
+            with ExitStack() as each:  # of them is told of, whatever stops one's score
+                for result in reversed(found):
+                    each.callback(tell, result)
 
     def scored(self, row: Row, result: Result, check_stop: Callable[[], None]) -> Result:
         """With the score that the persona's file keeps, or a new one, which it then keeps."""
@@ -180,7 +184,7 @@ class Learner:
                 if place == self.shelf.place(row.id):  # and not what had to make room for another of its name
                     self.shelf.save(replace(persona, settings={**persona.settings, **kept}))
             except Exception as error:
-                return replace(result, error=f"Not scored: {sentence_of(error, row.id)}")
+                return replace(result, error=f"{result.error} Not scored: {sentence_of(error, row.id)}".strip())
         score, share = (value if isinstance(value := kept.get(name), float) else None for name in (SCORE, WAY))
         return replace(result, score=score, share=share)
 

@@ -8,7 +8,7 @@ from .results import FAILED, Result, printable
 from .rows import Row
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-SNR = "signal to noise of one picture"  # in a persona's settings
+SNR, ENDED = "signal to noise of one picture", "ended by"  # in a persona's settings
 
 
 class DiskFull(OSError):
@@ -26,6 +26,7 @@ def told(row: Row, status: str, persona: Persona, path: str) -> Result:
         snr=snr if isinstance(snr, float) else None,
         steps=persona.steps,
         passes=persona.steps * batch if isinstance(batch, int) else None,
+        error=f"Cut short by {settings[ENDED]}." if ENDED in settings else "",
     )
 
 

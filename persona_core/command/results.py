@@ -30,7 +30,8 @@ class OtherTable(ValueError):
 class Result:
     """status: LEARNED now, THERE already, or FAILED. snr: signal to noise of one picture, if it was measured. passes:
     pictures through the UNet. seconds: of learning. score: how like the painted faces are; share:
-    how far that is from strangers, 0, to the photo itself, 1. error: a sentence."""
+    how far that is from strangers, 0, to the photo itself, 1. error: a sentence, also on what is wrong with who is
+    learned."""
 
     id: str
     status: str
@@ -47,7 +48,8 @@ class Result:
     @property
     def detail(self) -> str:
         said = {"snr": self.snr, "score": self.score}
-        return "  ".join(f"{name} {value:g}" for name, value in said.items() if value is not None)
+        figures = (f"{name} {value:g}" for name, value in said.items() if value is not None)
+        return "  ".join(filter(None, [*figures, self.error]))
 
     def cells(self) -> dict[str, str]:
         """In one line, so that a torn one can be told."""
@@ -78,10 +80,11 @@ class Results:
                 self.look()
             before = self.last.get(cells["id"])
             if before and result.status == THERE and is_told(before, cells):
-                scores = {name: cells[name] or before[name] for name in ("score", "share")}
-                if scores.items() <= before.items():
+                new = {name: cells[name] or before[name] for name in ("score", "share")}
+                new["error"] = cells["error"] if cells["score"] else before["error"] or cells["error"]
+                if new.items() <= before.items():
                     return
-                cells = {**before, **scores}
+                cells = {**before, **new}
             self.last[cells["id"]] = cells
             with self.path.open("r+b") as file:
                 mend(file)

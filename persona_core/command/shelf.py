@@ -39,7 +39,7 @@ class Folder:
         return (persona, str(path)) if persona else None
 
     def check_writable(self, name: str) -> None:
-        """Raises OSError with a sentence."""
+        """Raises OSError or ValueError with a sentence."""
         store.check_writable(name, Path(self.place(name)))
 
     def save(self, persona: Persona, form: reuse.Form = reuse.as_it_is) -> Persona:
@@ -58,6 +58,7 @@ class Bucket(Folder):
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
+        self.is_writable = False
         super().__init__(Path.home() / ".cache/persona" / hashlib.sha256(self.url.encode()).hexdigest()[:16])
 
     def place(self, name: str) -> str:
@@ -74,7 +75,10 @@ class Bucket(Folder):
                 yield there, self.place(called)
 
     def check_writable(self, name: str) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.is_writable:
+            storage.check_writable(self.url)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.is_writable = True
 
     def save(self, persona: Persona, form: reuse.Form = reuse.as_it_is) -> Persona:
         with saved_or_a_sentence(persona):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 import fsspec
@@ -60,6 +60,15 @@ def write_bytes(url: str, content: bytes) -> None:
         system.pipe_file(path, content)
 
 
+def check_writable(url: str) -> None:
+    """Write something small into a folder, and remove it. Raises Unreachable."""
+    tried = f"{url}/.persona-was-here"
+    write_bytes(tried, b"")
+    system, path = fsspec.core.url_to_fs(tried)
+    with suppress(Exception):  # who may write may yet not remove
+        system.rm_file(path)
+
+
 @contextmanager
 def or_a_sentence(what: str) -> Iterator[None]:
     try:
@@ -74,14 +83,14 @@ def reason(error: Exception) -> str:
 
 
 def names_in(folder: str) -> tuple[list[str], list[str]]:
-    """The files and the folders in a folder, each with the folder before it. Raises Unreachable."""
+    """The files and the folders in a folder, each with the whole way to it. Raises Unreachable."""
     with or_a_sentence(f"The folder {shown(folder, QUOTED)} cannot be read"):
         if is_url(folder):
             system, path = fsspec.core.url_to_fs(folder)
             there = [(one["name"], one["type"] == "directory") for one in system.ls(path, detail=True)]
             found = [(f"{folder.rstrip('/')}/{PurePosixPath(name).name}", is_dir) for name, is_dir in there]
         else:
-            entries = [entry for entry in os.scandir(path_of(folder)) if entry.is_file() or entry.is_dir()]
+            entries = [entry for entry in os.scandir(path_of(folder).absolute()) if entry.is_file() or entry.is_dir()]
             found = [(entry.path, entry.is_dir()) for entry in entries]
     found.sort()
     return [place for place, is_dir in found if not is_dir], [place for place, is_dir in found if is_dir]

@@ -72,7 +72,7 @@ def learn_with_ray(
         from ray.data.exceptions import ExecutionTimeoutError
         from ray.exceptions import RayActorError, RayTaskError
     except ImportError as error:
-        raise ClusterError(f"Ray is not installed here ({error}): pip install 'persona[ray]'") from error
+        raise ClusterError(f"Ray is not installed here ({error}): pip install 'ray[data]>=2.60'") from error
     waiting = {row.id for row in rows}
     with stopped_at_once():
         connect(address)

@@ -7,6 +7,7 @@ from persona_core.command import learning, likeness_check
 from persona_core.command.plan import Plan
 from persona_core.command.results import LEARNED, THERE, Results
 from persona_core.command.rows import read
+from persona_core.command.stopping import Stopped
 from persona_core.faces.recognition import NoRecogniser
 from persona_core.host.apply.pictures import Sampling
 from persona_core.host.photos import decoded
@@ -52,6 +53,18 @@ def test_who_is_learned_is_painted_and_scored_once(people, learner, scoring, tmp
     assert (
         again == scored and len(scoring.asked) == 2 and (tmp_path / "personas/ann.safetensors").read_bytes() == content
     )
+
+
+def test_who_is_learned_is_told_of_where_scoring_is_stopped(people, scoring):
+    def check_stop():
+        if scoring.asked:
+            raise Stopped(2)
+
+    rows, known = read(str(people({"id": "ann"}, {"id": "bob"}))), []
+    with pytest.raises(Stopped):
+        scoring.learn(rows, check_stop=check_stop, on_result=known.append)
+    assert [(one.id, one.status, one.score) for one in known] == [("ann", LEARNED, None), ("bob", LEARNED, None)]
+    assert [(one.status, one.score > 0.95) for one in scoring.learn(rows)] == [(THERE, True)] * 2
 
 
 def test_who_cannot_be_scored_is_learned_all_the_same(people, scoring, tmp_path):

@@ -193,6 +193,15 @@ def test_who_is_learned_elsewhere_waits_and_is_found(people, learner, tmp_path, 
     assert len(reads) == 3  # and not at each look
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no such place, in which nobody may write")
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_learned(people, learner, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    steps, there = [], learning.Learner(Plan("file:///proc/personas"))
+    results = there.learn(read(str(people({"id": "ann"}, {"id": "bob"}))), on_step=lambda *step: steps.append(step))
+    assert [one.status for one in results] == [FAILED] * 2 and not steps
+    assert all("cannot be written" in one.error for one in results)
+
+
 def test_photos_and_personas_of_an_object_store(people, learner, tmp_path, photo, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     store = fsspec.filesystem("memory")
@@ -211,5 +220,6 @@ def test_photos_and_personas_of_an_object_store(people, learner, tmp_path, photo
     assert states(there.learn(read(str(table)))) == {"ann": THERE} and not list(tmp_path.glob(".cache/persona/*/.*"))
     [row] = read("memory://photos")
     assert (row.id, row.photos) == ("ann", ("memory://photos/ann.png",))
+    assert not [file for file in store.ls("/personas", detail=False) if not file.endswith(".safetensors")]
     store.rm("/personas", recursive=True)
     store.rm("/photos", recursive=True)

@@ -115,6 +115,11 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_torn(asked, tmp_pa
         subprocess.run(["umount", out], check=True)
 
 
+def test_a_row_that_fails_is_told_by_the_exit_code_unless_it_is_allowed(asked, tmp_path):
+    (tmp_path / "people.csv").write_text("id,photo\nann,nowhere.png\n")
+    assert main(asked) == 1 and main([*asked, "--allow-failures"]) == 0
+
+
 def test_two_at_once_learn_each_person_once(begin, asked, tmp_path, capsys):
     other = begin()
     wait_for(lambda: left(tmp_path / "out", "ann"), other)

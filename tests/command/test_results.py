@@ -1,10 +1,17 @@
 """The table of results: one line an id, whole whatever happens."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 
+from persona_core.command.outcomes import told
 from persona_core.command.results import COLUMNS, FAILED, LEARNED, THERE, OtherTable, Result, Results
+from persona_core.command.rows import Row
+from persona_core.persona import Persona
+from tools.environment import PACK
+
+FIRST = PACK / "tests/first_release/stage_mapper.safetensors"
 
 
 def lines(path) -> list[dict]:
@@ -97,3 +104,20 @@ def test_texts_are_harmless_and_come_back_as_they_were(tmp_path):
     assert told[-1]["id"] == r"\ud800\x1b[2J" and len(told[-2]["id"]) == 10_000
     again = Results(results.path)
     assert list(again.last)[:7] == names[:7] and lines(results.path) == told
+
+
+def test_who_could_not_be_scored_and_then_is_has_no_error_left(tmp_path):
+    results = Results(tmp_path / "results.csv")
+    learned = Result("ann", LEARNED, "ann.safetensors", "1" * 32, seconds=1.5, error="Not scored: No face.")
+    results.add(learned)
+    results.add(replace(learned, status=THERE, seconds=None, error=""))
+    assert lines(results.path)[-1]["error"] == "Not scored: No face."
+    results.add(replace(learned, status=THERE, seconds=None, score=0.5, error=""))
+    line = lines(results.path)[-1]
+    assert (line["error"], line["score"], line["seconds"], line["status"]) == ("", "0.5", "1.5", LEARNED)
+
+
+def test_who_was_cut_short_is_told_so(tmp_path):
+    persona = replace(Persona.load(FIRST), settings={"ended by": "its 15 minutes"})
+    assert told(Row("ann"), LEARNED, persona, "ann.safetensors").error == "Cut short by its 15 minutes."
+    assert told(Row("ann"), LEARNED, Persona.load(FIRST), "ann.safetensors").error == ""

@@ -1,6 +1,7 @@
 """Tables to rows: what is said, what is refused as a whole, what is one row's trouble."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_a_folder_of_photos_is_a_table(tmp_path):
     assert "2 left out" in left_out(str(tmp_path)) and not left_out(str(tmp_path / "more"))
     rows = {row.id: row.problem for row in read(str(tmp_path), {"steps": "7"})}
     assert set(rows) == {"Bob", "ann", "ann (row 3)"} and "each id is one persona" in rows["ann (row 3)"]
+
+
+@pytest.mark.parametrize("named", ["data/photos", "./data/photos/", "../studio/data/photos", "data/photos/more/.."])
+def test_photos_of_a_folder_are_found_however_it_is_named(tmp_path, monkeypatch, named):
+    (tmp_path / "studio/data/photos/more").mkdir(parents=True)
+    (tmp_path / "studio/data/photos/ann.png").touch()
+    monkeypatch.chdir(tmp_path / "studio")
+    for place, folder in ((named, "."), (".", "data/photos")):
+        monkeypatch.chdir(folder)
+        assert [Path(photo).is_file() for row in read(place) for photo in row.photos] == [True]
+
+
+def test_an_id_that_lists_would_take_for_a_kept_copy_is_a_row_with_a_sentence(tmp_path):
+    rows = read(table(tmp_path, "id,photo\nann.20261128,a.png\nann.2026,a.png\n", "people.csv"))
+    assert "kept copy of 'ann'" in rows[0].problem and not rows[1].problem
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_killed_workers_people_are_learned_too_once_each_and_as_without_ray(le
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
 def test_being_told_to_end_ends_it_without_waiting_for_anybody(learn, tmp_path):
     command = learn(tmp_path / "out", "--ray", steps=20_000)
-    while not list(tmp_path.glob("out/.p0-*.lock")):
+    while not list(tmp_path.glob("out/.p*.lock")):
         assert command.poll() is None, command.stdout.read()
         time.sleep(0.1)
     command.terminate()
