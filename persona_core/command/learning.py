@@ -179,6 +179,7 @@ class Learner:
         persona, place = found
         kept = persona.settings
         if kept.get(BY) != self.check.by:
+            check_stop()  # before a face is looked for
             try:
                 kept = self.check(persona, opened(map(read_bytes, row.photos)), check_stop)
                 if place == self.shelf.place(row.id):  # and not what had to make room for another of its name
