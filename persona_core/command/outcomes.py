@@ -2,13 +2,13 @@
 
 import errno
 
+from ..host.learn.outcome import ENDED, SNR
 from ..host.messages import log
 from ..persona import Persona
 from .results import FAILED, Result, printable
 from .rows import Row
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-SNR, ENDED = "signal to noise of one picture", "ended by"  # in a persona's settings
 
 
 class DiskFull(OSError):

@@ -11,6 +11,8 @@ from ...task import TrainingTask
 
 LOG_SNR = "log-SNR at"
 
+SNR, ENDED = "signal to noise of one picture", "ended by"  # in a persona's settings
+
 
 def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
     """By names, as a persona's settings."""
@@ -19,13 +21,13 @@ def found(task: TrainingTask, progress: Progress) -> dict[str, object]:
     if task.settings.measured:
         told["learning rate"] = float(f"{budget_of(task).highest_rate(progress):.3g}")
     if task.settings.measured or meter.sure:
-        told["signal to noise of one picture"] = round(meter.signal_to_noise, 3)
+        told[SNR] = round(meter.signal_to_noise, 3)
         if math.isfinite(meter.directions):
             told["directions of chance"] = max(1, round(meter.directions))
     if again.count:
         told["and at the second look"] = round(again.signal_to_noise, 3)
     if not progress.in_time:
-        told["ended by"] = f"its {task.settings.minutes:g} minutes"
+        told[ENDED] = f"its {task.settings.minutes:g} minutes"
     for name, pull in progress.pulls.items() if meter.pull else ():
         if name not in task.objective.relative:  # which pull as hard as they are told to
             told[f"pull of the {name} loss, the photo's being 1"] = float(f"{pull / meter.pull:.3g}")
